@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "common/digest.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <string.h>
+
+struct sha256 {
+	EVP_MD *md;
+	EVP_MD_CTX *ctx;
+};
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+int digest_parse(const char *s, size_t len, struct digest *ret)
+{
+	static const char prefix[] = "sha256:";
+	const size_t plen = sizeof(prefix) - 1;
+	struct digest d;
+
+	if (len < plen || memcmp(s, prefix, plen) != 0)
+		return memchr(s, ':', len) != NULL ? -EOPNOTSUPP : -EBADMSG;
+	if (len != plen + DIGEST_HEX_BYTES)
+		return -EBADMSG;
+	s += plen;
+	for (size_t i = 0; i < DIGEST_BYTES; i++) {
+		int hi = hex_value(s[2 * i]);
+		int lo = hex_value(s[2 * i + 1]);
+
+		if (hi < 0 || lo < 0)
+			return -EBADMSG;
+		d.b[i] = (uint8_t)(hi << 4 | lo);
+	}
+	*ret = d;
+	return 0;
+}
+
+char *digest_hex(const struct digest *d, char *buf)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < DIGEST_BYTES; i++) {
+		buf[2 * i] = hex[d->b[i] >> 4];
+		buf[2 * i + 1] = hex[d->b[i] & 15];
+	}
+	buf[DIGEST_HEX_BYTES] = '\0';
+	return buf;
+}
+
+char *digest_str(const struct digest *d, char *buf)
+{
+	memcpy(buf, "sha256:", 7);
+	(void)digest_hex(d, buf + 7);
+	return buf;
+}
+
+bool digest_equal(const struct digest *a, const struct digest *b)
+{
+	return memcmp(a->b, b->b, DIGEST_BYTES) == 0;
+}
+
+struct sha256 *sha256_new(void)
+{
+	struct sha256 *h = calloc(1, sizeof(*h));
+
+	if (h == NULL)
+		return NULL;
+	h->md = EVP_MD_fetch(NULL, "SHA256", NULL);
+	h->ctx = EVP_MD_CTX_new();
+	if (h->md == NULL || h->ctx == NULL) {
+		sha256_free(h);
+		return NULL;
+	}
+	return h;
+}
+
+void sha256_free(struct sha256 *h)
+{
+	if (h == NULL)
+		return;
+	EVP_MD_CTX_free(h->ctx);
+	EVP_MD_free(h->md);
+	free(h);
+}
+
+/* SHA-256 over memory cannot fail once the implementation is fetched. */
+static void must(int ok)
+{
+	assert(ok == 1);
+}
+
+void sha256_start(struct sha256 *h)
+{
+	must(EVP_DigestInit_ex2(h->ctx, h->md, NULL));
+}
+
+void sha256_add(struct sha256 *h, const void *p, size_t n)
+{
+	must(EVP_DigestUpdate(h->ctx, p, n));
+}
+
+void sha256_end(struct sha256 *h, struct digest *ret)
+{
+	unsigned len = 0;
+
+	must(EVP_DigestFinal_ex(h->ctx, ret->b, &len));
+	assert(len == DIGEST_BYTES);
+}
+
+void sha256_all(struct sha256 *h, const void *p, size_t n, struct digest *ret)
+{
+	const uint8_t *at = p;
+
+	sha256_start(h);
+	while (n > 0) {
+		size_t k = MIN(n, (size_t)KIB(256));
+
+		sha256_add(h, at, k);
+		at += k;
+		n -= k;
+	}
+	sha256_end(h, ret);
+}

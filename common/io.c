@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "common/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "common/buf.h"
+
+#define IO_FDS_MAX 8
+
+int io_write_all(int fd, const void *p, size_t n)
+{
+	const char *at = p;
+
+	while (n > 0) {
+		ssize_t r = write(fd, at, n);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return -errno;
+		at += r;
+		n -= (size_t)r;
+	}
+	return 0;
+}
+
+int io_pwrite_all(int fd, const void *p, size_t n, uint64_t off)
+{
+	const char *at = p;
+
+	while (n > 0) {
+		ssize_t r = pwrite(fd, at, n, (off_t)off);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return -errno;
+		at += r;
+		off += (uint64_t)r;
+		n -= (size_t)r;
+	}
+	return 0;
+}
+
+int io_pread_all(int fd, void *p, size_t n, uint64_t off)
+{
+	char *at = p;
+
+	while (n > 0) {
+		ssize_t r = pread(fd, at, n, (off_t)off);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return -errno;
+		if (r == 0)
+			return -EBADMSG;
+		at += r;
+		off += (uint64_t)r;
+		n -= (size_t)r;
+	}
+	return 0;
+}
+
+int io_read_file(int dirfd, const char *path, struct buf *b)
+{
+	CLEANUP_CLOSE int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		char block[4096];
+		ssize_t n = read(fd, block, sizeof(block));
+		int r;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return 0;
+		r = buf_add(b, block, (size_t)n);
+		if (r < 0)
+			return r;
+	}
+}
+
+int io_write_file(int dirfd, const char *path, const void *p, size_t n,
+		  unsigned mode)
+{
+	CLEANUP_FREE char *tmp = NULL;
+	CLEANUP_CLOSE int fd = -EBADF;
+	int r;
+
+	if (asprintf(&tmp, "%s.tmp", path) < 0)
+		return -ENOMEM;
+	fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+		    (mode_t)mode);
+	if (fd < 0)
+		return -errno;
+	r = io_write_all(fd, p, n);
+	if (r == 0 && renameat(dirfd, tmp, dirfd, path) < 0)
+		r = -errno;
+	if (r < 0)
+		(void)unlinkat(dirfd, tmp, 0);
+	return r;
+}
+
+int io_mkdir_p(const char *path, unsigned mode)
+{
+	CLEANUP_FREE char *p = strdup(path);
+
+	if (p == NULL)
+		return -ENOMEM;
+	for (char *s = p + 1; *p != '\0'; s++) {
+		char c = *s;
+
+		if (c != '/' && c != '\0')
+			continue;
+		*s = '\0';
+		if (mkdir(p, (mode_t)mode) < 0 && errno != EEXIST)
+			return -errno;
+		*s = c;
+		if (c == '\0')
+			break;
+	}
+	return 0;
+}
+
+uint64_t io_now_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+int io_send_fds(int sock, const void *p, size_t n, const int *fds, size_t n_fds,
+		int flags)
+{
+	union {
+		char space[CMSG_SPACE(IO_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} ctl = { 0 };
+	struct iovec iov = { .iov_len = n };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t r;
+
+	assert(n_fds <= IO_FDS_MAX);
+	memcpy(&iov.iov_base, &p, sizeof(p));
+	if (n_fds > 0) {
+		struct cmsghdr *c;
+
+		msg.msg_control = &ctl;
+		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+	}
+	do {
+		r = sendmsg(sock, &msg, flags | MSG_NOSIGNAL);
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	return (size_t)r == n ? 0 : -EMSGSIZE;
+}
+
+ssize_t io_recv_fds(int sock, void *p, size_t n, int *fds, size_t fds_cap,
+		    int flags)
+{
+	union {
+		char space[CMSG_SPACE(IO_FDS_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} ctl;
+	struct iovec iov = { .iov_base = p, .iov_len = n };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &ctl,
+		.msg_controllen = sizeof(ctl),
+	};
+	size_t got = 0;
+	bool fits = true;
+	ssize_t r;
+
+	for (size_t i = 0; i < fds_cap; i++)
+		fds[i] = -1;
+	do {
+		r = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c != NULL;
+	     c = CMSG_NXTHDR(&msg, c)) {
+		size_t k;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		k = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < k; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int),
+			       sizeof(fd));
+			if (got < fds_cap) {
+				fds[got++] = fd;
+			} else {
+				(void)close(fd);
+				fits = false;
+			}
+		}
+	}
+	if (fits && (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0)
+		return r;
+	for (size_t i = 0; i < got; i++) {
+		(void)close(fds[i]);
+		fds[i] = -1;
+	}
+	return -EMSGSIZE;
+}

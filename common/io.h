@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whole reads and writes, small files, time, and passing descriptors. */
+#ifndef COMMON_IO_H
+#define COMMON_IO_H
+
+#include "common/base.h"
+
+struct buf;
+
+/* All return 0 or -errno; EINTR is retried. */
+int io_write_all(int fd, const void *p, size_t n);
+int io_pwrite_all(int fd, const void *p, size_t n, uint64_t off);
+/* -EBADMSG where the file ends before n bytes. */
+int io_pread_all(int fd, void *p, size_t n, uint64_t off);
+
+/**
+ * io_read_file() - append a small file to a buffer
+ * @dirfd:	or AT_FDCWD
+ *
+ * Return: 0, -errno, -EOVERFLOW where the file is larger than @b may hold
+ */
+int io_read_file(int dirfd, const char *path, struct buf *b);
+
+/* Writes path.tmp and renames it over path; no sync. Return: 0 or -errno. */
+int io_write_file(int dirfd, const char *path, const void *p, size_t n,
+		  unsigned mode);
+
+/* mkdir -p with the mode for each directory made. Return: 0 or -errno. */
+int io_mkdir_p(const char *path, unsigned mode);
+
+/* CLOCK_MONOTONIC. */
+uint64_t io_now_ns(void);
+
+/**
+ * io_send_fds() - one message with descriptors over a Unix socket
+ * @fds:	[@n_fds], borrowed, @n_fds <= 8
+ *
+ * MSG_NOSIGNAL; @flags may add MSG_DONTWAIT.
+ * Return: 0 or -errno (-EAGAIN, -EPIPE, …)
+ */
+int io_send_fds(int sock, const void *p, size_t n, const int *fds,
+		size_t n_fds, int flags);
+
+/**
+ * io_recv_fds() - one message with descriptors
+ * @fds:	[@fds_cap] receives close-on-exec descriptors, owned by the
+ *		caller; unused places are set to -1
+ *
+ * Return: bytes received, 0 at end of stream, -EMSGSIZE where it did not fit
+ * (its descriptors are closed then), -errno
+ */
+ssize_t io_recv_fds(int sock, void *p, size_t n, int *fds, size_t fds_cap,
+		    int flags);
+
+#endif

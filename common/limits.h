@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every bound on what comes from outside, in one place. */
+#ifndef COMMON_LIMITS_H
+#define COMMON_LIMITS_H
+
+#include "common/base.h"
+
+/* TOC: 368 B an entry is usual, so 128 MiB holds some 350,000 entries. */
+#define TOC_JSON_BYTES_MAX MIB(128)
+#define TOC_BLOB_BYTES_MAX MIB(64) /* compressed */
+#define TOC_ENTRIES_MAX 1000000u
+#define TOC_NAME_BYTES_MAX 4096u /* one path, PATH_MAX */
+#define TOC_COMPONENT_BYTES_MAX 255u /* NAME_MAX */
+#define TOC_DEPTH_MAX 512u /* components in a path */
+#define TOC_XATTRS_MAX 4096u /* of one entry */
+#define XATTR_VALUE_BYTES_MAX 65535u /* erofs: e_value_size is 16 bits */
+#define XATTR_NAME_BYTES_MAX 255u
+#define JSON_DEPTH_MAX 16u
+
+/* EROFS: 32-bit block addresses of 4 KiB. */
+#define EROFS_BYTES_MAX (UINT64_C(1) << 44)
+#define EROFS_META_BYTES_MAX MIB(1024)
+
+/* Chunks up to this are decoded in one shot; larger ones are streamed. */
+#define CHUNK_ONESHOT_BYTES_MAX MIB(16)
+#define CHUNK_BYTES_MAX (UINT64_C(1) << 40)
+
+/* Registry documents. */
+#define MANIFEST_BYTES_MAX MIB(4)
+#define MANIFEST_LAYERS_MAX 512u
+#define TOKEN_BYTES_MAX KIB(64)
+#define REFERENCE_BYTES_MAX 1024u
+#define URL_BYTES_MAX 8192u
+
+/* The tail fetch: footer and TOC in one request. */
+#define TAIL_BYTES_MIN KIB(256)
+#define TAIL_BYTES_MAX MIB(8)
+#define TAIL_BYTES_UNKNOWN MIB(1) /* where the blob's size is not known */
+#define TAIL_FRACTION 32u
+
+#endif

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += %D%/libcommon.a
+COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LIBS)
+%C%_libcommon_a_SOURCES = \
+	%D%/base.h %D%/limits.h %D%/checked.h \
+	%D%/err.c %D%/err.h \
+	%D%/log.c %D%/log.h \
+	%D%/rd.c %D%/rd.h \
+	%D%/buf.c %D%/buf.h \
+	%D%/io.c %D%/io.h \
+	%D%/digest.c %D%/digest.h \
+	%D%/proto.h
