@@ -9,4 +9,10 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/buf.c %D%/buf.h \
 	%D%/io.c %D%/io.h \
 	%D%/digest.c %D%/digest.h \
+	%D%/oci.c %D%/oci.h \
 	%D%/proto.h
+
+# Apart, because it needs the C++ linker.
+noinst_LIBRARIES += %D%/libtoml.a
+%C%_libtoml_a_SOURCES = %D%/toml.cc %D%/toml.h
+%C%_libtoml_a_CPPFLAGS = $(AM_CPPFLAGS) $(TOML_CFLAGS)

@@ -13,6 +13,7 @@ include %D%/unit/local.mk
 include %D%/sh/local.mk
 include %D%/srv/local.mk
 include %D%/fuzz/local.mk
+include %D%/tools/local.mk
 
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS) $(SH_TESTS)

@@ -1,1 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += %D%/libfetcher.a
+%C%_libfetcher_a_SOURCES = \
+	%D%/list.h %D%/fetchd.h \
+	%D%/auth.c %D%/auth.h \
+	%D%/blob.c %D%/blob.h \
+	%D%/conf.c %D%/conf.h \
+	%D%/creds.c %D%/creds.h \
+	%D%/exch.c %D%/exch.h \
+	%D%/headers.c %D%/headers.h \
+	%D%/hosts.c %D%/hosts.h \
+	%D%/http.c %D%/http.h \
+	%D%/job.c \
+	%D%/loop.c %D%/loop.h \
+	%D%/metrics.c %D%/metrics.h \
+	%D%/resolve.c %D%/resolve.h \
+	%D%/sandbox.c %D%/sandbox.h \
+	%D%/sched.c %D%/sched.h \
+	%D%/server.c %D%/server.h \
+	%D%/status.c %D%/status.h \
+	%D%/wire.c %D%/wire.h
+FETCHER_LDADD = daemon/fetcher/libfetcher.a common/libtoml.a \
+	common/libcommon.a $(CURL_LIBS) $(MHD_LIBS) $(SECCOMP_LIBS) \
+	$(TOML_LIBS) $(COMMON_LIBS)
+
+sbin_PROGRAMS += estargzd
+estargzd_SOURCES = %D%/main.c
+# toml.cc needs the C++ linker; this file is never made.
+nodist_EXTRA_estargzd_SOURCES = %D%/cxx.cc
+estargzd_LDADD = $(FETCHER_LDADD)

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Image references, and image manifests and indexes. Pure. */
+#ifndef COMMON_OCI_H
+#define COMMON_OCI_H
+
+#include "common/base.h"
+#include "common/digest.h"
+#include "common/err.h"
+
+#define OCI_TOC_DIGEST_ANNOTATION "containerd.io/snapshot/stargz/toc.digest"
+
+/* Value of an Accept header that asks for every kind we read. */
+#define OCI_ACCEPT                                               \
+	"application/vnd.oci.image.manifest.v1+json, "           \
+	"application/vnd.docker.distribution.manifest.v2+json, " \
+	"application/vnd.oci.image.index.v1+json, "              \
+	"application/vnd.docker.distribution.manifest.list.v2+json"
+
+/**
+ * struct oci_ref - "HOST[:PORT]/REPO[:TAG][@DIGEST]"
+ * @host:	as written, port included
+ * @repo:	"library/debian"
+ * @tag:	NULL where there is none and a digest is given; else "latest" is
+ *		filled in
+ */
+struct oci_ref {
+	char *host;
+	char *repo;
+	char *tag;
+	bool has_digest;
+	struct digest digest;
+};
+
+/**
+ * oci_ref_parse() - parse a reference that names its host
+ *
+ * The part before the first '/' is the host; it must look like one (a '.', a
+ * ':' or "localhost"). docker.io repositories of one component are prefixed
+ * "library/".
+ * Spec: OCI distribution-spec, "Pulling manifests" (name, reference grammar)
+ * Return: 0, -EBADMSG, -EOPNOTSUPP (digest algorithm), -ENOMEM
+ */
+int oci_ref_parse(const char *s, struct oci_ref *ret, struct err *e);
+void oci_ref_done(struct oci_ref *r);
+#define CLEANUP_OCI_REF CLEANUP(oci_ref_done)
+
+/**
+ * struct oci_layer - one descriptor of a manifest's layers
+ * @media_type:	heap, never NULL
+ */
+struct oci_layer {
+	struct digest digest;
+	uint64_t size;
+	char *media_type;
+	bool has_toc_digest;
+	struct digest toc_digest;
+};
+
+/**
+ * struct oci_manifest - a manifest, or the place in an index to go on to
+ * @is_index:	@next is the manifest for the platform, the rest is empty
+ * @layers:	[@n_layers], lowest first
+ */
+struct oci_manifest {
+	bool is_index;
+	struct digest next;
+	struct oci_layer *layers;
+	size_t n_layers;
+};
+
+/**
+ * oci_manifest_parse() - parse a manifest or an index
+ * @json:	[@len]
+ * @arch:	of the image in an index, as Go spells it; the system is linux
+ *
+ * Return: 0, -EBADMSG, -ENOENT (the index has nothing for us), -EOPNOTSUPP
+ * (schema 1, another digest algorithm), -EOVERFLOW (too many layers), -ENOMEM
+ */
+int oci_manifest_parse(const char *json, size_t len, const char *arch,
+		       struct oci_manifest *ret, struct err *e);
+void oci_manifest_done(struct oci_manifest *m);
+#define CLEANUP_OCI_MANIFEST CLEANUP(oci_manifest_done)
+
+/* This machine's architecture as Go spells it: "amd64", "arm64", … */
+const char *oci_arch(void);
+
+#endif

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/fetcher/blob.h"
+
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#define LOG_MOD "blob"
+#include "common/log.h"
+#include "common/oci.h"
+#include "daemon/fetcher/conf.h"
+#include "daemon/fetcher/hosts.h"
+
+static void local_task(struct loop_task *t);
+
+void blob_free(struct blob *b)
+{
+	if (b == NULL)
+		return;
+	assert(list_empty(&b->locals));
+	job_stop_all(b);
+	loop_task_del(&b->local_task);
+	list_del(&b->node);
+	list_del(&b->idle);
+	if (b->fd >= 0) {
+		(void)close(b->fd);
+		if (b->kind != PROTO_BLOB_FD)
+			b->d->spool_bytes -= b->fd_have;
+	}
+	hosts_free(b->hosts);
+	free(b->name);
+	free(b->repo);
+	free(b->digest);
+	free(b->soft_ns);
+	free(b->redirect);
+	free(b);
+}
+
+static struct blob *blob_new(struct fetchd *d, enum proto_blob_kind kind,
+			     const char *name)
+{
+	struct blob *b = calloc(1, sizeof(*b));
+
+	if (b == NULL)
+		return NULL;
+	b->d = d;
+	b->kind = kind;
+	b->fd = -1;
+	b->refs = 1;
+	b->local_task.fn = local_task;
+	sched_blob_init(&b->sb, NULL);
+	list_init(&b->node);
+	list_init(&b->idle);
+	list_init(&b->locals);
+	list_init(&b->jobs);
+	b->name = strdup(name);
+	if (b->name == NULL) {
+		free(b);
+		return NULL;
+	}
+	return b;
+}
+
+static int open_registry(struct blob *b, struct err *e)
+{
+	CLEANUP_OCI_REF struct oci_ref ref = {0};
+	char digest[DIGEST_STR_BYTES];
+	int r = oci_ref_parse(b->name, &ref, e);
+
+	if (r < 0)
+		return r;
+	if (!ref.has_digest || ref.tag != NULL)
+		return err_set(e, -EBADMSG, "blob %s: no digest", b->name);
+	b->digest = strdup(digest_str(&ref.digest, digest));
+	b->repo = TAKE_PTR(ref.repo);
+	if (b->digest == NULL)
+		return err_set(e, -ENOMEM, "out of memory");
+	return hosts_load(b->d->cfg.hosts_dir, ref.host, b->plain_http,
+			  &b->d->origins, b->d->cfg.connections_per_host,
+			  &b->hosts, e);
+}
+
+static int open_url(struct blob *b, struct err *e)
+{
+	if (strncasecmp(b->name, "http://", 7) != 0 &&
+	    strncasecmp(b->name, "https://", 8) != 0)
+		return err_set(e, -EBADMSG, "not an http or https URL");
+	return hosts_for_url(b->name, &b->d->origins,
+			     b->d->cfg.connections_per_host, &b->hosts, e);
+}
+
+static int open_fd(struct blob *b, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(b->fd, &st) < 0)
+		return err_set(e, -errno, "%s: %s", b->name, err_name(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, -EBADMSG, "%s: not a regular file", b->name);
+	b->size = (uint64_t)st.st_size;
+	b->size_known = true;
+	b->fd_have = b->size;
+	b->fd_whole = true;
+	return 0;
+}
+
+static struct blob *blob_find(struct fetchd *d, enum proto_blob_kind kind,
+			      const char *name, bool plain_http)
+{
+	LIST_EACH(n, &d->blobs)
+	{
+		struct blob *b = LIST_ENTRY(n, struct blob, node);
+
+		if (b->kind != kind || b->plain_http != plain_http ||
+		    strcmp(b->name, name) != 0)
+			continue;
+		if (b->refs++ == 0) {
+			list_del(&b->idle);
+			d->n_idle_blobs--;
+		}
+		return b;
+	}
+	return NULL;
+}
+
+int blob_open(struct fetchd *d, enum proto_blob_kind kind, const char *name,
+	      bool plain_http, int fd, struct blob **ret, struct err *e)
+{
+	struct blob *b = NULL;
+	int r;
+
+	if (kind != PROTO_BLOB_FD)
+		b = blob_find(d, kind, name, plain_http);
+	if (b != NULL) {
+		*ret = b;
+		return 0;
+	}
+	b = blob_new(d, kind, name);
+	if (b == NULL) {
+		if (fd >= 0)
+			(void)close(fd);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	b->fd = fd;
+	b->plain_http = plain_http;
+	if (kind == PROTO_BLOB_REGISTRY)
+		r = open_registry(b, e);
+	else if (kind == PROTO_BLOB_URL)
+		r = open_url(b, e);
+	else
+		r = open_fd(b, e);
+	if (r == 0 && b->hosts != NULL) {
+		b->soft_ns = calloc(b->hosts->n, sizeof(*b->soft_ns));
+		if (b->soft_ns == NULL)
+			r = err_set(e, -ENOMEM, "out of memory");
+		else
+			b->sb.host = &b->hosts->v[0].origin->sh;
+	}
+	if (r < 0) {
+		blob_free(b);
+		return r;
+	}
+	list_add(&d->blobs, &b->node);
+	*ret = b;
+	return 0;
+}
+
+void blob_unref(struct blob *b)
+{
+	struct fetchd *d;
+
+	if (b == NULL)
+		return;
+	d = b->d;
+	assert(b->refs > 0);
+	if (--b->refs > 0)
+		return;
+	job_stop_all(b);
+	if (b->kind == PROTO_BLOB_FD || (b->fd >= 0 && !b->fd_whole)) {
+		blob_free(b);
+		return;
+	}
+	list_add(&d->idle_blobs, &b->idle);
+	if (++d->n_idle_blobs > BLOB_IDLE_MAX) {
+		d->n_idle_blobs--;
+		blob_free(LIST_ENTRY(d->idle_blobs.next, struct blob, idle));
+	}
+}
+
+bool blob_learn_size(struct blob *b, uint64_t size)
+{
+	if (b->size_known)
+		return b->size == size;
+	b->size = size;
+	b->size_known = true;
+	return true;
+}
+
+size_t blob_pick_host(struct blob *b, uint32_t refused)
+{
+	uint64_t now = loop_now(b->d->loop);
+
+	/* First without those that failed lately or are dead, then with. */
+	for (int pass = 0; pass < 3; pass++) {
+		for (size_t i = 0; i < b->hosts->n; i++) {
+			const struct host *h = &b->hosts->v[i];
+
+			if (!h->can_pull || (refused & (1u << i)) != 0)
+				continue;
+			if ((pass < 1 && b->soft_ns[i] > now) ||
+			    (pass < 2 && h->origin->sh.not_before_ns > now))
+				continue;
+			b->sb.host = &h->origin->sh;
+			return i;
+		}
+	}
+	return b->hosts->n;
+}
+
+void blob_redirect_set(struct blob *b, size_t host, const char *url)
+{
+	free(b->redirect);
+	b->redirect = strdup(url);
+	b->redirect_host = host;
+	b->redirect_until_ns = loop_now(b->d->loop) + BLOB_REDIRECT_NS;
+}
+
+void blob_redirect_drop(struct blob *b)
+{
+	free(TAKE_PTR(b->redirect));
+}
+
+/* ---- reads ---- */
+
+static void read_end(struct read *r, int code, const char *text)
+{
+	read_stop(r);
+	if (code < 0)
+		stats_failed(&r->blob->d->stats, code);
+	r->done(r, code, text);
+}
+
+void read_fail(struct read *r, int code, const char *text)
+{
+	read_end(r, code, text);
+}
+
+static void on_deadline(struct loop_timer *t)
+{
+	struct read *r = LIST_ENTRY(t, struct read, deadline);
+	struct err e = {0};
+
+	if (r->last.code != 0)
+		err_set(&e, -ETIMEDOUT, "deadline passed; last: %.200s",
+			r->last.text);
+	else
+		err_set(&e, -ETIMEDOUT, "deadline passed");
+	read_fail(r, -ETIMEDOUT, e.text);
+}
+
+/* Applies what is known of the size. False: the read is over. */
+static bool fit(struct read *r)
+{
+	struct blob *b = r->blob;
+	uint64_t size = b->size_known ? b->size : r->expect_size;
+
+	if (r->expect_size != 0 && size != r->expect_size) {
+		struct err e;
+
+		err_set(&e, -ESTALE, "%s: size is %llu, not %llu",
+			b->digest != NULL ? b->digest : "blob",
+			(unsigned long long)size,
+			(unsigned long long)r->expect_size);
+		read_fail(r, -ESTALE, e.text);
+		return false;
+	}
+	if (size == 0 && !b->size_known)
+		return true;
+	if (r->suffix) {
+		r->len = MIN(r->len, size);
+		r->off = size - r->len;
+		r->suffix = false;
+	}
+	r->len = r->off < size ? MIN(r->len, size - r->off) : 0;
+	if (r->got < r->len)
+		return true;
+	read_end(r, 0, NULL);
+	return false;
+}
+
+void read_go_network(struct read *r, uint64_t not_before_ns)
+{
+	uint64_t lens[SCHED_SPLIT_MAX], off, left;
+	struct fetchd *d = r->blob->d;
+
+	list_del(&r->node);
+	r->local = false;
+	if (!fit(r))
+		return;
+	off = r->off + r->got;
+	left = r->len - r->got;
+	r->n_pieces = r->suffix ? 1 : sched_split(left, r->class_, lens);
+	if (r->suffix)
+		lens[0] = r->len;
+	for (unsigned i = 0; i < r->n_pieces; i++) {
+		struct read_piece *p = &r->pieces[i];
+
+		*p = (struct read_piece){
+			.sp = {.blob = &r->blob->sb,
+			       .off = off,
+			       .len = lens[i],
+			       .class_ = r->class_,
+			       .suffix = r->suffix,
+			       .alone = r->n_pieces > 1,
+			       .not_before_ns = not_before_ns},
+			.read = r,
+		};
+		off += lens[i];
+		sched_add(&d->sched, &p->sp);
+	}
+	job_dispatch_soon(d);
+}
+
+void read_go_local(struct read *r)
+{
+	for (unsigned i = 0; i < r->n_pieces; i++)
+		sched_remove(&r->blob->d->sched, &r->pieces[i].sp);
+	r->n_pieces = 0;
+	r->local = true;
+	list_del(&r->node);
+	list_add(&r->blob->locals, &r->node);
+	blob_local_kick(r->blob);
+}
+
+void read_start(struct read *r)
+{
+	struct blob *b = r->blob;
+	struct fetchd *d = b->d;
+
+	list_init(&r->node);
+	r->running = true;
+	r->deadline.fn = on_deadline;
+	loop_timer_set(d->loop, &r->deadline, r->deadline_ns);
+	d->stats.reads[r->class_]++;
+	if (r->other_source && b->hosts != NULL) {
+		b->soft_ns[b->last_host] = loop_now(d->loop) + 6 * BLOB_SOFT_NS;
+		blob_redirect_drop(b);
+	}
+	if (b->fd >= 0) {
+		if (fit(r))
+			read_go_local(r);
+		return;
+	}
+	(void)blob_pick_host(b, 0);
+	read_go_network(r, 0);
+}
+
+void read_stop(struct read *r)
+{
+	if (!r->running)
+		return;
+	r->running = false;
+	loop_timer_clear(&r->deadline);
+	list_del(&r->node);
+	for (unsigned i = 0; i < r->n_pieces; i++)
+		sched_remove(&r->blob->d->sched, &r->pieces[i].sp);
+	r->n_pieces = 0;
+}
+
+void read_set_class(struct read *r, enum proto_class class_)
+{
+	r->class_ = class_;
+	for (unsigned i = 0; i < r->n_pieces; i++)
+		sched_set_class(&r->blob->d->sched, &r->pieces[i].sp, class_);
+	job_dispatch_soon(r->blob->d);
+}
+
+void read_advance(struct read *r)
+{
+	uint64_t got = 0;
+
+	if (r->n_pieces == 0)
+		return;
+	for (unsigned i = 0; i < r->n_pieces; i++) {
+		const struct sched_piece *p = &r->pieces[i].sp;
+
+		got = p->off + p->got - r->off;
+		if (!sched_piece_done(p))
+			break;
+	}
+	r->got = got;
+	if (got >= r->len)
+		read_end(r, 0, NULL);
+	else
+		r->progress(r);
+}
+
+void read_piece_eof(struct read_piece *p)
+{
+	struct read *r = p->read;
+	unsigned i = (unsigned)(p - r->pieces);
+
+	assert(i < r->n_pieces);
+	p->sp.len = p->sp.got;
+	r->len = MIN(r->len, p->sp.off + p->sp.got - r->off);
+	for (unsigned k = i; k < r->n_pieces; k++)
+		sched_remove(&r->blob->d->sched, &r->pieces[k].sp);
+	r->n_pieces = i + 1;
+	read_advance(r);
+}
+
+/* ---- local reads ---- */
+
+void blob_local_kick(struct blob *b)
+{
+	if (!list_empty(&b->locals))
+		loop_task_add(b->d->loop, &b->local_task);
+}
+
+/* At most this much a read and turn, so that the loop goes on. */
+#define LOCAL_BYTES_A_TURN MIB(1)
+
+/* Copies some. True: there is more to copy at once. */
+static bool local_copy(struct read *r)
+{
+	struct blob *b = r->blob;
+	uint64_t at, n;
+	ssize_t k;
+
+	if ((r->suffix || b->fd_whole) && (!b->size_known || !fit(r)))
+		return false;
+	at = r->off + r->got;
+	if (at >= b->fd_have)
+		return false;
+	n = MIN(r->len - r->got, b->fd_have - at);
+	n = MIN(n, LOCAL_BYTES_A_TURN);
+	do {
+		k = pread(b->fd, r->dst + r->got, (size_t)n, (off_t)at);
+	} while (k < 0 && errno == EINTR);
+	if (k <= 0) {
+		struct err e;
+
+		err_set(&e, -EIO, "%s: %s", b->name,
+			k < 0 ? err_name(errno) : "file was truncated");
+		read_fail(r, e.code, e.text);
+		return false;
+	}
+	r->got += (uint64_t)k;
+	b->d->stats.local_bytes += (uint64_t)k;
+	b->d->stats.bytes[r->class_] += (uint64_t)k;
+	if (r->got == r->len) {
+		read_end(r, 0, NULL);
+		return false;
+	}
+	r->progress(r);
+	return r->off + r->got < b->fd_have;
+}
+
+static void local_task(struct loop_task *t)
+{
+	struct blob *b = LIST_ENTRY(t, struct blob, local_task);
+	struct list todo;
+	bool more = false;
+
+	list_init(&todo);
+	list_splice(&todo, &b->locals);
+	while (!list_empty(&todo)) {
+		struct list *n = todo.next;
+
+		list_del(n);
+		list_add(&b->locals, n);
+		if (local_copy(LIST_ENTRY(n, struct read, node)))
+			more = true;
+	}
+	if (more)
+		blob_local_kick(b);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: blobs and the reads of them.
+ *
+ * A blob is shared by all clients that opened it. A read is one READ of a
+ * client; it is served in one of two ways:
+ *   - from the network: its pieces are in the scheduler (job.c);
+ *   - locally: the blob is a descriptor the client passed, or a spool: what a
+ *     server that ignores Range sent, kept in an unnamed file so that it is
+ *     asked only once. A local read copies what is there and waits for more.
+ */
+#ifndef FETCHER_BLOB_H
+#define FETCHER_BLOB_H
+
+#include "common/base.h"
+#include "common/err.h"
+#include "common/proto.h"
+#include "daemon/fetcher/fetchd.h"
+#include "daemon/fetcher/list.h"
+#include "daemon/fetcher/loop.h"
+#include "daemon/fetcher/sched.h"
+
+struct hosts;
+struct job;
+
+#define BLOB_IDLE_MAX 64u
+#define BLOB_REDIRECT_NS (600 * NSEC_PER_SEC)
+#define BLOB_SOFT_NS (10 * NSEC_PER_SEC)
+
+/* How the size of a blob is asked for when nobody told it, in this order. */
+enum size_how {
+	SIZE_SUFFIX,
+	SIZE_PROBE,
+	SIZE_HEAD,
+	SIZE_UNKNOWABLE
+};
+
+/**
+ * struct blob - content that can be read
+ * @name:	what the client called it; the digest or the URL too
+ * @size:	as a server said, if @size_known
+ * @fd:		local content, -1 where there is none
+ * @fd_have:	bytes of it that are there
+ * @fd_whole:	all are
+ * @spooler:	the job that fills it
+ * @soft_ns:	[hosts->n] a host that failed is asked last until then
+ * @redirect:	where host number @redirect_host sent us, NULL
+ */
+struct blob {
+	struct sched_blob sb; /* first */
+	struct fetchd *d;
+	struct list node; /* in d->blobs */
+	struct list idle; /* in d->idle_blobs while refs is 0 */
+	unsigned refs;
+	enum proto_blob_kind kind;
+	bool plain_http;
+	char *name;
+	struct hosts *hosts;
+	char *repo;
+	char *digest;
+	bool size_known;
+	uint64_t size;
+	enum size_how size_how;
+	int fd;
+	bool fd_whole;
+	bool no_spool;
+	uint64_t fd_have;
+	struct job *spooler;
+	struct list locals; /* reads that are served locally */
+	struct loop_task local_task;
+	struct list jobs; /* all that run for it */
+	uint64_t *soft_ns;
+	size_t last_host;
+	char *redirect;
+	size_t redirect_host;
+	uint64_t redirect_until_ns;
+};
+
+struct read;
+
+/**
+ * struct read_piece - a part of a read in the scheduler
+ * @tries:	failures in a row
+ */
+struct read_piece {
+	struct sched_piece sp; /* first */
+	struct read *read;
+	unsigned tries;
+};
+
+/**
+ * struct read - one READ; zero-initialise, fill in the first part
+ * @dst:	[@len]
+ * @off:	of the first byte; unknown while @suffix
+ * @suffix:	the last @len bytes
+ * @expect_size: of the blob, 0 where not known
+ * @progress:	more bytes are there (@got)
+ * @done:	all are, or it failed; it may be freed by this
+ */
+struct read {
+	struct blob *blob;
+	uint8_t *dst;
+	uint64_t off;
+	uint64_t len;
+	uint64_t expect_size;
+	uint64_t deadline_ns;
+	enum proto_class class_;
+	bool suffix;
+	bool other_source;
+	void (*progress)(struct read *r);
+	void (*done)(struct read *r, int code, const char *text);
+	/* private, but for got */
+	uint64_t got;
+	bool local;
+	bool running;
+	struct list node; /* in blob->locals */
+	struct loop_timer deadline;
+	unsigned n_pieces;
+	struct read_piece pieces[SCHED_SPLIT_MAX];
+	struct err last;
+};
+
+/**
+ * blob_open() - the blob a client means, made or found
+ * @fd:		for PROTO_BLOB_FD, taken over in any case; else -1
+ *
+ * Asks nothing of the network. Return: 0, -EBADMSG, -EOPNOTSUPP, -ENOMEM, …
+ */
+int blob_open(struct fetchd *d, enum proto_blob_kind kind, const char *name,
+	      bool plain_http, int fd, struct blob **ret, struct err *e);
+/* Drops a reference; some unused blobs are remembered for their redirects. */
+void blob_unref(struct blob *b);
+void blob_free(struct blob *b);
+
+/* A server told the size. False: it told another one before. */
+bool blob_learn_size(struct blob *b, uint64_t size);
+/* The host to ask, not one of the set refused; hosts->n: none is left. */
+size_t blob_pick_host(struct blob *b, uint32_t refused);
+void blob_redirect_set(struct blob *b, size_t host, const char *url);
+void blob_redirect_drop(struct blob *b);
+
+void read_start(struct read *r);
+/* Stops it, with no callback. */
+void read_stop(struct read *r);
+void read_set_class(struct read *r, enum proto_class class_);
+/* Ends it with an error; it may be freed by this. */
+void read_fail(struct read *r, int code, const char *text);
+/* Moves got on after a piece got more; ends the read when it is complete. */
+void read_advance(struct read *r);
+/* Nothing follows the bytes that piece p has: the blob ends there. */
+void read_piece_eof(struct read_piece *p);
+
+/* Serves from blob->fd from now on, or no longer. */
+void read_go_local(struct read *r);
+void read_go_network(struct read *r, uint64_t not_before_ns);
+/* There is more in blob->fd than before. */
+void blob_local_kick(struct blob *b);
+
+/* job.c: asks the scheduler and starts what it says. */
+void job_dispatch(struct fetchd *d);
+void job_dispatch_soon(struct fetchd *d);
+/* Stops all jobs of a blob that nobody reads. */
+void job_stop_all(struct blob *b);
+
+#endif

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/fetcher/exch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LOG_MOD "http"
+#include "common/log.h"
+#include "daemon/fetcher/fetchd.h"
+#include "daemon/fetcher/hosts.h"
+
+static void send_request(struct exch *x);
+
+static void finish(struct exch *x, struct exch_end *end)
+{
+	end->status = x->status;
+	end->retry_after_s = x->retry_after_s;
+	x->ops->done(x, end);
+}
+
+static void finish_err(struct exch *x, int code, bool permanent,
+		       const char *text)
+{
+	struct exch_end end = {.code = code, .permanent = permanent};
+
+	(void)snprintf(end.text, sizeof(end.text), "%s", text);
+	finish(x, &end);
+}
+
+static bool is_redirect(const struct http_resp *r)
+{
+	return (r->status == 301 || r->status == 302 || r->status == 303 ||
+		r->status == 307 || r->status == 308) &&
+	       r->location != NULL;
+}
+
+/* Where a redirect leads. */
+static int redirect(struct exch *x, const char *location)
+{
+	bool same = false;
+	int r;
+
+	if (x->redirects >= EXCH_REDIRECTS_MAX)
+		return -ELOOP;
+	free(TAKE_PTR(x->next));
+	r = headers_location(x->url, location, &x->next, &same);
+	if (r < 0)
+		return r;
+	x->next_away = x->away || !same;
+	x->redirects++;
+	x->d->stats.redirects++;
+	x->again = true;
+	return 0;
+}
+
+static bool renew(struct exch *x, const struct http_resp *r)
+{
+	if (x->away || x->repo == NULL || x->auth_tries >= 2 ||
+	    (r->status != 401 && r->status != 403))
+		return false;
+	x->auth_tries++;
+	return auth_refused(x->d->auth, x->host, x->ns, x->repo, r->status,
+			    r->www, x->gen);
+}
+
+static int on_headers(void *ctx, const struct http_resp *r)
+{
+	struct exch *x = ctx;
+	int want;
+
+	x->status = r->status;
+	x->retry_after_s = r->retry_after_s;
+	x->want_body = false;
+	x->drained = 0;
+	x->again = false;
+	if (is_redirect(r)) {
+		int rc = redirect(x, r->location);
+
+		if (rc < 0 && rc != -ELOOP)
+			log_debug("msg=\"bad redirect\" host=%s",
+				  x->host->authority);
+		return 0;
+	}
+	if (renew(x, r)) {
+		x->again = true;
+		return 0;
+	}
+	want = x->ops->headers(x, r);
+	x->want_body = want > 0;
+	return want < 0 ? want : 0;
+}
+
+static int on_data(void *ctx, const void *p, size_t n)
+{
+	struct exch *x = ctx;
+
+	if (x->want_body)
+		return x->ops->data(x, p, n);
+	/* A short error page is worth its connection, a long one is not. */
+	x->drained += n;
+	return x->drained > EXCH_DRAIN_BYTES_MAX ? -ECANCELED : 0;
+}
+
+static void on_done(void *ctx, const struct http_end *he)
+{
+	struct exch *x = ctx;
+	struct exch_end end = {
+		.code = he->code,
+		.connect_failed = he->connect_failed,
+		.permanent = he->permanent,
+	};
+
+	x->req = NULL;
+	log_debug("msg=request host=%s away=%d range=%s status=%u err=%s",
+		  x->host->authority, x->away, x->range, x->status,
+		  he->code < 0 ? err_symbol(he->code) : "0");
+	if (!x->away && he->connect_failed)
+		origin_failed(x->host->origin, loop_now(x->d->loop));
+	else if (!x->away && x->status != 0)
+		origin_worked(x->host->origin);
+	if (x->again) {
+		x->again = false;
+		if (x->next != NULL) {
+			free(x->url);
+			x->url = TAKE_PTR(x->next);
+			x->away = x->next_away;
+		}
+		send_request(x);
+		return;
+	}
+	(void)snprintf(end.text, sizeof(end.text), "%.250s", he->text);
+	/* Headers are all there is to a response whose body is not wanted. */
+	if (end.code == -ECANCELED && !x->want_body &&
+	    x->drained > EXCH_DRAIN_BYTES_MAX)
+		end.code = 0;
+	finish(x, &end);
+}
+
+static const struct http_ops ops = {
+	.headers = on_headers,
+	.data = on_data,
+	.done = on_done,
+};
+
+#define EXCH_HEADERS_MAX 34u
+
+static void send_with(struct exch *x, const char *authorization)
+{
+	const char *lines[EXCH_HEADERS_MAX];
+	CLEANUP_FREE char *accept = NULL;
+	struct http_opts o = {
+		.url = x->url,
+		.range = x->range[0] != '\0' ? x->range : NULL,
+		.headers = lines,
+		.host = x->host,
+		.head = x->head,
+		.bulk = x->bulk,
+	};
+	int r;
+
+	if (x->accept != NULL) {
+		if (asprintf(&accept, "Accept: %s", x->accept) < 0) {
+			accept = NULL;
+			finish_err(x, -ENOMEM, false, "out of memory");
+			return;
+		}
+		lines[o.n_headers++] = accept;
+	}
+	if (authorization != NULL && !x->away)
+		lines[o.n_headers++] = authorization;
+	for (size_t i = 0; i < x->host->n_headers && !x->away &&
+			   o.n_headers < EXCH_HEADERS_MAX;
+	     i++)
+		lines[o.n_headers++] = x->host->headers[i];
+	x->status = 0;
+	if (!x->away)
+		x->host->origin->requests++;
+	r = http_start(x->d->http, &o, &ops, x, &x->req);
+	if (r < 0)
+		finish_err(x, r, r != -ENOMEM, "cannot send the request");
+}
+
+static void on_auth(struct auth_wait *w, const struct err *e, bool permanent)
+{
+	struct exch *x = LIST_ENTRY(w, struct exch, wait);
+
+	if (e != NULL)
+		finish_err(x, e->code, permanent, e->text);
+	else
+		loop_timer_set(x->d->loop, &x->start, 0);
+}
+
+static void send_request(struct exch *x)
+{
+	const char *authorization = NULL;
+	int r = 0;
+
+	if (x->repo != NULL && !x->away)
+		r = auth_header(x->d->auth, x->host, x->ns, x->repo, &x->wait,
+				&authorization, &x->gen);
+	if (r < 0)
+		finish_err(x, r, false, "out of memory");
+	else if (r == 0)
+		send_with(x, authorization);
+}
+
+static void on_start(struct loop_timer *t)
+{
+	send_request(LIST_ENTRY(t, struct exch, start));
+}
+
+void exch_start(struct exch *x, char *url)
+{
+	free(x->url);
+	x->url = url;
+	x->wait.fn = on_auth;
+	x->start.fn = on_start;
+	x->redirects = 0;
+	x->auth_tries = 0;
+	x->again = false;
+	loop_timer_set(x->d->loop, &x->start, 0);
+}
+
+void exch_stop(struct exch *x)
+{
+	loop_timer_clear(&x->start);
+	auth_wait_cancel(&x->wait);
+	http_cancel(TAKE_PTR(x->req));
+	free(TAKE_PTR(x->url));
+	free(TAKE_PTR(x->next));
+}
+
+void exch_status_error(const struct exch *x, struct exch_end *end,
+		       struct err *e)
+{
+	const char *where = x->away ? " (redirected)" : "";
+	int code = -EIO;
+
+	if (end->code < 0) {
+		err_set(e, end->code, "%s/%s: %.180s", x->host->authority,
+			x->repo != NULL ? x->repo : "", end->text);
+		return;
+	}
+	if (end->status == 401 || end->status == 403)
+		code = -EACCES;
+	else if (end->status == 404 || end->status == 410)
+		code = -ENOENT;
+	/* 4xx means us, but for the ones that mean "later". */
+	end->permanent = end->status >= 400 && end->status < 500 &&
+			 end->status != 408 && end->status != 425 &&
+			 end->status != 429;
+	err_set(e, code, "%s/%s: status %u%s", x->host->authority,
+		x->repo != NULL ? x->repo : "", end->status, where);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fetcher's one object, which owns everything; loop thread only. */
+#ifndef FETCHER_FETCHD_H
+#define FETCHER_FETCHD_H
+
+#include "common/base.h"
+#include "common/digest.h"
+#include "common/proto.h"
+#include "daemon/fetcher/conf.h"
+#include "daemon/fetcher/list.h"
+#include "daemon/fetcher/loop.h"
+#include "daemon/fetcher/sched.h"
+
+struct http;
+struct auth;
+struct server;
+struct metrics;
+
+#define STATS_CODES 8u
+
+/* Counted since the start; shown by STATUS and the metrics. */
+struct stats {
+	uint64_t bytes[PROTO_CLASS_N_]; /* into arenas */
+	uint64_t reads[PROTO_CLASS_N_];
+	uint64_t requests[PROTO_CLASS_N_]; /* range requests sent */
+	uint64_t wasted_bytes; /* received, and nobody wanted them */
+	uint64_t local_bytes;  /* read from descriptors and spools */
+	uint64_t retries;
+	uint64_t redirects;
+	uint64_t tokens;
+	uint64_t protocol_errors;
+	struct {
+		int code; /* positive errno, 0: unused */
+		uint64_t n;
+	} failed[STATS_CODES];
+};
+
+struct fetchd {
+	struct config cfg;
+	struct loop *loop;
+	struct http *http;
+	struct auth *auth;
+	struct server *server;
+	struct metrics *metrics;
+	struct sha256 *sha256;
+	struct sched sched;
+	struct list origins;    /* hosts.h */
+	struct list blobs;      /* blob.h: all of them */
+	struct list idle_blobs; /* oldest first */
+	unsigned n_idle_blobs;
+	uint64_t spool_bytes;
+	struct loop_task dispatch; /* asks the scheduler at the end of a turn */
+	struct loop_timer dispatch_timer;
+	struct stats stats;
+	uint64_t started_ns;
+};
+
+/* Counts a failure; code: negative errno. */
+void stats_failed(struct stats *s, int code);
+
+/* A number for jitter, not for secrets. */
+uint32_t fetchd_random(void);
+
+#endif

@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/fetcher/hosts.h"
+
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/buf.h"
+#include "common/io.h"
+#include "common/toml.h"
+
+struct origin *origin_get(struct list *origins, const char *name,
+			  unsigned max_jobs)
+{
+	struct origin *o;
+
+	LIST_EACH(n, origins)
+	{
+		o = LIST_ENTRY(n, struct origin, node);
+		if (strcmp(o->name, name) == 0)
+			return o;
+	}
+	o = calloc(1, sizeof(*o));
+	if (o == NULL)
+		return NULL;
+	o->name = strdup(name);
+	if (o->name == NULL) {
+		free(o);
+		return NULL;
+	}
+	o->sh.max = max_jobs;
+	list_add(origins, &o->node);
+	return o;
+}
+
+void origin_failed(struct origin *o, uint64_t now_ns)
+{
+	o->errors++;
+	if (o->failures < UINT32_MAX)
+		o->failures++;
+	if (o->failures < BREAKER_FAILURES)
+		return;
+	o->sh.probation = true;
+	o->sh.not_before_ns = now_ns + BREAKER_WAIT_NS;
+}
+
+void origin_worked(struct origin *o)
+{
+	o->failures = 0;
+	o->sh.probation = false;
+	o->sh.not_before_ns = 0;
+}
+
+static void strv_free(char **v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(v[i]);
+	free(v);
+}
+
+void hosts_free(struct hosts *h)
+{
+	if (h == NULL || --h->refs > 0)
+		return;
+	for (size_t i = 0; i < h->n; i++) {
+		struct host *x = &h->v[i];
+
+		free(x->base);
+		free(x->prefix);
+		free(x->authority);
+		free(x->ca_pem);
+		free(x->client_cert);
+		free(x->client_key);
+		strv_free(x->headers, x->n_headers);
+		strv_free(x->ca_files, x->n_ca_files);
+	}
+	free(h->v);
+	free(h->ns);
+	free(h);
+}
+
+struct hosts *hosts_ref(struct hosts *h)
+{
+	h->refs++;
+	return h;
+}
+
+static struct hosts *hosts_new(const char *ns)
+{
+	struct hosts *h = calloc(1, sizeof(*h));
+
+	if (h == NULL)
+		return NULL;
+	h->refs = 1;
+	h->ns = strdup(ns);
+	if (h->ns == NULL) {
+		free(h);
+		return NULL;
+	}
+	return h;
+}
+
+bool hosts_is_local(const char *a)
+{
+	return strncmp(a, "127.", 4) == 0 || strncmp(a, "[::1]", 5) == 0 ||
+	       (strncasecmp(a, "localhost", 9) == 0 &&
+		(a[9] == '\0' || a[9] == ':'));
+}
+
+static int strv_add(char ***v, size_t *n, char *s)
+{
+	char **p;
+
+	if (s == NULL)
+		return -ENOMEM;
+	p = realloc(*v, (*n + 1) * sizeof(*p));
+	if (p == NULL) {
+		free(s);
+		return -ENOMEM;
+	}
+	p[(*n)++] = s;
+	*v = p;
+	return 0;
+}
+
+/* Splits "scheme://authority/path"; the scheme may be missing. */
+static int host_url(struct host *h, const char *url, bool override_path,
+		    struct err *e)
+{
+	const char *rest = strstr(url, "://");
+	const char *scheme = "https", *path;
+	size_t n;
+
+	if (rest != NULL) {
+		if (strncasecmp(url, "http://", 7) == 0)
+			scheme = "http";
+		else if (strncasecmp(url, "https://", 8) != 0)
+			return err_set(e, -EBADMSG, "bad URL %s", url);
+		rest += 3;
+	} else {
+		rest = url;
+		if (hosts_is_local(rest))
+			scheme = "http";
+	}
+	path = rest + strcspn(rest, "/?#");
+	n = (size_t)(path - rest);
+	if (n == 0 || n > 255 || memchr(rest, '@', n) != NULL ||
+	    strcspn(rest, " \t\r\n\\") < strlen(rest) || path[0] == '?' ||
+	    path[0] == '#')
+		return err_set(e, -EBADMSG, "bad URL %s", url);
+	h->authority = strndup(rest, n);
+	n = strlen(path);
+	while (n > 0 && path[n - 1] == '/')
+		n--;
+	if (asprintf(&h->prefix, "%.*s%s", (int)n, path,
+		     override_path ? "" : "/v2") < 0)
+		h->prefix = NULL;
+	if (h->authority == NULL || h->prefix == NULL ||
+	    asprintf(&h->base, "%s://%s", scheme, h->authority) < 0) {
+		h->base = NULL;
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static struct json_object *get(struct json_object *o, const char *key)
+{
+	struct json_object *v = NULL;
+
+	if (o == NULL || !json_object_object_get_ex(o, key, &v))
+		return NULL;
+	return v;
+}
+
+static bool get_bool(struct json_object *o, const char *key)
+{
+	struct json_object *v = get(o, key);
+
+	return v != NULL && json_object_is_type(v, json_type_boolean) &&
+	       json_object_get_boolean(v);
+}
+
+static int capabilities(struct host *h, struct json_object *o, struct err *e)
+{
+	struct json_object *v = get(o, "capabilities");
+
+	h->can_pull = v == NULL;
+	h->can_resolve = v == NULL;
+	if (v == NULL)
+		return 0;
+	if (!json_object_is_type(v, json_type_array))
+		return err_set(e, -EBADMSG, "capabilities is not a list");
+	for (size_t i = 0; i < json_object_array_length(v); i++) {
+		const char *s =
+			json_object_get_string(json_object_array_get_idx(v, i));
+
+		if (s == NULL)
+			return err_set(e, -EBADMSG, "bad capability");
+		if (strcmp(s, "pull") == 0)
+			h->can_pull = true;
+		else if (strcmp(s, "resolve") == 0)
+			h->can_resolve = true;
+	}
+	return 0;
+}
+
+static int authorities(struct host *h, struct json_object *v, struct err *e)
+{
+	int r = 0;
+
+	if (v == NULL)
+		return 0;
+	if (json_object_is_type(v, json_type_string))
+		r = strv_add(&h->ca_files, &h->n_ca_files,
+			     strdup(json_object_get_string(v)));
+	else if (!json_object_is_type(v, json_type_array))
+		r = -EBADMSG;
+	else
+		for (size_t i = 0; r == 0 && i < json_object_array_length(v);
+		     i++) {
+			struct json_object *s = json_object_array_get_idx(v, i);
+
+			if (!json_object_is_type(s, json_type_string))
+				r = -EBADMSG;
+			else
+				r = strv_add(&h->ca_files, &h->n_ca_files,
+					     strdup(json_object_get_string(s)));
+		}
+	return r < 0 ? err_set(e, r, "bad ca") : 0;
+}
+
+/* "file", ["file"…] or [["cert", "key"]…]; the first one is used. */
+static int client(struct host *h, struct json_object *v, struct err *e)
+{
+	struct json_object *cert = v, *key = NULL;
+
+	if (v == NULL)
+		return 0;
+	if (json_object_is_type(v, json_type_array)) {
+		cert = json_object_array_get_idx(v, 0);
+		if (cert != NULL &&
+		    json_object_is_type(cert, json_type_array)) {
+			key = json_object_array_get_idx(cert, 1);
+			cert = json_object_array_get_idx(cert, 0);
+		}
+	}
+	if (!json_object_is_type(cert, json_type_string) ||
+	    (key != NULL && !json_object_is_type(key, json_type_string)))
+		return err_set(e, -EBADMSG, "bad client");
+	h->client_cert = strdup(json_object_get_string(cert));
+	if (key != NULL && json_object_get_string_len(key) > 0)
+		h->client_key = strdup(json_object_get_string(key));
+	return h->client_cert != NULL ? 0
+				      : err_set(e, -ENOMEM, "out of memory");
+}
+
+static int header(struct host *h, const char *name, struct json_object *v,
+		  struct err *e)
+{
+	const char *s = json_object_get_string(v);
+	char *line;
+
+	if (!json_object_is_type(v, json_type_string) ||
+	    strpbrk(s, "\r\n") != NULL || strpbrk(name, "\r\n: ") != NULL)
+		return err_set(e, -EBADMSG, "bad header %s", name);
+	if (asprintf(&line, "%s: %s", name, s) < 0)
+		line = NULL;
+	if (strv_add(&h->headers, &h->n_headers, line) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	return 0;
+}
+
+static int headers(struct host *h, struct json_object *o, struct err *e)
+{
+	int r = 0;
+
+	if (o == NULL)
+		return 0;
+	if (!json_object_is_type(o, json_type_object))
+		return err_set(e, -EBADMSG, "header is not a table");
+	json_object_object_foreach(o, name, v)
+	{
+		if (!json_object_is_type(v, json_type_array)) {
+			r = header(h, name, v, e);
+		} else {
+			for (size_t i = 0;
+			     r == 0 && i < json_object_array_length(v); i++)
+				r = header(h, name,
+					   json_object_array_get_idx(v, i), e);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Adds a server; o has its keys and may be NULL. */
+static int add(struct hosts *hs, const char *url, struct json_object *o,
+	       bool mirror, struct err *e)
+{
+	struct host *v, *h;
+	int r;
+
+	if (hs->n >= HOSTS_MAX)
+		return err_set(e, -EBADMSG, "more than %u hosts", HOSTS_MAX);
+	v = realloc(hs->v, (hs->n + 1) * sizeof(*v));
+	if (v == NULL)
+		return err_set(e, -ENOMEM, "out of memory");
+	hs->v = v;
+	h = &v[hs->n++];
+	*h = (struct host){.all = hs, .mirror = mirror};
+	r = host_url(h, url, get_bool(o, "override_path"), e);
+	if (r == 0)
+		r = capabilities(h, o, e);
+	if (r == 0)
+		r = authorities(h, get(o, "ca"), e);
+	if (r == 0)
+		r = client(h, get(o, "client"), e);
+	if (r == 0)
+		r = headers(h, get(o, "header"), e);
+	h->skip_verify = get_bool(o, "skip_verify");
+	return r;
+}
+
+static char *registry_url(const char *ns, bool plain_http)
+{
+	const char *host = ns;
+	char *url;
+
+	if (strcmp(ns, "docker.io") == 0)
+		host = "registry-1.docker.io";
+	if (asprintf(&url, "%s://%s",
+		     plain_http || hosts_is_local(host) ? "http" : "https",
+		     host) < 0)
+		return NULL;
+	return url;
+}
+
+static int mirrors(struct hosts *hs, struct json_object *o, struct err *e)
+{
+	if (o == NULL)
+		return 0;
+	if (!json_object_is_type(o, json_type_object))
+		return err_set(e, -EBADMSG, "host is not a table");
+	json_object_object_foreach(o, url, v)
+	{
+		int r;
+
+		if (!json_object_is_type(v, json_type_object))
+			return err_set(e, -EBADMSG, "host %s is not a table",
+				       url);
+		r = add(hs, url, v, true, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int servers(struct hosts *hs, struct json_object *o, bool plain_http,
+		   struct err *e)
+{
+	struct json_object *server = get(o, "server");
+	CLEANUP_FREE char *own = registry_url(hs->ns, plain_http);
+	int r;
+
+	if (own == NULL)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = mirrors(hs, get(o, "host"), e);
+	if (r < 0)
+		return r;
+	if (server == NULL)
+		return add(hs, own, o, false, e);
+	if (!json_object_is_type(server, json_type_string))
+		return err_set(e, -EBADMSG, "server is not a string");
+	r = add(hs, json_object_get_string(server), o, false, e);
+	if (r == 0)
+		hs->v[hs->n - 1].mirror =
+			strcmp(hs->v[hs->n - 1].base, own) != 0;
+	return r;
+}
+
+int hosts_parse(const char *toml, size_t len, const char *ns, bool plain_http,
+		struct hosts **ret, struct err *e)
+{
+	CLEANUP(hosts_free_cleanup) struct hosts *hs = hosts_new(ns);
+	struct json_object *o = NULL;
+	int r = 0;
+
+	if (hs == NULL)
+		return err_set(e, -ENOMEM, "out of memory");
+	if (toml != NULL)
+		r = toml_parse(toml, len, &o, e);
+	if (r == 0)
+		r = servers(hs, o, plain_http, e);
+	json_object_put(o);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(hs);
+	return 0;
+}
+
+static int read_ca(struct host *h, const char *dir, struct err *e)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(HOSTS_CA_BYTES_MAX);
+
+	for (size_t i = 0; i < h->n_ca_files; i++) {
+		CLEANUP_FREE char *path = NULL;
+		int r;
+
+		if (h->ca_files[i][0] == '/')
+			path = strdup(h->ca_files[i]);
+		else if (asprintf(&path, "%s/%s", dir, h->ca_files[i]) < 0)
+			path = NULL;
+		if (path == NULL)
+			return err_set(e, -ENOMEM, "out of memory");
+		r = io_read_file(AT_FDCWD, path, &b);
+		if (r == 0)
+			r = buf_add_str(&b, "\n");
+		if (r < 0)
+			return err_set(e, r, "read %s: %s", path, err_name(r));
+	}
+	h->ca_pem = TAKE_PTR(b.p);
+	return 0;
+}
+
+static int absolute(char **path, const char *dir)
+{
+	char *p;
+
+	if (*path == NULL || (*path)[0] == '/')
+		return 0;
+	if (asprintf(&p, "%s/%s", dir, *path) < 0)
+		return -ENOMEM;
+	free(*path);
+	*path = p;
+	return 0;
+}
+
+static int finish(struct hosts *hs, const char *dir, struct list *origins,
+		  unsigned max_jobs, struct err *e)
+{
+	for (size_t i = 0; i < hs->n; i++) {
+		struct host *h = &hs->v[i];
+		int r = read_ca(h, dir, e);
+
+		if (r < 0)
+			return r;
+		h->origin = origin_get(origins, h->base, max_jobs);
+		if (h->origin == NULL || absolute(&h->client_cert, dir) < 0 ||
+		    absolute(&h->client_key, dir) < 0)
+			return err_set(e, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+/* The directory of a registry below dir, and its hosts.toml: 0, or -ENOENT. */
+static int find_dir(const char *dir, const char *ns, char **ret_dir,
+		    struct buf *b)
+{
+	const char *names[] = {ns, NULL, "_default"};
+	CLEANUP_FREE char *port = strdup(ns);
+	char *colon;
+
+	if (port == NULL)
+		return -ENOMEM;
+	/* Where ':' cannot be in a name, containerd takes host_port_. */
+	colon = strrchr(port, ':');
+	if (colon != NULL && strchr(colon, ']') == NULL) {
+		CLEANUP_FREE char *p = TAKE_PTR(port);
+
+		*colon = '\0';
+		if (asprintf(&port, "%s_%s_", p, colon + 1) < 0)
+			return -ENOMEM;
+		names[1] = port;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		CLEANUP_FREE char *d = NULL, *f = NULL;
+		int r;
+
+		if (names[i] == NULL)
+			continue;
+		if (asprintf(&d, "%s/%s", dir, names[i]) < 0) {
+			d = NULL;
+			return -ENOMEM;
+		}
+		if (asprintf(&f, "%s/hosts.toml", d) < 0) {
+			f = NULL;
+			return -ENOMEM;
+		}
+		buf_clear(b);
+		r = io_read_file(AT_FDCWD, f, b);
+		if (r == -ENOENT || r == -ENOTDIR)
+			continue;
+		*ret_dir = TAKE_PTR(d);
+		return r;
+	}
+	return -ENOENT;
+}
+
+int hosts_load(const char *dir, const char *ns, bool plain_http,
+	       struct list *origins, unsigned max_jobs, struct hosts **ret,
+	       struct err *e)
+{
+	CLEANUP(hosts_free_cleanup) struct hosts *hs = NULL;
+	CLEANUP_BUF struct buf b = BUF_INIT(HOSTS_TOML_BYTES_MAX);
+	CLEANUP_FREE char *sub = NULL;
+	int r = find_dir(dir, ns, &sub, &b);
+
+	if (r < 0 && r != -ENOENT)
+		return err_set(e, r, "read %s/hosts.toml: %s",
+			       sub != NULL ? sub : dir, err_name(r));
+	r = hosts_parse(r == 0 ? (b.p != NULL ? b.p : "") : NULL, b.len, ns,
+			plain_http, &hs, e);
+	if (r < 0 && sub != NULL)
+		return err_wrap(e, "%s/hosts.toml", sub);
+	if (r == 0)
+		r = finish(hs, sub != NULL ? sub : dir, origins, max_jobs, e);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(hs);
+	return 0;
+}
+
+int hosts_for_url(const char *url, struct list *origins, unsigned max_jobs,
+		  struct hosts **ret, struct err *e)
+{
+	CLEANUP(hosts_free_cleanup) struct hosts *hs = hosts_new("");
+	CLEANUP_FREE char *base = NULL;
+	const char *rest = strstr(url, "://");
+	int r;
+
+	if (rest == NULL)
+		return err_set(e, -EBADMSG, "not a URL: %s", url);
+	base = strndup(url,
+		       (size_t)(rest + 3 - url) + strcspn(rest + 3, "/?#"));
+	if (hs == NULL || base == NULL)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = add(hs, base, NULL, false, e);
+	if (r == 0)
+		r = finish(hs, "/", origins, max_jobs, e);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(hs);
+	return 0;
+}
+
+char *hosts_url(const struct hosts *hs, const struct host *h, const char *repo,
+		const char *what, const char *name)
+{
+	char *url;
+
+	if (asprintf(&url, "%s%s/%s/%s/%s%s%s", h->base, h->prefix, repo, what,
+		     name, h->mirror ? "?ns=" : "",
+		     h->mirror ? hs->ns : "") < 0)
+		return NULL;
+	return url;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: which servers have the content of a registry: the mirrors of its
+ * hosts.toml in their order, then the registry itself. And what is known of
+ * each server ("origin": scheme, host, port), which outlives all of that.
+ *
+ * Source: containerd docs/hosts.md
+ */
+#ifndef FETCHER_HOSTS_H
+#define FETCHER_HOSTS_H
+
+#include "common/base.h"
+#include "common/err.h"
+#include "daemon/fetcher/list.h"
+#include "daemon/fetcher/sched.h"
+
+#define HOSTS_MAX 31u /* a bit each in sched_piece.avoid */
+#define HOSTS_TOML_BYTES_MAX KIB(256)
+#define HOSTS_CA_BYTES_MAX MIB(4)
+
+/* Connection failures in a row until a host is only probed. */
+#define BREAKER_FAILURES 5u
+#define BREAKER_WAIT_NS (3 * NSEC_PER_SEC)
+
+/**
+ * struct origin - one server
+ * @name:	"https://host:port", as in the URL
+ * @sh:		its place in the scheduler: limits, probation, not before
+ */
+struct origin {
+	char *name;
+	struct sched_host sh;
+	unsigned failures; /* connections failed in a row */
+	uint64_t requests;
+	uint64_t errors;
+	struct list node;
+};
+
+/* Return: the origin, made where it is new; NULL when out of memory. */
+struct origin *origin_get(struct list *origins, const char *name,
+			  unsigned max_jobs);
+void origin_failed(struct origin *o, uint64_t now_ns);
+void origin_worked(struct origin *o);
+
+/**
+ * struct host - one server for the content of a registry
+ * @base:	"https://host[:port]"
+ * @prefix:	path in front of "/<repo>/…": "/v2", or as override_path has it
+ * @authority:	host[:port], for messages and credentials
+ * @mirror:	not the registry itself: ?ns= is added
+ * @ca_pem:	additional authorities, NULL for none
+ * @headers:	[@n_headers] "Name: value"
+ * @all:	what it is one of
+ */
+struct host {
+	struct hosts *all;
+	char *base;
+	char *prefix;
+	char *authority;
+	bool mirror;
+	bool can_pull;
+	bool can_resolve;
+	bool skip_verify;
+	char *ca_pem;
+	char *client_cert;
+	char *client_key;
+	char **headers;
+	size_t n_headers;
+	struct origin *origin; /* set by hosts_load() */
+	/* private: files to read, relative to the directory of hosts.toml */
+	char **ca_files;
+	size_t n_ca_files;
+};
+
+/**
+ * struct hosts - the servers of one registry, in the order of preference
+ * @ns:		name of the registry, as in image references
+ *
+ * Counted: hosts_ref(), and hosts_free() drops one.
+ */
+struct hosts {
+	unsigned refs;
+	char *ns;
+	struct host *v;
+	size_t n;
+};
+
+struct hosts *hosts_ref(struct hosts *h);
+void hosts_free(struct hosts *h);
+DEFINE_CLEANUP(struct hosts, hosts_free);
+
+/**
+ * hosts_parse() - servers for a registry
+ * @toml:	[@len] hosts.toml; NULL: there is none
+ * @plain_http:	the registry itself is asked over plain HTTP
+ *
+ * Return: 0, -EBADMSG, -ENOMEM
+ */
+int hosts_parse(const char *toml, size_t len, const char *ns, bool plain_http,
+		struct hosts **ret, struct err *e);
+
+/**
+ * hosts_load() - the same, from the files below a directory
+ * @dir:	like /etc/containerd/certs.d
+ *
+ * Return: as hosts_parse(), and -errno for files that cannot be read
+ */
+int hosts_load(const char *dir, const char *ns, bool plain_http,
+	       struct list *origins, unsigned max_jobs, struct hosts **ret,
+	       struct err *e);
+
+/* One server for a blob that is just a URL. Return: 0, -EBADMSG, -ENOMEM. */
+int hosts_for_url(const char *url, struct list *origins, unsigned max_jobs,
+		  struct hosts **ret, struct err *e);
+
+/* Whether a host is this machine, so that plain HTTP is meant. */
+bool hosts_is_local(const char *authority);
+
+/**
+ * hosts_url() - "<base><prefix>/<repo>/<what>/<name>[?ns=]"
+ * @what:	"blobs" or "manifests"
+ *
+ * Return: heap, NULL when out of memory
+ */
+char *hosts_url(const struct hosts *hs, const struct host *h, const char *repo,
+		const char *what, const char *name);
+
+#endif

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/fetcher/http.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#include <curl/curl.h>
+
+#include "common/limits.h"
+#include "daemon/fetcher/conf.h"
+#include "daemon/fetcher/hosts.h"
+#include "daemon/fetcher/loop.h"
+
+#define HTTP_CONNECTIONS_KEPT 32L
+#define HTTP_BULK_BUFFER 131072L
+
+struct http_sock {
+	struct loop_io io; /* first */
+	struct http *http;
+};
+
+struct http {
+	struct loop *loop;
+	const struct config *cfg;
+	CURLM *multi;
+	struct loop_timer timer;
+	uint64_t bytes;
+};
+
+struct http_req {
+	struct http *http;
+	CURL *easy;
+	struct curl_slist *headers;
+	const struct http_ops *ops;
+	void *ctx;
+	struct http_resp resp;
+	bool complete; /* the final headers were seen */
+	bool refused;  /* a callback ended it */
+	char error[CURL_ERROR_SIZE];
+};
+
+static void resp_clear(struct http_resp *r)
+{
+	free(r->location);
+	free(r->www);
+	free(r->digest);
+	*r = (struct http_resp){0};
+}
+
+static void req_free(struct http_req *r)
+{
+	if (r == NULL)
+		return;
+	if (r->easy != NULL)
+		curl_easy_cleanup(r->easy);
+	curl_slist_free_all(r->headers);
+	resp_clear(&r->resp);
+	free(r);
+}
+
+/* ---- headers ---- */
+
+static void keep(char **dst, const char *value)
+{
+	char *s = strdup(value);
+
+	/* Without memory the header counts as absent. */
+	free(*dst);
+	*dst = s;
+}
+
+static void keep_challenge(struct http_resp *r, const char *value)
+{
+	char *s;
+
+	if (r->www == NULL) {
+		keep(&r->www, value);
+		return;
+	}
+	if (strlen(r->www) + strlen(value) > HTTP_CHALLENGES_MAX ||
+	    asprintf(&s, "%s, %s", r->www, value) < 0)
+		return;
+	free(r->www);
+	r->www = s;
+}
+
+static void header_line(struct http_resp *r, const char *name, size_t n,
+			const char *value)
+{
+	if (n == 14 && strncasecmp(name, "content-length", n) == 0) {
+		r->has_length = headers_u64(value, &r->length) == 0;
+	} else if (n == 13 && strncasecmp(name, "content-range", n) == 0) {
+		r->has_range = headers_content_range(value, &r->range) == 0;
+		r->bad_range = !r->has_range;
+	} else if (n == 8 && strncasecmp(name, "location", n) == 0) {
+		keep(&r->location, value);
+	} else if (n == 16 && strncasecmp(name, "www-authenticate", n) == 0) {
+		keep_challenge(r, value);
+	} else if (n == 11 && strncasecmp(name, "retry-after", n) == 0) {
+		if (headers_retry_after(value, (int64_t)time(NULL),
+					&r->retry_after_s) < 0)
+			r->retry_after_s = 0;
+	} else if (n == 16 && strncasecmp(name, "content-encoding", n) == 0) {
+		r->has_encoding = strcasecmp(value, "identity") != 0;
+	} else if (n == 21 &&
+		   strncasecmp(name, "docker-content-digest", n) == 0) {
+		keep(&r->digest, value);
+	}
+}
+
+static size_t on_header(char *p, size_t size, size_t n, void *ctx)
+{
+	struct http_req *r = ctx;
+	const char *colon;
+	size_t len = size * n;
+	char *line;
+
+	if (r->complete)
+		return n; /* a trailer */
+	while (len > 0 &&
+	       (p[len - 1] == '\n' || p[len - 1] == '\r' || p[len - 1] == ' '))
+		len--;
+	if (len >= 5 && strncasecmp(p, "http/", 5) == 0) {
+		const char *sp = memchr(p, ' ', len);
+
+		resp_clear(&r->resp);
+		if (sp != NULL)
+			r->resp.status = (unsigned)strtoul(sp, NULL, 10);
+		return n;
+	}
+	if (len == 0) {
+		if (r->resp.status < 200)
+			return n;
+		r->complete = true;
+		if (r->ops->headers(r->ctx, &r->resp) < 0) {
+			r->refused = true;
+			return 0;
+		}
+		return n;
+	}
+	colon = memchr(p, ':', len);
+	if (colon == NULL)
+		return n;
+	line = strndup(colon + 1, len - (size_t)(colon + 1 - p));
+	if (line != NULL)
+		header_line(&r->resp, p, (size_t)(colon - p),
+			    line + strspn(line, " \t"));
+	free(line);
+	return n;
+}
+
+static size_t on_data(char *p, size_t size, size_t n, void *ctx)
+{
+	struct http_req *r = ctx;
+
+	r->http->bytes += size * n;
+	if (r->ops->data(r->ctx, p, size * n) < 0) {
+		r->refused = true;
+		return 0;
+	}
+	return size * n;
+}
+
+/* ---- the multi handle and the loop ---- */
+
+static void end_of(struct http_req *r, CURLcode rc, struct http_end *end)
+{
+	const char *text =
+		r->error[0] != '\0' ? r->error : curl_easy_strerror(rc);
+
+	if (rc == CURLE_OK)
+		return;
+	end->code = -EIO;
+	if (r->refused) {
+		end->code = -ECANCELED;
+	} else if (rc == CURLE_COULDNT_CONNECT ||
+		   rc == CURLE_COULDNT_RESOLVE_HOST ||
+		   rc == CURLE_COULDNT_RESOLVE_PROXY) {
+		end->connect_failed = true;
+	} else if (rc == CURLE_OPERATION_TIMEDOUT) {
+		long connected_us = 0;
+
+		(void)curl_easy_getinfo(r->easy, CURLINFO_CONNECT_TIME_T,
+					&connected_us);
+		end->connect_failed = connected_us == 0;
+		end->code = -ETIMEDOUT;
+	} else if (rc == CURLE_PEER_FAILED_VERIFICATION ||
+		   rc == CURLE_SSL_CERTPROBLEM ||
+		   rc == CURLE_SSL_CACERT_BADFILE) {
+		end->code = -EACCES;
+		end->permanent = true;
+	} else if (rc == CURLE_OUT_OF_MEMORY) {
+		end->code = -ENOMEM;
+	} else if (rc == CURLE_URL_MALFORMAT ||
+		   rc == CURLE_UNSUPPORTED_PROTOCOL) {
+		end->code = -EBADMSG;
+		end->permanent = true;
+	}
+	(void)snprintf(end->text, sizeof(end->text), "%s", text);
+	err_sanitize(end->text);
+}
+
+static void reap(struct http *h)
+{
+	CURLMsg *m;
+	int left;
+
+	while ((m = curl_multi_info_read(h->multi, &left)) != NULL) {
+		struct http_req *r = NULL;
+		struct http_end end = {0};
+
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		(void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE,
+					(char **)&r);
+		end_of(r, m->data.result, &end);
+		(void)curl_multi_remove_handle(h->multi, r->easy);
+		/* A response without headers is none. */
+		if (end.code == 0 && !r->complete) {
+			end.code = -EIO;
+			(void)snprintf(end.text, sizeof(end.text),
+				       "no response");
+		}
+		r->ops->done(r->ctx, &end);
+		req_free(r);
+	}
+}
+
+static void on_sock_ready(struct loop_io *io, uint32_t events)
+{
+	struct http_sock *s = (struct http_sock *)(void *)io;
+	struct http *h = s->http;
+	int running, mask = 0;
+
+	if ((events & EPOLLIN) != 0)
+		mask |= CURL_CSELECT_IN;
+	if ((events & EPOLLOUT) != 0)
+		mask |= CURL_CSELECT_OUT;
+	if ((events & (EPOLLERR | EPOLLHUP)) != 0)
+		mask |= CURL_CSELECT_ERR | CURL_CSELECT_IN;
+	(void)curl_multi_socket_action(h->multi, io->fd, mask, &running);
+	reap(h);
+}
+
+static int on_sock_change(CURL *easy, curl_socket_t fd, int what, void *ctx,
+			  void *sock)
+{
+	struct http *h = ctx;
+	struct http_sock *s = sock;
+	uint32_t events = 0;
+	bool new = s == NULL;
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (s != NULL)
+			loop_io_del(h->loop, &s->io);
+		free(s);
+		return 0;
+	}
+	if ((what & CURL_POLL_IN) != 0)
+		events |= EPOLLIN;
+	if ((what & CURL_POLL_OUT) != 0)
+		events |= EPOLLOUT;
+	if (!new)
+		return loop_io_mod(h->loop, &s->io, events) < 0 ? -1 : 0;
+	s = calloc(1, sizeof(*s));
+	if (s == NULL)
+		return -1;
+	s->http = h;
+	s->io.fd = fd;
+	s->io.fn = on_sock_ready;
+	if (loop_io_add(h->loop, &s->io, events) < 0) {
+		free(s);
+		return -1;
+	}
+	(void)curl_multi_assign(h->multi, fd, s);
+	return 0;
+}
+
+static void on_timer(struct loop_timer *t)
+{
+	struct http *h = LIST_ENTRY(t, struct http, timer);
+	int running;
+
+	(void)curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0,
+				       &running);
+	reap(h);
+}
+
+static int on_timer_change(CURLM *multi, long ms, void *ctx)
+{
+	struct http *h = ctx;
+
+	(void)multi;
+	if (ms < 0)
+		loop_timer_clear(&h->timer);
+	else
+		loop_timer_set(h->loop, &h->timer,
+			       loop_now(h->loop) +
+				       (uint64_t)ms * NSEC_PER_MSEC);
+	return 0;
+}
+
+int http_new(struct loop *l, const struct config *cfg, struct http **ret)
+{
+	struct http *h;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return -ENOMEM;
+	h = calloc(1, sizeof(*h));
+	if (h == NULL)
+		return -ENOMEM;
+	h->loop = l;
+	h->cfg = cfg;
+	h->timer.fn = on_timer;
+	h->multi = curl_multi_init();
+	if (h->multi == NULL ||
+	    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION,
+			      on_sock_change) != CURLM_OK ||
+	    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h) != CURLM_OK ||
+	    curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION,
+			      on_timer_change) != CURLM_OK ||
+	    curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h) != CURLM_OK ||
+	    curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS,
+			      HTTP_CONNECTIONS_KEPT) != CURLM_OK) {
+		http_free(h);
+		return -ENOMEM;
+	}
+	*ret = h;
+	return 0;
+}
+
+void http_free(struct http *h)
+{
+	if (h == NULL)
+		return;
+	if (h->multi != NULL)
+		(void)curl_multi_cleanup(h->multi);
+	loop_timer_clear(&h->timer);
+	free(h);
+	curl_global_cleanup();
+}
+
+uint64_t http_bytes(const struct http *h)
+{
+	return h->bytes;
+}
+
+/* ---- one request ---- */
+
+static int add_headers(struct http_req *r, const struct http_opts *o)
+{
+	static const char *const usual[] = {"Accept-Encoding: identity",
+					    "Expect:"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(usual) + o->n_headers; i++) {
+		const char *line = i < ARRAY_SIZE(usual)
+					   ? usual[i]
+					   : o->headers[i - ARRAY_SIZE(usual)];
+		struct curl_slist *l = curl_slist_append(r->headers, line);
+
+		if (l == NULL)
+			return -ENOMEM;
+		r->headers = l;
+	}
+	return 0;
+}
+
+#define SET(opt, v) bad |= curl_easy_setopt(c, opt, v) != CURLE_OK
+
+static bool set_tls(CURL *c, const struct host *h)
+{
+	bool bad = false;
+
+	if (h->skip_verify) {
+		SET(CURLOPT_SSL_VERIFYPEER, 0L);
+		SET(CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+	if (h->ca_pem != NULL) {
+		/* Besides these, curl's directory of authorities counts. */
+		struct curl_blob pem = {
+			.data = h->ca_pem,
+			.len = strlen(h->ca_pem),
+			.flags = CURL_BLOB_COPY,
+		};
+
+		SET(CURLOPT_CAINFO_BLOB, &pem);
+	}
+	if (h->client_cert != NULL)
+		SET(CURLOPT_SSLCERT, h->client_cert);
+	if (h->client_key != NULL)
+		SET(CURLOPT_SSLKEY, h->client_key);
+	return bad;
+}
+
+static int set_up(struct http_req *r, const struct http_opts *o)
+{
+	const struct config *cfg = r->http->cfg;
+	CURL *c = r->easy;
+	bool bad = false;
+
+	SET(CURLOPT_URL, o->url);
+	SET(CURLOPT_PRIVATE, (char *)r);
+	SET(CURLOPT_ERRORBUFFER, r->error);
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)cfg->connect_timeout_ms);
+	SET(CURLOPT_LOW_SPEED_LIMIT, 512L);
+	SET(CURLOPT_LOW_SPEED_TIME, (long)cfg->stall_timeout_s);
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_USERAGENT, "estargzd/" VERSION);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, r);
+	SET(CURLOPT_WRITEFUNCTION, on_data);
+	SET(CURLOPT_WRITEDATA, r);
+	SET(CURLOPT_HTTPHEADER, r->headers);
+	if (o->bulk)
+		SET(CURLOPT_BUFFERSIZE, HTTP_BULK_BUFFER);
+	if (o->range != NULL)
+		SET(CURLOPT_RANGE, o->range);
+	if (o->head)
+		SET(CURLOPT_NOBODY, 1L);
+	if (o->post != NULL)
+		SET(CURLOPT_COPYPOSTFIELDS, o->post);
+	if (o->host != NULL)
+		bad |= set_tls(c, o->host);
+	return bad ? -EBADMSG : 0;
+}
+
+int http_start(struct http *h, const struct http_opts *o,
+	       const struct http_ops *ops, void *ctx, struct http_req **ret)
+{
+	struct http_req *r;
+	int rc;
+
+	if (strlen(o->url) > URL_BYTES_MAX)
+		return -EBADMSG;
+	r = calloc(1, sizeof(*r));
+	if (r == NULL)
+		return -ENOMEM;
+	r->http = h;
+	r->ops = ops;
+	r->ctx = ctx;
+	r->easy = curl_easy_init();
+	rc = r->easy != NULL ? add_headers(r, o) : -ENOMEM;
+	if (rc == 0)
+		rc = set_up(r, o);
+	if (rc == 0 && curl_multi_add_handle(h->multi, r->easy) != CURLM_OK)
+		rc = -ENOMEM;
+	if (rc < 0) {
+		req_free(r);
+		return rc;
+	}
+	*ret = r;
+	return 0;
+}
+
+void http_cancel(struct http_req *r)
+{
+	if (r == NULL)
+		return;
+	(void)curl_multi_remove_handle(r->http->multi, r->easy);
+	req_free(r);
+}

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/fetcher/sched.h"
+
+#include <string.h>
+
+static struct sched_piece *piece_of(struct list *n)
+{
+	return LIST_ENTRY(n, struct sched_piece, node);
+}
+
+static struct sched_job *job_of(struct list *n)
+{
+	return LIST_ENTRY(n, struct sched_job, node);
+}
+
+void sched_init(struct sched *s, uint64_t bg_bytes_per_s)
+{
+	*s = (struct sched){
+		.bg_rate = bg_bytes_per_s,
+		.bg_tokens = (int64_t)MIN(bg_bytes_per_s, MIB(1)),
+	};
+	list_init(&s->active);
+}
+
+void sched_blob_init(struct sched_blob *b, struct sched_host *host)
+{
+	*b = (struct sched_blob){.host = host};
+	for (int c = 0; c < PROTO_CLASS_N_; c++)
+		list_init(&b->queued[c]);
+	list_init(&b->jobs);
+	list_init(&b->node);
+}
+
+unsigned sched_split(uint64_t len, enum proto_class class_, uint64_t *ret_len)
+{
+	unsigned n = 1;
+	uint64_t part;
+
+	if (class_ == PROTO_CLASS_DEMAND)
+		n = (unsigned)MIN(len / SCHED_SPLIT_BYTES_MIN,
+				  (uint64_t)SCHED_SPLIT_MAX);
+	n = MAX(n, 1u);
+	part = len / n;
+	for (unsigned i = 0; i < n; i++)
+		ret_len[i] = i + 1 < n ? part : len - part * (n - 1);
+	return n;
+}
+
+static uint64_t piece_at(const struct sched_piece *p)
+{
+	return p->off + p->got;
+}
+
+static uint64_t piece_end(const struct sched_piece *p)
+{
+	return p->off + p->len;
+}
+
+static uint64_t job_end(const struct sched_job *j)
+{
+	return j->whole ? UINT64_MAX : j->off + j->len;
+}
+
+/* Whether a running job passes all of the piece, soon enough to wait for. */
+static bool job_will_pass(const struct sched_job *j,
+			  const struct sched_piece *p)
+{
+	if (j->suffix || j->avoid != p->avoid || piece_at(p) < j->pos)
+		return false;
+	if (j->whole)
+		return true;
+	if (piece_end(p) > job_end(j))
+		return false;
+	return p->class_ == PROTO_CLASS_BACKGROUND ||
+	       piece_end(p) - j->pos <= SCHED_JOIN_BYTES_MAX;
+}
+
+static void enqueue(struct sched *s, struct sched_piece *p)
+{
+	struct sched_blob *b = p->blob;
+	struct list *q = &b->queued[p->class_];
+
+	/* A blob that was idle does not get to catch up. */
+	if (list_empty(q))
+		b->served[p->class_] =
+			MAX(b->served[p->class_], s->vtime[p->class_]);
+	list_add(q, &p->node);
+	if (list_empty(&b->node))
+		list_add(&s->active, &b->node);
+}
+
+static bool blob_queued(const struct sched_blob *b)
+{
+	for (int c = 0; c < PROTO_CLASS_N_; c++) {
+		if (!list_empty(&b->queued[c]))
+			return true;
+	}
+	return false;
+}
+
+static void dequeue(struct sched_piece *p)
+{
+	list_del(&p->node);
+	if (p->job == NULL && !blob_queued(p->blob))
+		list_del(&p->blob->node);
+}
+
+void sched_add(struct sched *s, struct sched_piece *p)
+{
+	assert(!sched_piece_done(p));
+	p->job = NULL;
+	if (p->node.next == NULL)
+		list_init(&p->node);
+	list_del(&p->node);
+	if (!p->suffix && p->not_before_ns == 0) {
+		LIST_EACH(n, &p->blob->jobs)
+		{
+			struct sched_job *j = job_of(n);
+
+			if (!job_will_pass(j, p))
+				continue;
+			p->job = j;
+			list_add(&j->pieces, &p->node);
+			return;
+		}
+	}
+	enqueue(s, p);
+}
+
+void sched_remove(struct sched *s, struct sched_piece *p)
+{
+	(void)s;
+	if (p->node.next == NULL || list_empty(&p->node))
+		return;
+	dequeue(p);
+	p->job = NULL;
+}
+
+void sched_set_class(struct sched *s, struct sched_piece *p,
+		     enum proto_class class_)
+{
+	bool queued =
+		p->job == NULL && p->node.next != NULL && !list_empty(&p->node);
+
+	if (queued)
+		dequeue(p);
+	p->class_ = class_;
+	if (queued)
+		enqueue(s, p);
+}
+
+static unsigned host_room(const struct sched_host *h, enum proto_class class_)
+{
+	unsigned max = h->probation ? 1 : h->max;
+
+	if (class_ == PROTO_CLASS_PREFETCH)
+		max -= max / 4;
+	else if (class_ == PROTO_CLASS_BACKGROUND)
+		max -= max / 2;
+	return h->running < max ? max - h->running : 0;
+}
+
+static bool whole_running(const struct sched_blob *b)
+{
+	LIST_EACH(n, &b->jobs)
+	{
+		if (job_of(n)->whole)
+			return true;
+	}
+	return false;
+}
+
+/* The first piece of the class that may start now. */
+static struct sched_piece *blob_ready(struct sched_blob *b,
+				      enum proto_class class_, uint64_t now_ns,
+				      uint64_t *wake_ns)
+{
+	if (list_empty(&b->queued[class_]) || host_room(b->host, class_) == 0)
+		return NULL;
+	if (b->whole && whole_running(b))
+		return NULL;
+	if (b->host->not_before_ns > now_ns) {
+		*wake_ns = MIN(*wake_ns, b->host->not_before_ns);
+		return NULL;
+	}
+	LIST_EACH(n, &b->queued[class_])
+	{
+		struct sched_piece *p = piece_of(n);
+
+		if (p->not_before_ns <= now_ns)
+			return p;
+		*wake_ns = MIN(*wake_ns, p->not_before_ns);
+	}
+	return NULL;
+}
+
+static void refill(struct sched *s, uint64_t now_ns)
+{
+	uint64_t burst = MIN(s->bg_rate, MIB(1)), ns, add;
+
+	if (s->bg_last_ns == 0)
+		s->bg_last_ns = now_ns;
+	ns = now_ns - s->bg_last_ns;
+	s->bg_last_ns = now_ns;
+	if (ns >= NSEC_PER_SEC * 60) {
+		s->bg_tokens = (int64_t)burst;
+		return;
+	}
+	add = (uint64_t)((unsigned __int128)ns * s->bg_rate / NSEC_PER_SEC);
+	add = MIN(add, MIB(1024));
+	s->bg_tokens = MIN(s->bg_tokens + (int64_t)add, (int64_t)burst);
+}
+
+/* Whether background may start; else when. */
+static bool bg_allowed(struct sched *s, uint64_t now_ns, uint64_t *wake_ns)
+{
+	uint64_t ns;
+
+	if (s->bg_rate == 0)
+		return true;
+	refill(s, now_ns);
+	if (s->bg_tokens > 0)
+		return true;
+	ns = (uint64_t)((unsigned __int128)(1 - s->bg_tokens) * NSEC_PER_SEC /
+			s->bg_rate) +
+	     NSEC_PER_MSEC;
+	*wake_ns = MIN(*wake_ns, now_ns + ns);
+	return false;
+}
+
+/* Takes a queued piece into a job. */
+static void job_take(struct sched_job *j, struct sched_piece *p)
+{
+	list_del(&p->node);
+	p->job = j;
+	p->not_before_ns = 0;
+	list_add(&j->pieces, &p->node);
+}
+
+/* Adds queued pieces of the class that lie in, at or near the job's range. */
+static void job_merge(struct sched_job *j, uint64_t now_ns)
+{
+	uint64_t lo = j->off, hi = j->off + j->len;
+	unsigned n_pieces = 1;
+	bool grown = true;
+
+	while (grown) {
+		grown = false;
+		LIST_EACH_SAFE(n, &j->blob->queued[j->class_])
+		{
+			struct sched_piece *p = piece_of(n);
+			uint64_t at = piece_at(p), end = piece_end(p);
+
+			if (p->suffix || p->alone || p->avoid != j->avoid ||
+			    p->not_before_ns > now_ns)
+				continue;
+			if ((at > hi && at - hi > SCHED_GAP_BYTES) ||
+			    (end < lo && lo - end > SCHED_GAP_BYTES))
+				continue;
+			if (MAX(hi, end) - MIN(lo, at) >
+				    MAX(SCHED_JOB_BYTES_MAX, hi - lo) ||
+			    n_pieces >= SCHED_JOB_PIECES_MAX)
+				continue;
+			lo = MIN(lo, at);
+			hi = MAX(hi, end);
+			job_take(j, p);
+			n_pieces++;
+			grown = true;
+		}
+	}
+	j->off = lo;
+	j->pos = lo;
+	j->len = hi - lo;
+}
+
+static void take_all(struct sched_job *j)
+{
+	for (int c = 0; c < PROTO_CLASS_N_; c++) {
+		LIST_EACH_SAFE(n, &j->blob->queued[c])
+		{
+			struct sched_piece *p = piece_of(n);
+
+			if (!p->suffix && piece_at(p) >= j->pos &&
+			    p->avoid == j->avoid)
+				job_take(j, p);
+		}
+	}
+	if (!blob_queued(j->blob))
+		list_del(&j->blob->node);
+}
+
+static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
+		     struct sched_job *j)
+{
+	struct sched_blob *b = p->blob;
+
+	*j = (struct sched_job){
+		.blob = b,
+		.host = b->host,
+		.class_ = p->class_,
+		.suffix = p->suffix,
+		.avoid = p->avoid,
+		.off = piece_at(p),
+		.len = p->len - p->got,
+		.pos = piece_at(p),
+	};
+	list_init(&j->pieces);
+	list_init(&j->node);
+	s->vtime[p->class_] = b->served[p->class_];
+	job_take(j, p);
+	if (b->whole && !p->suffix) {
+		j->whole = true;
+		j->off = 0;
+		j->pos = 0;
+		j->len = UINT64_MAX;
+		take_all(j);
+	} else if (!p->suffix && !p->alone) {
+		job_merge(j, now_ns);
+	}
+	if (j->class_ == PROTO_CLASS_BACKGROUND && s->bg_rate != 0 &&
+	    !j->whole && !j->suffix)
+		j->len = MIN(j->len, SCHED_PACED_BYTES_MAX);
+	if (!j->whole) {
+		b->served[j->class_] += j->len;
+		if (j->class_ == PROTO_CLASS_BACKGROUND && s->bg_rate != 0)
+			s->bg_tokens -= (int64_t)MIN(j->len, MIB(1024));
+	}
+	if (!blob_queued(b))
+		list_del(&b->node);
+	list_add(&b->jobs, &j->node);
+	b->host->running++;
+}
+
+bool sched_next(struct sched *s, uint64_t now_ns, struct sched_job *ret,
+		uint64_t *ret_wake_ns)
+{
+	uint64_t wake_ns = UINT64_MAX;
+
+	for (int c = 0; c < PROTO_CLASS_N_; c++) {
+		struct sched_piece *best = NULL;
+
+		LIST_EACH(n, &s->active)
+		{
+			struct sched_blob *b =
+				LIST_ENTRY(n, struct sched_blob, node);
+			struct sched_piece *p;
+
+			if (best != NULL &&
+			    best->blob->served[c] <= b->served[c])
+				continue;
+			p = blob_ready(b, (enum proto_class)c, now_ns,
+				       &wake_ns);
+			if (p != NULL)
+				best = p;
+		}
+		if (best == NULL || (c == PROTO_CLASS_BACKGROUND &&
+				     !bg_allowed(s, now_ns, &wake_ns)))
+			continue;
+		job_make(s, best, now_ns, ret);
+		*ret_wake_ns = UINT64_MAX;
+		return true;
+	}
+	*ret_wake_ns = wake_ns;
+	return false;
+}
+
+void sched_job_range(struct sched_job *j, uint64_t off, uint64_t len)
+{
+	if (j->suffix) {
+		j->suffix = false;
+		j->off = off;
+		j->pos = off;
+		LIST_EACH(n, &j->pieces)
+		{
+			struct sched_piece *p = piece_of(n);
+
+			p->suffix = false;
+			p->off = off;
+			p->len = len;
+		}
+	}
+	assert(off == j->off);
+	j->len = MIN(j->len, len);
+}
+
+bool sched_job_whole(struct sched *s, struct sched_job *j)
+{
+	(void)s;
+	j->blob->whole = true;
+	if (whole_running(j->blob))
+		return j->whole;
+	assert(!j->suffix);
+	j->whole = true;
+	j->off = 0;
+	j->pos = 0;
+	j->len = UINT64_MAX;
+	take_all(j);
+	return true;
+}
+
+void sched_job_data(struct sched_job *j, const void *data, size_t n,
+		    void (*deliver)(struct sched_piece *p, uint64_t at,
+				    const void *data, size_t n))
+{
+	const uint8_t *p = data;
+	uint64_t end = j->pos + n;
+	struct list todo;
+
+	/* Pieces wait on a list of their own, so that deliver() may remove
+	 * any of them. */
+	list_init(&todo);
+	list_splice(&todo, &j->pieces);
+	while (!list_empty(&todo)) {
+		struct sched_piece *pc = piece_of(todo.next);
+		uint64_t at = piece_at(pc), got = pc->got, k;
+
+		list_del(&pc->node);
+		list_add(&j->pieces, &pc->node);
+		if (at < j->pos || at >= end)
+			continue;
+		k = MIN(end - at, pc->len - got);
+		pc->got += k;
+		if (pc->got == pc->len) {
+			list_del(&pc->node);
+			pc->job = NULL;
+		}
+		deliver(pc, got, p + (at - j->pos), (size_t)k);
+	}
+	j->pos = end;
+}
+
+void sched_job_end(struct sched_job *j, struct list *left)
+{
+	assert(j->host->running > 0);
+	j->host->running--;
+	list_del(&j->node);
+	LIST_EACH(n, &j->pieces)
+	piece_of(n)->job = NULL;
+	list_splice(left, &j->pieces);
+}
