@@ -23,8 +23,8 @@ FETCHER_LDADD = daemon/fetcher/libfetcher.a common/libtoml.a \
 	common/libcommon.a $(CURL_LIBS) $(MHD_LIBS) $(SECCOMP_LIBS) \
 	$(TOML_LIBS) $(COMMON_LIBS)
 
-sbin_PROGRAMS += estargzd
-estargzd_SOURCES = %D%/main.c
+sbin_PROGRAMS += %D%/estargzd
+%C%_estargzd_SOURCES = %D%/main.c
 # toml.cc needs the C++ linker; this file is never made.
-nodist_EXTRA_estargzd_SOURCES = %D%/cxx.cc
-estargzd_LDADD = $(FETCHER_LDADD)
+nodist_EXTRA_%C%_estargzd_SOURCES = %D%/cxx.cc
+%C%_estargzd_LDADD = $(FETCHER_LDADD)
