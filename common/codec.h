@@ -38,6 +38,11 @@ int codec_decode(struct codec *c, enum codec_kind kind, const void *src,
 		 size_t src_len, void *dst, size_t dst_cap, size_t need,
 		 bool full);
 
+/* Members decoded by the fast decoder, and by the streaming one, since
+ * codec_new(). */
+void codec_counts(const struct codec *c, uint64_t *ret_oneshot,
+		  uint64_t *ret_streamed);
+
 /**
  * struct codec_stream - a decoder fed piece by piece, for chunks that are too
  * large for one shot
@@ -50,7 +55,7 @@ DEFINE_CLEANUP(struct codec_stream, codec_stream_free);
 /**
  * codec_stream_run() - decode some
  * @src:	in: [*@src_len] input; out: bytes consumed
- * @dst:	[@dst_cap]
+ * @dst:	[@dst_cap], @dst_cap > 0
  * @ret_len:	bytes written to @dst
  *
  * A member that ends is followed by the next one. Return: 0, -EBADMSG,

@@ -13,6 +13,7 @@
 #define TOC_COMPONENT_BYTES_MAX 255u /* NAME_MAX */
 #define TOC_DEPTH_MAX 512u /* components in a path */
 #define TOC_XATTRS_MAX 4096u /* of one entry */
+#define TOC_XATTRS_TOTAL_MAX 4000000u /* of all entries together */
 #define XATTR_VALUE_BYTES_MAX 65535u /* erofs: e_value_size is 16 bits */
 #define XATTR_NAME_BYTES_MAX 255u
 #define JSON_DEPTH_MAX 16u
@@ -23,6 +24,8 @@
 
 /* Chunks up to this are decoded in one shot; larger ones are streamed. */
 #define CHUNK_ONESHOT_BYTES_MAX MIB(16)
+/* 32 MiB: the largest window of the encoders that write zstd:chunked. */
+#define CODEC_ZSTD_WINDOW_LOG_MAX 25
 #define CHUNK_BYTES_MAX (UINT64_C(1) << 40)
 
 /* Registry documents. */

@@ -10,6 +10,10 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/io.c %D%/io.h \
 	%D%/digest.c %D%/digest.h \
 	%D%/oci.c %D%/oci.h \
+	%D%/codec.c %D%/codec.h \
+	%D%/json.c %D%/json.h \
+	%D%/toc_footer.c %D%/toc_decode.c %D%/toc_parse.c %D%/toc.h \
+	%D%/toc_text.c %D%/toc_text.h \
 	%D%/proto.h
 
 # Apart, because it needs the C++ linker.

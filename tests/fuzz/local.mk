@@ -1,1 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
+# One target is one file, fuzz-<module>.c with LLVMFuzzerTestOneInput(), and
+# one line here. Its seeds, if any, are in corpus/fuzz-<module>/; everything
+# in tests/data/ is a seed as well.
+#
+# Configured with --enable-fuzzing (and CC=clang-14) the targets are linked
+# with libFuzzer, and `make fuzz FUZZ_SECONDS=60` runs each for that long.
+# Otherwise they get a main that replays files. Either way `make check` runs
+# each over its seeds.
+FUZZ_TARGETS =
+FUZZ_TARGETS += %D%/fuzz-codec
+FUZZ_TARGETS += %D%/fuzz-footer
+FUZZ_TARGETS += %D%/fuzz-json
+FUZZ_TARGETS += %D%/fuzz-toc
+
+check_PROGRAMS += $(FUZZ_TARGETS)
+SH_TESTS += %D%/corpus.sh
+EXTRA_DIST += %D%/corpus tests/data
+
+# An archive, so that only programs without a main of their own take it.
+check_LIBRARIES += %D%/libreplay.a
+%C%_libreplay_a_SOURCES = %D%/replay.c
+if FUZZING
+FUZZ_ENGINE = $(LIBFUZZER)
+else
+FUZZ_ENGINE = %D%/libreplay.a
+endif
+
+FUZZ_SECONDS = 60
+FUZZ_BYTES_MAX = 65536
+# What is found goes to the build directory: found/ grows the corpus, crash/
+# has the inputs that failed.
+.PHONY: fuzz
+if FUZZING
+fuzz: $(FUZZ_TARGETS)
+	@for t in $(FUZZ_TARGETS); do \
+		n=`basename $$t`; \
+		$(MKDIR_P) %D%/found/$$n %D%/crash/$$n || exit 1; \
+		dirs=%D%/found/$$n; \
+		for d in $(srcdir)/%D%/corpus/$$n $(srcdir)/tests/data/ok \
+			$(srcdir)/tests/data/bad; do \
+			test ! -d $$d || dirs="$$dirs $$d"; \
+		done; \
+		echo "fuzz $$n for $(FUZZ_SECONDS) s"; \
+		./$$t -max_total_time=$(FUZZ_SECONDS) \
+			-max_len=$(FUZZ_BYTES_MAX) -timeout=10 \
+			-rss_limit_mb=512 -malloc_limit_mb=300 \
+			-artifact_prefix=%D%/crash/$$n/ \
+			-print_final_stats=1 -verbosity=0 $$dirs || exit 1; \
+	done
+else
+fuzz:
+	@echo "configure with --enable-fuzzing CC=clang-14 CXX=clang++-14" >&2
+	@exit 1
+endif

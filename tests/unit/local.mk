@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # A unit test is one file, named after the module it tests.
-LDADD = common/libcommon.a $(CMOCKA_LIBS) $(COMMON_LIBS)
+LDADD = $(FUZZ_ENGINE) common/libcommon.a $(CMOCKA_LIBS) $(COMMON_LIBS)
 
 if HAVE_CMOCKA
 UNIT_TESTS += %D%/test-base
+UNIT_TESTS += %D%/test-codec
+UNIT_TESTS += %D%/test-json
+UNIT_TESTS += %D%/test-toc
 endif
