@@ -30,7 +30,8 @@ void codec_trim(struct codec *c);
  *		KiB to 1 MiB beyond @need makes that path likely; without it
  *		the streaming one (zlib) stops at @need.
  * @full:	verify the member's own checksum too (needed where there is
- *		no digest): decodes to the member's end
+ *		no digest): decodes to the member's end. Without it a wrong
+ *		checksum may be found all the same.
  *
  * Return: 0, -EBADMSG (corrupt, or fewer than @need bytes), -ENOMEM
  */

@@ -209,11 +209,12 @@ static bool at(const struct json *j, char c)
 
 static bool number_text(struct json *j)
 {
+	size_t start;
+
 	if (at(j, '-'))
 		j->off++;
-	if (at(j, '0'))
-		j->off++;
-	else if (!digits(j))
+	start = j->off;
+	if (!digits(j) || (j->p[start] == '0' && j->off - start > 1))
 		return false;
 	if (at(j, '.')) {
 		j->off++;
@@ -270,10 +271,10 @@ static enum json_tok close_nested(struct json *j)
 
 static enum json_tok value(struct json *j)
 {
-	enum expect was = j->expect;
-
 	if (j->off == j->len)
 		return fail(j, "value missing");
+	if (j->p[j->off] == ']' && j->expect == EXPECT_FIRST_VALUE)
+		return close_nested(j);
 	j->expect = EXPECT_AFTER;
 	switch (j->p[j->off]) {
 	case '"':
@@ -283,18 +284,26 @@ static enum json_tok value(struct json *j)
 		return open_nested(j, true);
 	case '[':
 		return open_nested(j, false);
-	case ']':
-		if (was == EXPECT_FIRST_VALUE)
-			return close_nested(j);
-		return fail(j, "value missing");
 	case 't':
 		return word(j, "true", JSON_TRUE);
 	case 'f':
 		return word(j, "false", JSON_FALSE);
 	case 'n':
 		return word(j, "null", JSON_NULL);
-	default:
+	case '-':
+	case '0':
+	case '1':
+	case '2':
+	case '3':
+	case '4':
+	case '5':
+	case '6':
+	case '7':
+	case '8':
+	case '9':
 		return number(j);
+	default:
+		return fail(j, "value missing");
 	}
 }
 

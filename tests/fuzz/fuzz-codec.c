@@ -70,7 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 	n = in_pieces(kind, p, len, b, need, step, &bad);
 	if (r == 0)
 		assert(memcmp(a, b, MIN(n, need)) == 0);
-	if (n == need && !full)
+	/* zstd may look at a checksum that is right behind. */
+	if (n == need && !full && kind == CODEC_GZIP)
 		assert(r == 0);
 	/* Not bad and not enough: the input is cut off. */
 	if (n < need && !bad)

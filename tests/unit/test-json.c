@@ -95,35 +95,36 @@ static void test_json_refuses(void **state)
 		{"[1", "comma missing"},
 		{"[1,", "value missing"},
 		{"[1,]", "value missing"},
-		{"[,1]", "bad number"},
+		{"[,1]", "value missing"},
 		{"[1 2]", "comma missing"},
 		{"[1}", "comma missing"},
 		{"]", "value missing"},
-		{"}", "bad number"},
+		{"}", "value missing"},
 		{"{", "key missing"},
 		{"{1:2}", "key missing"},
 		{"{\"a\"}", "colon missing"},
 		{"{\"a\" 1}", "colon missing"},
-		{"{\"a\":}", "bad number"},
+		{"{\"a\":}", "value missing"},
 		{"{\"a\":1,}", "key missing"},
 		{"{\"a\":1]", "comma missing"},
 		{"{,}", "key missing"},
 		{"1 2", "bytes after the value"},
 		{"{}x", "bytes after the value"},
-		{"01", "bytes after the value"},
+		{"01", "bad number"},
+		{"-00", "bad number"},
 		{"-", "bad number"},
-		{"+1", "bad number"},
-		{".5", "bad number"},
+		{"+1", "value missing"},
+		{".5", "value missing"},
 		{"1.", "bad number"},
 		{"1e", "bad number"},
 		{"1e+", "bad number"},
 		{"0x10", "bytes after the value"},
-		{"NaN", "bad number"},
-		{"Infinity", "bad number"},
+		{"NaN", "value missing"},
+		{"Infinity", "value missing"},
 		{"tru", "unknown word"},
 		{"nul", "unknown word"},
 		{"falsy", "unknown word"},
-		{"True", "bad number"},
+		{"True", "value missing"},
 		{"\"", "string without an end"},
 		{"\"a", "string without an end"},
 		{"\"a\\\"", "string without an end"},
@@ -134,10 +135,10 @@ static void test_json_refuses(void **state)
 		{"\"\\ud800\\u12\"", "bad escape"},
 		{"\"\n\"", "control character in a string"},
 		{"\"12345678\x1f\"", "control character in a string"},
-		{"'a'", "bad number"},
-		{"/* */1", "bad number"},
+		{"'a'", "value missing"},
+		{"/* */1", "value missing"},
 		{"[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]", "nested too deeply"},
-		{"\xef\xbb\xbf{}", "bad number"},
+		{"\xef\xbb\xbf{}", "value missing"},
 	};
 
 	(void)state;
@@ -157,7 +158,7 @@ static void test_json_error_tells_where(void **state)
 	size_t off;
 
 	(void)state;
-	assert_string_equal(run("[1,x]", 5, &off), "bad number");
+	assert_string_equal(run("[1,x]", 5, &off), "value missing");
 	assert_int_equal(off, 3);
 }
 
