@@ -3,9 +3,8 @@
 
 #include "common/json.h"
 
+#include <endian.h>
 #include <string.h>
-
-#include "common/rd.h"
 
 enum expect {
 	EXPECT_VALUE,
@@ -40,12 +39,14 @@ static size_t plain_len(const char *p, size_t n)
 	 * sure; it is the one wanted.
 	 */
 	for (; n - i >= 8; i += 8) {
-		uint64_t w = le64_load(p + i);
-		uint64_t quote = w ^ (ones * '"');
-		uint64_t slash = w ^ (ones * '\\');
-		uint64_t hit = ((quote - ones) & ~quote) |
-			       ((slash - ones) & ~slash) |
-			       ((w - ones * 0x20) & ~w);
+		uint64_t w, quote, slash, hit;
+
+		memcpy(&w, p + i, sizeof(w));
+		w = le64toh(w);
+		quote = w ^ (ones * '"');
+		slash = w ^ (ones * '\\');
+		hit = ((quote - ones) & ~quote) | ((slash - ones) & ~slash) |
+		      ((w - ones * 0x20) & ~w);
 
 		hit &= ones * 0x80;
 		if (hit != 0)

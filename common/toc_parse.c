@@ -428,18 +428,23 @@ static int digest_field(const struct parse *p, const struct raw *raw,
 static int entry_digest(struct parse *p, const struct raw *raw,
 			struct toc_entry *t)
 {
+	const struct str *file = &raw->v[F_DIGEST].s;
+	const struct str *chunk = &raw->v[F_CHUNK_DIGEST].s;
 	bool of_file = false;
 	struct digest d;
 	int r;
 
-	if (t->type == TOC_REG && raw->v[F_DIGEST].s.p != NULL) {
+	/* Mostly both are the same; then one is enough to look at. */
+	if (t->type == TOC_REG && file->p != NULL &&
+	    (chunk->p == NULL || chunk->len != file->len ||
+	     memcmp(chunk->p, file->p, file->len) != 0)) {
 		r = digest_field(p, raw, F_DIGEST, &d);
 		if (r < 0)
 			return r;
 		of_file = t->chunk_offset == 0 &&
 			  (t->chunk_size == 0 || t->chunk_size == t->size);
 	}
-	if (raw->v[F_CHUNK_DIGEST].s.p != NULL) {
+	if (chunk->p != NULL) {
 		r = digest_field(p, raw, F_CHUNK_DIGEST, &d);
 		if (r < 0)
 			return r;

@@ -7,4 +7,5 @@ UNIT_TESTS += %D%/test-base
 UNIT_TESTS += %D%/test-codec
 UNIT_TESTS += %D%/test-json
 UNIT_TESTS += %D%/test-toc
+UNIT_TESTS += %D%/test-toc-parse
 endif

@@ -83,70 +83,71 @@ static void test_json_accepts(void **state)
 		assert_null(run(good[i], strlen(good[i]), NULL));
 }
 
+static const struct {
+	const char *text;
+	const char *why;
+} bad_texts[] = {
+	{"", "value missing"},
+	{" ", "value missing"},
+	{"[", "value missing"},
+	{"[1", "comma missing"},
+	{"[1,", "value missing"},
+	{"[1,]", "value missing"},
+	{"[,1]", "value missing"},
+	{"[1 2]", "comma missing"},
+	{"[1}", "comma missing"},
+	{"]", "value missing"},
+	{"}", "value missing"},
+	{"{", "key missing"},
+	{"{1:2}", "key missing"},
+	{"{\"a\"}", "colon missing"},
+	{"{\"a\" 1}", "colon missing"},
+	{"{\"a\":}", "value missing"},
+	{"{\"a\":1,}", "key missing"},
+	{"{\"a\":1]", "comma missing"},
+	{"{,}", "key missing"},
+	{"1 2", "bytes after the value"},
+	{"{}x", "bytes after the value"},
+	{"01", "bad number"},
+	{"-00", "bad number"},
+	{"-", "bad number"},
+	{"+1", "value missing"},
+	{".5", "value missing"},
+	{"1.", "bad number"},
+	{"1e", "bad number"},
+	{"1e+", "bad number"},
+	{"0x10", "bytes after the value"},
+	{"NaN", "value missing"},
+	{"Infinity", "value missing"},
+	{"tru", "unknown word"},
+	{"nul", "unknown word"},
+	{"falsy", "unknown word"},
+	{"True", "value missing"},
+	{"\"", "string without an end"},
+	{"\"a", "string without an end"},
+	{"\"a\\\"", "string without an end"},
+	{"\"\\", "bad escape"},
+	{"\"\\x41\"", "bad escape"},
+	{"\"\\u12\"", "bad escape"},
+	{"\"\\u12g4\"", "bad escape"},
+	{"\"\\ud800\\u12\"", "bad escape"},
+	{"\"\n\"", "control character in a string"},
+	{"\"12345678\x1f\"", "control character in a string"},
+	{"'a'", "value missing"},
+	{"/* */1", "value missing"},
+	{"[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]", "nested too deeply"},
+	{"\xef\xbb\xbf{}", "value missing"},
+};
+
 static void test_json_refuses(void **state)
 {
-	static const struct {
-		const char *text;
-		const char *why;
-	} bad[] = {
-		{"", "value missing"},
-		{" ", "value missing"},
-		{"[", "value missing"},
-		{"[1", "comma missing"},
-		{"[1,", "value missing"},
-		{"[1,]", "value missing"},
-		{"[,1]", "value missing"},
-		{"[1 2]", "comma missing"},
-		{"[1}", "comma missing"},
-		{"]", "value missing"},
-		{"}", "value missing"},
-		{"{", "key missing"},
-		{"{1:2}", "key missing"},
-		{"{\"a\"}", "colon missing"},
-		{"{\"a\" 1}", "colon missing"},
-		{"{\"a\":}", "value missing"},
-		{"{\"a\":1,}", "key missing"},
-		{"{\"a\":1]", "comma missing"},
-		{"{,}", "key missing"},
-		{"1 2", "bytes after the value"},
-		{"{}x", "bytes after the value"},
-		{"01", "bad number"},
-		{"-00", "bad number"},
-		{"-", "bad number"},
-		{"+1", "value missing"},
-		{".5", "value missing"},
-		{"1.", "bad number"},
-		{"1e", "bad number"},
-		{"1e+", "bad number"},
-		{"0x10", "bytes after the value"},
-		{"NaN", "value missing"},
-		{"Infinity", "value missing"},
-		{"tru", "unknown word"},
-		{"nul", "unknown word"},
-		{"falsy", "unknown word"},
-		{"True", "value missing"},
-		{"\"", "string without an end"},
-		{"\"a", "string without an end"},
-		{"\"a\\\"", "string without an end"},
-		{"\"\\", "bad escape"},
-		{"\"\\x41\"", "bad escape"},
-		{"\"\\u12\"", "bad escape"},
-		{"\"\\u12g4\"", "bad escape"},
-		{"\"\\ud800\\u12\"", "bad escape"},
-		{"\"\n\"", "control character in a string"},
-		{"\"12345678\x1f\"", "control character in a string"},
-		{"'a'", "value missing"},
-		{"/* */1", "value missing"},
-		{"[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]", "nested too deeply"},
-		{"\xef\xbb\xbf{}", "value missing"},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		const char *why = run(bad[i].text, strlen(bad[i].text), NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(bad_texts); i++) {
+		const char *why =
+			run(bad_texts[i].text, strlen(bad_texts[i].text), NULL);
 
 		assert_non_null(why);
-		assert_string_equal(why, bad[i].why);
+		assert_string_equal(why, bad_texts[i].why);
 	}
 	assert_string_equal(run("1\0", 2, NULL), "bytes after the value");
 	assert_string_equal(run("\"a\0\"", 4, NULL),
