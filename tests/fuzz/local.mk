@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # One target is one file, fuzz-<module>.c with LLVMFuzzerTestOneInput(), and
 # one line here. Its seeds, if any, are in corpus/fuzz-<module>/; everything
-# in tests/data/ is a seed as well.
+# in tests/data/ is a seed as well. A target is linked as unit tests are; one
+# that needs more says so: tests_fuzz_fuzz_x_LDADD = $(FUZZ_ENGINE) ...
 #
 # Configured with --enable-fuzzing (and CC=clang-14) the targets are linked
 # with libFuzzer, and `make fuzz FUZZ_SECONDS=60` runs each for that long.
