@@ -118,8 +118,8 @@ int erofs_xattr_get(const struct erofs_image *im, const struct erofs_inode *in,
 ssize_t erofs_xattr_list(const struct erofs_image *im,
 			 const struct erofs_inode *in, char *buf, size_t cap);
 
-/* Whether any inode of the image has an attribute (from our superblock's
- * compat bits; true where not known). */
+/* Whether any inode of the image has an attribute (from the volume label that
+ * our writer sets; true where not known). */
 bool erofs_has_xattrs(const struct erofs_image *im);
 
 #endif

@@ -21,6 +21,8 @@
 /* EROFS: 32-bit block addresses of 4 KiB. */
 #define EROFS_BYTES_MAX (UINT64_C(1) << 44)
 #define EROFS_META_BYTES_MAX MIB(1024)
+/* Names in a layer, parents that no entry has included. */
+#define TREE_NODES_MAX 4000000u
 
 /* Chunks up to this are decoded in one shot; larger ones are streamed. */
 #define CHUNK_ONESHOT_BYTES_MAX MIB(16)

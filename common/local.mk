@@ -14,6 +14,12 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/json.c %D%/json.h \
 	%D%/toc_footer.c %D%/toc_decode.c %D%/toc_parse.c %D%/toc.h \
 	%D%/toc_text.c %D%/toc_text.h \
+	%D%/erofs.c %D%/erofs.h %D%/erofs_format.h \
+	%D%/erofs_write.c %D%/erofs_write.h \
+	%D%/chunks.c %D%/chunks.h \
+	%D%/present.c %D%/present.h \
+	%D%/tree.c %D%/tree.h \
+	%D%/index.c %D%/index.h \
 	%D%/proto.h
 
 # Apart, because it needs the C++ linker.
