@@ -5,3 +5,6 @@ SH_TESTS += \
 
 EXTRA_DIST += tests/lib.sh tests/images.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/treecmp.py
+check_PROGRAMS += tests/tools/erofs-sample
+tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h
+SH_TESTS += %D%/erofs-kernel.sh
