@@ -167,7 +167,7 @@ static int set_attributes(const struct toc_entry *en, struct erofs_w_inode *in,
 	uint32_t type = en->type < ARRAY_SIZE(types) ? types[en->type] : 0;
 
 	if (type == 0)
-		return err_set(e, -EBADMSG, "%s: unknown type %u", en->name,
+		return err_set(e, -EBADMSG, "%.100s: unknown type %u", en->name,
 			       en->type);
 	in->mode = type | (en->mode & 07777);
 	in->uid = en->uid;
@@ -178,7 +178,7 @@ static int set_attributes(const struct toc_entry *en, struct erofs_w_inode *in,
 	if (en->type == TOC_SYMLINK) {
 		if (en->link_len == 0 || en->link_len > EROFS_LINK_BYTES_MAX)
 			return err_set(e, -EBADMSG,
-				       "%s: symlink of %" PRIu32 " bytes",
+				       "%.100s: symlink of %" PRIu32 " bytes",
 				       en->name, en->link_len);
 		/* All that symlink(2) makes, whatever the archive says. */
 		in->mode = S_IFLNK | 0777;
@@ -188,7 +188,7 @@ static int set_attributes(const struct toc_entry *en, struct erofs_w_inode *in,
 	if ((type == S_IFCHR || type == S_IFBLK) &&
 	    !erofs_w_rdev(en->devmajor, en->devminor, &in->rdev))
 		return err_set(e, -EBADMSG,
-			       "%s: no device number: %" PRIu32 ":%" PRIu32,
+			       "%.100s: no device number: %" PRIu32 ":%" PRIu32,
 			       en->name, en->devmajor, en->devminor);
 	return 0;
 }
@@ -330,7 +330,7 @@ static int entry_xattrs(struct build *b, const struct toc_entry *en, size_t *n,
 		if (len > XATTR_NAME_BYTES_MAX ||
 		    tx->value_len > XATTR_VALUE_BYTES_MAX)
 			return err_set(e, -EOVERFLOW,
-				       "%s: extended attribute of %" PRIu32
+				       "%.100s: extended attribute of %" PRIu32
 				       " bytes, %u is the most",
 				       en->name, tx->value_len,
 				       XATTR_VALUE_BYTES_MAX);
@@ -452,7 +452,7 @@ static int place_files(struct build *b, struct err *e)
 		 * to EROFS it means that there is no block. */
 		if (in->size >= EROFS_BYTES_MAX - EROFS_BLOCK_BYTES - at)
 			return err_set(e, -EOVERFLOW,
-				       "%s: the layer is above %" PRIu64
+				       "%.100s: the layer is above %" PRIu64
 				       " bytes",
 				       entry_of(b, b->files[i].number)->name,
 				       EROFS_BYTES_MAX);
@@ -472,27 +472,30 @@ static int check_chunk(const struct build *b, const struct toc_entry *file,
 
 	/* A tar header comes before any data, so 0 and 0 is no place. */
 	if (k->blob_off == 0 && k->inner_off == 0)
-		return err_set(e, -EBADMSG, "%s: has no data in the blob",
+		return err_set(e, -EBADMSG, "%.100s: has no data in the blob",
 			       file->name);
 	if (k->blob_off >= b->in->toc_off)
 		return err_set(e, -EBADMSG,
-			       "%s: data at %" PRIu64 ", behind the last at "
+			       "%.100s: data at %" PRIu64
+			       ", behind the last at "
 			       "%" PRIu64,
 			       file->name, k->blob_off, b->in->toc_off);
 	if (k->inner_off > CHUNK_BYTES_MAX || k->len > CHUNK_BYTES_MAX)
-		return err_set(e, -EOVERFLOW, "%s: chunk of %" PRIu64 " bytes",
-			       file->name, k->len);
+		return err_set(e, -EOVERFLOW,
+			       "%.100s: chunk of %" PRIu64 " bytes", file->name,
+			       k->len);
 	if (!k->has_digest && !b->in->allow_unverified)
-		return err_set(e, -EBADMSG, "%s: a chunk has no digest",
+		return err_set(e, -EBADMSG, "%.100s: a chunk has no digest",
 			       file->name);
 	if (b->n_chunks == 0)
 		return 0;
 	if (k->blob_off < last->blob_off ||
 	    (k->blob_off == last->blob_off &&
 	     k->inner_off < last->inner_off + last->len))
-		return err_set(e, -EBADMSG,
-			       "%s: chunks out of order or over one another",
-			       file->name);
+		return err_set(
+			e, -EBADMSG,
+			"%.100s: chunks out of order or over one another",
+			file->name);
 	return 0;
 }
 
@@ -554,9 +557,9 @@ static int file_chunks(struct build *b, uint32_t number, struct err *e)
 			continue;
 		if (en->chunk_offset != at || left == 0 || k.len > left)
 			return err_set(e, -EBADMSG,
-				       "%s: chunk at %" PRIu64 " of %" PRIu64
-				       " bytes, %" PRIu64 " of %" PRIu64
-				       " are covered",
+				       "%.100s: chunk at %" PRIu64
+				       " of %" PRIu64 " bytes, %" PRIu64
+				       " of %" PRIu64 " are covered",
 				       file->name, en->chunk_offset, k.len, at,
 				       in->size);
 		r = add_chunk(b, file, &k, e);
@@ -566,7 +569,7 @@ static int file_chunks(struct build *b, uint32_t number, struct err *e)
 	}
 	if (at != in->size)
 		return err_set(e, -EBADMSG,
-			       "%s: chunks cover %" PRIu64 " of %" PRIu64
+			       "%.100s: chunks cover %" PRIu64 " of %" PRIu64
 			       " bytes",
 			       file->name, at, in->size);
 	return 0;
@@ -595,7 +598,7 @@ static int find_prefetch_end(struct build *b, struct err *e)
 	if (mark == NULL || root_file(b, ".no.prefetch.landmark") != NULL)
 		return 0;
 	if (mark->offset > b->in->toc_off)
-		return err_set(e, -EBADMSG, "%s: at %" PRIu64 ", outside",
+		return err_set(e, -EBADMSG, "%.100s: at %" PRIu64 ", outside",
 			       mark->name, mark->offset);
 	b->prefetch_end = mark->offset;
 	return 0;

@@ -22,7 +22,7 @@
 #define EROFS_BYTES_MAX (UINT64_C(1) << 44)
 #define EROFS_META_BYTES_MAX MIB(1024)
 /* Names in a layer, parents that no entry has included. */
-#define TREE_NODES_MAX 4000000u
+#define TREE_NODES_MAX 2000000u
 
 /* Chunks up to this are decoded in one shot; larger ones are streamed. */
 #define CHUNK_ONESHOT_BYTES_MAX MIB(16)

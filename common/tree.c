@@ -113,10 +113,10 @@ static int nodes_reserve(struct tree *t)
 	uint32_t cap = t->cap_nodes * 2;
 	struct tree_node *p;
 
-	if (t->n_nodes < t->cap_nodes)
-		return 0;
 	if (t->n_nodes >= TREE_NODES_MAX)
 		return -EOVERFLOW;
+	if (t->n_nodes < t->cap_nodes)
+		return 0;
 	p = realloc(t->nodes, cap * sizeof(*p));
 	if (p == NULL)
 		return -ENOMEM;
@@ -203,6 +203,21 @@ static size_t component(const char *p, const char *end)
 	return (size_t)((slash != NULL ? slash : end) - p);
 }
 
+/* A name in a directory; where it is new, it is a directory. */
+static int dir_child(struct tree *t, uint32_t parent, const char *name,
+		     size_t len, uint32_t *ret)
+{
+	struct tree_node *node;
+	int r = node_get(t, parent, name, len, ret);
+
+	if (r < 0)
+		return r;
+	node = &t->nodes[*ret];
+	if (node->inode != TREE_NONE || node->link_entry != TREE_NONE)
+		return 0;
+	return inode_add(t, TREE_NONE, TOC_DIR, &node->inode);
+}
+
 /*
  * The directory with this path, made with everything above it where no entry
  * has named it yet.
@@ -211,6 +226,7 @@ static int dir_get(struct tree *t, const char *path, size_t len, uint32_t *ret,
 		   struct err *e)
 {
 	const char *end = path + len;
+	int shown = (int)MIN(len, (size_t)100);
 	uint32_t at = 0;
 	int r;
 
@@ -219,34 +235,24 @@ static int dir_get(struct tree *t, const char *path, size_t len, uint32_t *ret,
 		*ret = t->last_node;
 		return 0;
 	}
-	for (const char *p = path; p < end;) {
+	/* A slash at the end has the empty name behind it, which is none. */
+	for (const char *p = path; len > 0 && p <= end;) {
 		size_t n = component(p, end);
-		struct tree_node *node;
 
 		if (!name_fits(p, n))
-			return err_set(e, -EBADMSG, "%.*s: bad name", (int)len,
+			return err_set(e, -EBADMSG, "%.*s: bad name", shown,
 				       path);
-		r = node_get(t, at, p, n, &at);
+		r = dir_child(t, at, p, n, &at);
 		if (r < 0)
-			return err_set(e, r, "%.*s: tree of names", (int)len,
+			return err_set(e, r, "%.*s: tree of names", shown,
 				       path);
-		node = &t->nodes[at];
-		if (node->inode == TREE_NONE && node->link_entry == TREE_NONE) {
-			uint32_t inode;
-
-			r = inode_add(t, TREE_NONE, TOC_DIR, &inode);
-			if (r < 0)
-				return err_set(e, r, "%.*s", (int)len, path);
-			node->inode = inode;
-		}
 		p += n;
 		if (!is_dir(t, at))
 			return err_set(e, -EBADMSG,
 				       "%.*s: has files in it, but is no "
 				       "directory",
-				       (int)(p - path), path);
-		if (p < end)
-			p++;
+				       (int)MIN(p - path, 100), path);
+		p++;
 	}
 	t->last_dir = path;
 	t->last_dir_len = (uint32_t)len;
@@ -304,7 +310,8 @@ static int add_hardlink(struct tree *t, uint32_t node, uint32_t i,
 	if (target != TREE_NONE)
 		inode = t->nodes[target].inode;
 	if (inode != TREE_NONE && t->inodes[inode].type == TOC_DIR)
-		return err_set(e, -EBADMSG, "%s: hardlink to the directory %s",
+		return err_set(e, -EBADMSG,
+			       "%.100s: hardlink to the directory %.100s",
 			       en->name, en->link);
 	/* A link of a file to itself is no change. */
 	if (inode != TREE_NONE && inode == n->inode)
@@ -328,11 +335,12 @@ static int add_entry(struct tree *t, uint32_t i, struct err *e)
 		r = dir_get(t, en->name, dir_len, &parent, e);
 		if (r < 0)
 			return r;
-		if (!name_fits(base, base_len))
-			return err_set(e, -EBADMSG, "%s: bad name", en->name);
+		if (!name_fits(base, base_len) || slash == en->name)
+			return err_set(e, -EBADMSG, "%.100s: bad name",
+				       en->name);
 		r = node_get(t, parent, base, base_len, &node);
 		if (r < 0)
-			return err_set(e, r, "%s: tree of names", en->name);
+			return err_set(e, r, "%.100s: tree of names", en->name);
 	} else if (en->type != TOC_DIR) {
 		return err_set(e, -EBADMSG, "the root is not a directory");
 	}
@@ -341,20 +349,21 @@ static int add_entry(struct tree *t, uint32_t i, struct err *e)
 
 		if (en->type == TOC_DIR) {
 			r = dir_update(t, in, i);
-			return r < 0 ? err_set(e, r, "%s", en->name) : 0;
+			return r < 0 ? err_set(e, r, "%.100s", en->name) : 0;
 		}
 		/* An empty one is replaced, as rmdir(2) would let tar do. */
 		if (in->first_child != TREE_NONE)
-			return err_set(e, -EBADMSG,
-				       "%s: in the place of a directory with "
-				       "files in it",
-				       en->name);
+			return err_set(
+				e, -EBADMSG,
+				"%.100s: in the place of a directory with "
+				"files in it",
+				en->name);
 	}
 	if (en->type == TOC_HARDLINK)
 		return add_hardlink(t, node, i, e);
 	t->nodes[node].link_entry = TREE_NONE;
 	r = inode_add(t, i, en->type, &t->nodes[node].inode);
-	return r < 0 ? err_set(e, r, "%s", en->name) : 0;
+	return r < 0 ? err_set(e, r, "%.100s", en->name) : 0;
 }
 
 /*
@@ -373,18 +382,21 @@ static int bind_link(struct tree *t, uint32_t node, struct err *e)
 			&t->toc->entries[t->nodes[at].link_entry];
 
 		if (t->nodes[at].visited)
-			return err_set(e, -EBADMSG, "%s: hardlinks in a circle",
+			return err_set(e, -EBADMSG,
+				       "%.100s: hardlinks in a circle",
 				       en->name);
 		t->nodes[at].visited = true;
 		at = path_lookup(t, link->link, link->link_len);
 		if (at == TREE_NONE)
-			return err_set(e, -EBADMSG,
-				       "%s: hardlink to %s, which is not there",
-				       link->name, link->link);
+			return err_set(
+				e, -EBADMSG,
+				"%.100s: hardlink to %.100s, which is not there",
+				link->name, link->link);
 	}
 	inode = t->nodes[at].inode;
 	if (t->inodes[inode].type == TOC_DIR)
-		return err_set(e, -EBADMSG, "%s: hardlink to the directory %s",
+		return err_set(e, -EBADMSG,
+			       "%.100s: hardlink to the directory %.100s",
 			       en->name, en->link);
 	for (at = node; t->nodes[at].inode == TREE_NONE;) {
 		const struct toc_entry *link =

@@ -8,4 +8,10 @@ UNIT_TESTS += %D%/test-codec
 UNIT_TESTS += %D%/test-json
 UNIT_TESTS += %D%/test-toc
 UNIT_TESTS += %D%/test-toc-parse
+UNIT_TESTS += %D%/test-erofs
+%C%_test_erofs_SOURCES = %D%/test-erofs.c %D%/erofs-walk.h
+UNIT_TESTS += %D%/test-index
+%C%_test_index_SOURCES = %D%/test-index.c %D%/erofs-walk.h %D%/mktoc.h
+UNIT_TESTS += %D%/test-chunks
+UNIT_TESTS += %D%/test-present
 endif
