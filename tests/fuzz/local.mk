@@ -10,7 +10,9 @@
 # each over its seeds.
 FUZZ_TARGETS =
 FUZZ_TARGETS += %D%/fuzz-codec
+FUZZ_TARGETS += %D%/fuzz-erofs
 FUZZ_TARGETS += %D%/fuzz-footer
+FUZZ_TARGETS += %D%/fuzz-index
 FUZZ_TARGETS += %D%/fuzz-json
 FUZZ_TARGETS += %D%/fuzz-toc
 

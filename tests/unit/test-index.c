@@ -2,6 +2,7 @@
 /* From a TOC to the tree it means, and to the chunk table. */
 #include "config.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +14,9 @@
 #include <cmocka.h>
 
 #include "common/chunks.h"
+#include "common/codec.h"
 #include "common/index.h"
+#include "common/io.h"
 #include "common/limits.h"
 #include "tests/unit/erofs-walk.h"
 #include "tests/unit/mktoc.h"
@@ -824,6 +827,84 @@ static void test_uuid_is_the_digests(void **state)
 	assert_true(digest_equal(&f->chunks.toc_digest, &f->digest));
 }
 
+static void read_blob(const char *name, struct buf *ret)
+{
+	const char *top = getenv("top_srcdir");
+	struct buf path = BUF_INIT(4096);
+
+	*ret = BUF_INIT(1 << 20);
+	assert_int_equal(buf_addf(&path, "%s/tests/data/ok/%s",
+				  top != NULL ? top : ".", name),
+			 0);
+	assert_int_equal(io_read_file(AT_FDCWD, path.p, ret), 0);
+	buf_done(&path);
+}
+
+/* Every chunk of the table decodes, where it says, to what has its digest. */
+static void check_chunks_of_blob(struct fixture *f, const struct buf *blob)
+{
+	struct codec *codec = codec_new();
+	struct sha256 *h = sha256_new();
+	uint8_t *dst = malloc(1 << 20);
+
+	assert_true(codec != NULL && h != NULL && dst != NULL);
+	for (uint64_t i = 0; i < f->chunks.n; i++) {
+		struct chunk k = chunk(f, i);
+		struct digest d;
+
+		assert_true(k.inner_off + k.len <= 1 << 19);
+		assert_int_equal(codec_decode(codec, f->in.codec,
+					      blob->p + k.blob_off, k.blob_len,
+					      dst, 1 << 20, k.inner_off + k.len,
+					      false),
+				 0);
+		sha256_all(h, dst + k.inner_off, k.len, &d);
+		assert_true(digest_equal(&d, &k.digest));
+	}
+	free(dst);
+	sha256_free(h);
+	codec_free(codec);
+}
+
+static void test_blobs_of_other_writers(void **state)
+{
+	static const char *const names[] = {
+		"toc-estargz.blob",       "toc-estargz-chunked.blob",
+		"toc-estargz-empty.blob", "toc-estargz-gnu.blob",
+		"toc-zstd-podman.blob",   "toc-zstd.blob",
+	};
+	FIXTURE;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		struct buf blob, json = BUF_INIT(1 << 20);
+		struct toc_footer footer;
+		struct toc *toc = NULL;
+		const uint8_t *p;
+
+		read_blob(names[i], &blob);
+		p = (const uint8_t *)blob.p;
+		assert_int_equal(
+			toc_footer_parse(p, blob.len, blob.len, &footer, &f->e),
+			0);
+		assert_int_equal(toc_decode(&footer, p + footer.toc_off,
+					    footer.toc_len, &json, &f->e),
+				 0);
+		assert_int_equal(toc_parse(json.p, json.len, &toc, &f->e), 0);
+		f->m.toc = *toc;
+		f->in.blob_size = blob.len;
+		f->in.toc_off = footer.toc_off;
+		f->in.codec = footer.format == TOC_ZSTD_CHUNKED ? CODEC_ZSTD
+								: CODEC_GZIP;
+		build(f);
+		assert_true(f->im.n_inodes > 1 || i == 2);
+		check_chunks_of_blob(f, &blob);
+		f->m.toc = (struct toc){0};
+		toc_free(toc);
+		buf_done(&json);
+		buf_done(&blob);
+	}
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 
 int main(void)
@@ -858,6 +939,7 @@ int main(void)
 		TEST(test_too_many_names_are_refused),
 		TEST(test_same_toc_same_bytes),
 		TEST(test_uuid_is_the_digests),
+		TEST(test_blobs_of_other_writers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
