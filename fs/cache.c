@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "fs/cache.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "common/io.h"
+
+/* io_uring_register(2); Debian 12's liburing does not export the wrappers of
+ * the two operations used here. */
+static int ring_register(const struct io_uring *ring, unsigned op,
+			 const void *arg, unsigned n)
+{
+	long r = syscall(__NR_io_uring_register, ring->ring_fd, op, arg, n);
+
+	return r < 0 ? -errno : (int)r;
+}
+
+/* A ring that can only read and write, and only one registered file. */
+static int ring_init(struct io_uring *ring)
+{
+	struct io_uring_restriction allow[4];
+	int r;
+
+	r = io_uring_queue_init(CACHE_RING_ENTRIES, ring,
+				IORING_SETUP_R_DISABLED |
+					IORING_SETUP_SINGLE_ISSUER);
+	if (r == -EINVAL)
+		r = io_uring_queue_init(CACHE_RING_ENTRIES, ring,
+					IORING_SETUP_R_DISABLED);
+	if (r < 0)
+		return r;
+	memset(allow, 0, sizeof(allow));
+	allow[0].opcode = IORING_RESTRICTION_SQE_OP;
+	allow[0].sqe_op = IORING_OP_READ;
+	allow[1].opcode = IORING_RESTRICTION_SQE_OP;
+	allow[1].sqe_op = IORING_OP_WRITE;
+	allow[2].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+	allow[2].sqe_flags = IOSQE_FIXED_FILE;
+	allow[3].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	allow[3].sqe_flags = IOSQE_FIXED_FILE;
+	r = ring_register(ring, IORING_REGISTER_RESTRICTIONS, allow,
+			  ARRAY_SIZE(allow));
+	if (r < 0)
+		io_uring_queue_exit(ring);
+	return r;
+}
+
+int lane_init(struct lane *l, size_t scratch_bytes)
+{
+	void *p;
+
+	memset(l, 0, sizeof(*l));
+	l->fd = -1;
+	l->wake_fd = -1;
+	p = mmap(NULL, scratch_bytes, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	l->scratch = p;
+	l->scratch_bytes = scratch_bytes;
+	(void)pthread_mutex_init(&l->busy, NULL);
+	l->has_ring = ring_init(&l->ring) == 0;
+	return 0;
+}
+
+void lane_done(struct lane *l)
+{
+	if (l->scratch == NULL)
+		return;
+	if (l->has_ring)
+		io_uring_queue_exit(&l->ring);
+	(void)munmap(l->scratch, l->scratch_bytes);
+	(void)pthread_mutex_destroy(&l->busy);
+	l->scratch = NULL;
+}
+
+int lane_set_file(struct lane *l, int fd)
+{
+	l->fd = fd;
+	if (!l->has_ring)
+		return 0;
+	return io_uring_register_files(&l->ring, &l->fd, 1);
+}
+
+void lane_lock(struct lane *l)
+{
+	const uint64_t one = 1;
+
+	(void)pthread_mutex_lock(&l->busy);
+	atomic_store_explicit(&l->used, true, memory_order_relaxed);
+	if (!atomic_exchange_explicit(&l->dirty, true, memory_order_relaxed) &&
+	    l->wake_fd >= 0 && write(l->wake_fd, &one, sizeof(one)) < 0)
+		return; /* a full counter is as good */
+}
+
+void lane_unlock(struct lane *l)
+{
+	(void)pthread_mutex_unlock(&l->busy);
+}
+
+bool lane_trim(struct lane *l)
+{
+	if (!atomic_load_explicit(&l->dirty, memory_order_relaxed))
+		return false;
+	if (atomic_exchange_explicit(&l->used, false, memory_order_relaxed) ||
+	    pthread_mutex_trylock(&l->busy) != 0)
+		return true;
+	(void)madvise(l->scratch, l->scratch_bytes, MADV_DONTNEED);
+	atomic_store_explicit(&l->dirty, false, memory_order_relaxed);
+	(void)pthread_mutex_unlock(&l->busy);
+	return false;
+}
+
+/* The thread that enables a SINGLE_ISSUER ring is the one that may use it. */
+static bool ring_ready(struct lane *l)
+{
+	if (l->has_ring && !l->enabled) {
+		if (ring_register(&l->ring, IORING_REGISTER_ENABLE_RINGS, NULL,
+				  0) < 0)
+			l->has_ring = false;
+		l->enabled = true;
+	}
+	return l->has_ring;
+}
+
+static struct io_uring_sqe *next_sqe(struct lane *l)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
+
+	assert(sqe != NULL); /* never more than CACHE_RING_ENTRIES in flight */
+	return sqe;
+}
+
+/* Waits for one completion and takes it. Return: its result, or -errno. */
+static int next_cqe(struct lane *l, uint64_t *ret_data)
+{
+	struct io_uring_cqe *cqe;
+	int r;
+
+	do {
+		r = io_uring_submit_and_wait(&l->ring, 1);
+	} while (r == -EINTR);
+	if (r < 0)
+		return r;
+	do {
+		r = io_uring_wait_cqe(&l->ring, &cqe);
+	} while (r == -EINTR);
+	if (r < 0)
+		return r;
+	r = cqe->res;
+	*ret_data = io_uring_cqe_get_data64(cqe);
+	io_uring_cqe_seen(&l->ring, cqe);
+	return r;
+}
+
+static ssize_t read_some(struct lane *l, void *p, size_t len, uint64_t off)
+{
+	struct io_uring_sqe *sqe;
+	uint64_t data;
+	ssize_t n;
+
+	if (!ring_ready(l)) {
+		do {
+			n = pread(l->fd, p, len, (off_t)off);
+		} while (n < 0 && errno == EINTR);
+		return n < 0 ? -errno : n;
+	}
+	sqe = next_sqe(l);
+	io_uring_prep_read(sqe, 0, p, (unsigned)len, off);
+	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_sqe_set_data64(sqe, 0);
+	return next_cqe(l, &data);
+}
+
+ssize_t lane_read(struct lane *l, void *p, size_t len, uint64_t off)
+{
+	uint8_t *at = p;
+	size_t done = 0;
+
+	while (done < len) {
+		size_t k = MIN(len - done, (size_t)MIB(64));
+		ssize_t n = read_some(l, at + done, k, off + done);
+
+		if (n == -EINTR || n == -EAGAIN)
+			continue;
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+/* At most CACHE_RING_ENTRIES pieces through the ring. */
+static int write_batch(struct lane *l, const struct lane_write *w, size_t n)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct io_uring_sqe *sqe = next_sqe(l);
+
+		io_uring_prep_write(sqe, 0, w[i].p,
+				    (unsigned)MIN(w[i].len, (size_t)MIB(64)),
+				    w[i].off);
+		sqe->flags |= IOSQE_FIXED_FILE;
+		io_uring_sqe_set_data64(sqe, i);
+	}
+	for (size_t k = 0; k < n; k++) {
+		uint64_t i = 0;
+		int r = next_cqe(l, &i);
+
+		assert(i < n);
+		if (r >= 0 && (size_t)r == w[i].len)
+			continue;
+		/* Short, interrupted or too large for one: finish by hand,
+		 * which also finds the reason. */
+		if (r >= 0 || r == -EINTR || r == -EAGAIN)
+			r = io_pwrite_all(l->fd, w[i].p, w[i].len, w[i].off);
+		if (r < 0)
+			err = r;
+	}
+	return err;
+}
+
+int lane_write_all(struct lane *l, const struct lane_write *w, size_t n)
+{
+	int err = 0;
+
+	if (!ring_ready(l)) {
+		for (size_t i = 0; i < n && err == 0; i++)
+			err = io_pwrite_all(l->fd, w[i].p, w[i].len, w[i].off);
+		return err;
+	}
+	while (n > 0 && err == 0) {
+		size_t k = MIN(n, (size_t)CACHE_RING_ENTRIES);
+
+		err = write_batch(l, w, k);
+		w += k;
+		n -= k;
+	}
+	return err;
+}

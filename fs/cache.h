@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: a lane is what one thread needs to move bytes between the cache file
+ * and memory: an io_uring of its own (SINGLE_ISSUER: no shared ring lock) and
+ * a scratch buffer. Rings are made before the sandbox is entered and may do
+ * nothing but read and write the registered cache file. Where the kernel
+ * refuses io_uring, pread and pwrite do the same.
+ */
+#ifndef FS_CACHE_H
+#define FS_CACHE_H
+
+#include <liburing.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "common/base.h"
+
+#define CACHE_RING_ENTRIES 16u
+
+/**
+ * struct lane - of one thread
+ * @fd:		layer.erofs, borrowed
+ * @scratch:	[@scratch_bytes] mapped, untouched pages cost nothing
+ * @busy:	held by the owner while it uses @scratch, so that
+ *		lane_trim() from another thread can give idle pages back
+ * @dirty:	@scratch holds pages; @used: since the last lane_trim()
+ * @wake_fd:	eventfd that is told when a clean lane becomes dirty, so that
+ *		somebody trims it later; -1: nobody
+ */
+struct lane {
+	int fd;
+	bool has_ring;
+	bool enabled;
+	struct io_uring ring;
+	uint8_t *scratch;
+	size_t scratch_bytes;
+	pthread_mutex_t busy;
+	int wake_fd;
+	_Atomic bool dirty;
+	_Atomic bool used;
+};
+
+/* @scratch_bytes of address space. Return: 0 or -errno. */
+int lane_init(struct lane *l, size_t scratch_bytes);
+void lane_done(struct lane *l);
+/* Says which file; once, before the first use. Return: 0 or -errno. */
+int lane_set_file(struct lane *l, int fd);
+
+/* Between these the scratch belongs to the calling thread. */
+void lane_lock(struct lane *l);
+void lane_unlock(struct lane *l);
+/* Any thread: gives the scratch's pages back if it was not used since the last
+ * call. Return: whether it still holds some. */
+bool lane_trim(struct lane *l);
+
+/**
+ * lane_read() - read the cache file
+ *
+ * Context: the lane's thread
+ * Return: bytes, less than @len only at the end of the file; -errno
+ */
+ssize_t lane_read(struct lane *l, void *p, size_t len, uint64_t off);
+
+/**
+ * struct lane_write - one piece of lane_write_all()
+ */
+struct lane_write {
+	const void *p;
+	size_t len;
+	uint64_t off;
+};
+
+/* Writes [@n] pieces at once and waits for all. Return: 0, -errno of one. */
+int lane_write_all(struct lane *l, const struct lane_write *w, size_t n);
+
+#endif

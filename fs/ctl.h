@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: what a monitor and its worker say to each other over a SEQPACKET
+ * socket pair. Both are of one program and one build, so these are plain
+ * structs.
+ *
+ *   monitor -> worker                     worker -> monitor
+ *   START   files, fetcher                INDEXED | BAD_INDEX | FAILED
+ *   (START again after BAD_INDEX, or when another mount was faster)
+ *   SERVE   /dev/fuse and its INIT        READY
+ *   FETCHER a new connection              NEED_FETCHER
+ *                                         COMPLETE
+ * A worker ends by itself, with exit status 0, when its session ends.
+ */
+#ifndef FS_CTL_H
+#define FS_CTL_H
+
+#include "common/base.h"
+#include "common/digest.h"
+#include "common/err.h"
+
+#define CTL_INIT_BYTES 256u
+
+enum ctl_type {
+	CTL_START = 1,
+	CTL_SERVE,
+	CTL_FETCHER,
+	CTL_INDEXED,
+	CTL_BAD_INDEX,
+	CTL_FAILED,
+	CTL_READY,
+	CTL_NEED_FETCHER,
+	CTL_COMPLETE,
+};
+
+/* Descriptors of START, in this order; the blob is there for PROTO_BLOB_FD.
+ * Where @build, the three files are empty and the worker fills them. */
+enum ctl_start_fd {
+	CTL_FD_EROFS,
+	CTL_FD_CHUNKS,
+	CTL_FD_PRESENT,
+	CTL_FD_FETCHER, /* only with has_fetcher */
+	CTL_FD_N_,
+};
+
+struct ctl_start {
+	uint32_t type;
+	bool build;
+	bool has_fetcher;
+	bool exclusive; /* nobody else serves this layer */
+	uint8_t boot_id[16];
+};
+
+struct ctl_serve {
+	uint32_t type;
+	bool fail_resent; /* answer re-sent requests with EIO */
+	uint32_t init_len;
+	uint8_t init[CTL_INIT_BYTES];
+};
+
+struct ctl_indexed {
+	uint32_t type;
+	bool unverified;
+	struct digest toc_digest;
+	uint64_t image_bytes;
+};
+
+struct ctl_failed {
+	uint32_t type;
+	struct err e;
+};
+
+/* FETCHER, READY, NEED_FETCHER, COMPLETE, BAD_INDEX. */
+struct ctl_plain {
+	uint32_t type;
+};
+
+union ctl_msg {
+	uint32_t type;
+	struct ctl_start start;
+	struct ctl_serve serve;
+	struct ctl_indexed indexed;
+	struct ctl_failed failed;
+	struct ctl_plain plain;
+};
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "fs/fill.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/chunks.h"
+#include "common/limits.h"
+#include "fs/miss.h"
+
+/* Output room behind the bytes needed, so that the whole member fits. */
+#define SLACK_BYTES MIB(1)
+/* Chunks written with one submission. */
+#define BATCH 16u
+#define WINDOW_BYTES KIB(256)
+
+struct fill_stream {
+	struct miss *m;
+	struct codec_stream *codec;
+	struct sha256 *sha; /* of the chunk being filled */
+	uint64_t chunk;
+	uint64_t end;
+	uint64_t pos; /* decoded bytes of the member so far */
+	struct chunk c;
+	bool skip; /* the chunk is there already */
+};
+
+int fill_init(struct fill *f)
+{
+	int r;
+
+	memset(f, 0, sizeof(*f));
+	r = lane_init(&f->lane, FILL_SCRATCH_BYTES);
+	if (r < 0)
+		return r;
+	f->codec = codec_new();
+	f->sha = sha256_new();
+	if (f->codec == NULL || f->sha == NULL) {
+		fill_done(f);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void fill_done(struct fill *f)
+{
+	lane_done(&f->lane);
+	codec_free(f->codec);
+	sha256_free(f->sha);
+	f->codec = NULL;
+	f->sha = NULL;
+}
+
+bool fill_trim(struct fill *f)
+{
+	bool was = atomic_load_explicit(&f->lane.dirty, memory_order_relaxed);
+
+	if (lane_trim(&f->lane))
+		return true;
+	/* The codec is used only while the lane is held. */
+	if (was && pthread_mutex_trylock(&f->lane.busy) == 0) {
+		codec_trim(f->codec);
+		(void)pthread_mutex_unlock(&f->lane.busy);
+	}
+	return false;
+}
+
+static bool digest_ok(struct fill *f, const struct miss *m,
+		      const struct chunk *c, const uint8_t *p)
+{
+	struct digest d;
+
+	if (!c->has_digest)
+		return m->unverified;
+	sha256_all(f->sha, p, (size_t)c->len, &d);
+	return digest_equal(&d, &c->digest);
+}
+
+/* Writes verified chunks and says that they are there. */
+static int write_chunks(struct fill *f, struct miss *m,
+			const struct lane_write *w, const uint64_t *which,
+			size_t n)
+{
+	int r = n > 0 ? lane_write_all(&f->lane, w, n) : 0;
+
+	for (size_t k = 0; k < n; k++) {
+		if (r == 0)
+			miss_present(m, which[k]);
+		else
+			miss_deliver(m, which[k], w[k].p);
+	}
+	return r;
+}
+
+int fill_member(struct fill *f, struct miss *m, uint64_t first, uint64_t n,
+		const uint8_t *src, size_t src_len, int *ret_disk)
+{
+	struct lane_write w[BATCH];
+	uint64_t which[BATCH];
+	uint8_t *out = f->lane.scratch;
+	bool full = false;
+	uint64_t need = 0;
+	size_t batch = 0;
+	int r, disk = 0, bad = 0;
+
+	for (uint64_t i = first; i < first + n; i++) {
+		struct chunk c;
+
+		chunks_get(m->ch, i, &c);
+		full = full || !c.has_digest;
+		need = MAX(need, c.inner_off + c.len);
+	}
+	if (need > f->lane.scratch_bytes - SLACK_BYTES)
+		return -EBADMSG;
+	r = codec_decode(f->codec, (enum codec_kind)m->ch->codec, src, src_len,
+			 out, f->lane.scratch_bytes, (size_t)need, full);
+	if (r < 0)
+		return r;
+	for (uint64_t i = first; i < first + n; i++) {
+		struct chunk c;
+
+		if (present_test(m->pr, i))
+			continue;
+		chunks_get(m->ch, i, &c);
+		if (!digest_ok(f, m, &c, out + c.inner_off)) {
+			bad = -EBADMSG;
+			continue;
+		}
+		w[batch] = (struct lane_write){
+			.p = out + c.inner_off,
+			.len = (size_t)c.len,
+			.off = c.image_off,
+		};
+		which[batch++] = i;
+		if (batch == BATCH) {
+			r = write_chunks(f, m, w, which, batch);
+			disk = r < 0 ? r : disk;
+			batch = 0;
+		}
+	}
+	r = write_chunks(f, m, w, which, batch);
+	*ret_disk = r < 0 ? r : disk;
+	return bad;
+}
+
+int fill_verify(struct fill *f, struct miss *m, uint64_t i)
+{
+	struct digest d;
+	struct chunk c;
+
+	chunks_get(m->ch, i, &c);
+	if (!c.has_digest)
+		return -EBADMSG;
+	sha256_start(f->sha);
+	for (uint64_t at = 0; at < c.len;) {
+		size_t k = (size_t)MIN(c.len - at, WINDOW_BYTES);
+		ssize_t got = lane_read(&f->lane, f->lane.scratch, k,
+					c.image_off + at);
+
+		if (got < 0)
+			return (int)got;
+		if ((size_t)got != k)
+			return -EBADMSG;
+		sha256_add(f->sha, f->lane.scratch, k);
+		at += k;
+	}
+	sha256_end(f->sha, &d);
+	return digest_equal(&d, &c.digest) ? 0 : -EBADMSG;
+}
+
+static void stream_chunk(struct fill_stream *s)
+{
+	chunks_get(s->m->ch, s->chunk, &s->c);
+	s->skip = present_test(s->m->pr, s->chunk);
+	sha256_start(s->sha);
+}
+
+struct fill_stream *fill_stream_new(struct miss *m, uint64_t first,
+				    uint64_t end)
+{
+	struct fill_stream *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->m = m;
+	s->chunk = first;
+	s->end = end;
+	s->codec = codec_stream_new((enum codec_kind)m->ch->codec);
+	s->sha = sha256_new();
+	if (s->codec == NULL || s->sha == NULL) {
+		fill_stream_free(s);
+		return NULL;
+	}
+	stream_chunk(s);
+	return s;
+}
+
+void fill_stream_free(struct fill_stream *s)
+{
+	if (s == NULL)
+		return;
+	codec_stream_free(s->codec);
+	sha256_free(s->sha);
+	free(s);
+}
+
+/* Return: 1 that was the last chunk, 0, -EBADMSG. */
+static int stream_finish_chunk(struct fill_stream *s)
+{
+	struct digest d;
+
+	if (!s->skip) {
+		sha256_end(s->sha, &d);
+		if (s->c.has_digest ? !digest_equal(&d, &s->c.digest)
+				    : !s->m->unverified)
+			return -EBADMSG;
+		miss_present(s->m, s->chunk);
+	}
+	s->chunk++;
+	if (s->chunk == s->end)
+		return 1;
+	stream_chunk(s);
+	return 0;
+}
+
+/* Takes [p, p+n) at decoded position s->pos. */
+static int stream_take(struct fill *f, struct fill_stream *s, const uint8_t *p,
+		       size_t n)
+{
+	while (n > 0) {
+		uint64_t start = s->c.inner_off;
+		uint64_t end = start + s->c.len;
+		size_t k;
+
+		if (s->pos < start) {
+			k = (size_t)MIN(start - s->pos, (uint64_t)n);
+		} else {
+			struct lane_write w = {.p = p};
+
+			if (s->pos >= end)
+				return -EBADMSG;
+			k = (size_t)MIN(end - s->pos, (uint64_t)n);
+			w.len = k;
+			w.off = s->c.image_off + (s->pos - start);
+			if (!s->skip) {
+				int r = lane_write_all(&f->lane, &w, 1);
+
+				if (r < 0)
+					return r;
+				sha256_add(s->sha, p, k);
+			}
+		}
+		s->pos += k;
+		p += k;
+		n -= k;
+		if (s->pos == end) {
+			int r = stream_finish_chunk(s);
+
+			if (r != 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+int fill_stream_run(struct fill *f, struct fill_stream *s, const uint8_t *src,
+		    size_t len)
+{
+	uint8_t *out = f->lane.scratch + WINDOW_BYTES;
+
+	for (;;) {
+		size_t used = len, made = 0;
+		int r = codec_stream_run(s->codec, src, &used, out,
+					 WINDOW_BYTES, &made);
+
+		if (r < 0)
+			return r;
+		src += used;
+		len -= used;
+		r = stream_take(f, s, out, made);
+		if (r != 0)
+			return r;
+		if (used == 0 && made == 0)
+			return len == 0 ? 0 : -EBADMSG;
+	}
+}

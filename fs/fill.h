@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: from fetched bytes to verified bytes in the cache: decode, hash,
+ * write. Runs on fill threads, without any lock; tells miss.c of each chunk.
+ */
+#ifndef FS_FILL_H
+#define FS_FILL_H
+
+#include "common/base.h"
+#include "common/codec.h"
+#include "common/digest.h"
+#include "fs/cache.h"
+
+/* Scratch of a fill thread: one member, and the headers behind it. */
+#define FILL_SCRATCH_BYTES (2 * CHUNK_ONESHOT_BYTES_MAX + MIB(2))
+
+struct miss;
+struct run;
+struct fill_stream;
+
+/**
+ * struct fill - a fill thread's tools
+ */
+struct fill {
+	struct lane lane;
+	struct codec *codec;
+	struct sha256 *sha;
+};
+
+int fill_init(struct fill *f);
+void fill_done(struct fill *f);
+/* Any thread: gives idle memory back, as lane_trim(). */
+bool fill_trim(struct fill *f);
+
+/**
+ * fill_member() - decode one member and cache its missing chunks
+ * @first:	and @n: the chunks of the member
+ * @src:	[@src_len] the member
+ *
+ * Return: 0; -EBADMSG corrupt or wrong digest; -ENOMEM. A cache that cannot be
+ * written is not an error here: the readers get their bytes from memory, and
+ * *@ret_disk is the errno.
+ */
+int fill_member(struct fill *f, struct miss *m, uint64_t first, uint64_t n,
+		const uint8_t *src, size_t src_len, int *ret_disk);
+
+/* Chunk @i, suspect, is hashed where it is. Return: 0, -EBADMSG, -errno. */
+int fill_verify(struct fill *f, struct miss *m, uint64_t i);
+
+/* For members too large for one shot: chunks [@first, @end) one behind the
+ * other. */
+struct fill_stream *fill_stream_new(struct miss *m, uint64_t first,
+				    uint64_t end);
+void fill_stream_free(struct fill_stream *s);
+
+/**
+ * fill_stream_run() - decode more of the member
+ * @src:	[@len] the bytes that follow those given before
+ *
+ * Return: 1 all chunks are done, 0 more is needed, -EBADMSG, -ENOMEM, a disk
+ * errno
+ */
+int fill_stream_run(struct fill *f, struct fill_stream *s, const uint8_t *src,
+		    size_t len);
+
+#endif

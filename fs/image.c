@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "fs/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "common/buf.h"
+#include "common/io.h"
+#include "fs/monitor.h"
+#define LOG_MOD "image"
+#include "common/log.h"
+
+#define IMAGES_DIR OPTIONS_RUN_DIR "/images"
+#define OVERLAY_OPTIONS_MAX 4095u /* mount(2) takes one page */
+
+/* A monitor that was started. */
+struct child {
+	pid_t pid;
+	int ready_fd; /* its end, or struct err */
+	char *target; /* NULL: not one of ours */
+};
+
+/* A daemon's log: syslog's socket where there is one. */
+static void log_to_syslog(void)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+	int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (s < 0)
+		return;
+	if (connect(s, (const struct sockaddr *)&sa, sizeof(sa)) < 0) {
+		(void)close(s);
+		return;
+	}
+	log_set_fd(s);
+}
+
+/* In the child: a session of its own, no terminal. */
+static void detach(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	(void)setsid();
+	if (chdir("/") < 0 || null < 0)
+		return;
+	(void)dup2(null, STDIN_FILENO);
+	(void)dup2(null, STDOUT_FILENO);
+	(void)dup2(null, STDERR_FILENO);
+	if (null > STDERR_FILENO)
+		(void)close(null);
+	log_to_syslog();
+}
+
+static int start_child(struct child *ch, const struct layer *layer,
+		       const char *target, const struct options *o,
+		       struct connect *c, struct err *e)
+{
+	int pipefd[2];
+
+	if (pipe2(pipefd, O_CLOEXEC) < 0)
+		return err_set(e, -errno, "pipe: %s", err_name(errno));
+	ch->pid = fork();
+	if (ch->pid < 0) {
+		int r = -errno;
+
+		(void)close(pipefd[0]);
+		(void)close(pipefd[1]);
+		ch->pid = 0;
+		return err_set(e, r, "fork: %s", err_name(r));
+	}
+	if (ch->pid == 0) {
+		(void)close(pipefd[0]);
+		connect_forked(c);
+		if (!o->foreground)
+			detach();
+		_exit(monitor_main(layer, target, o, c, pipefd[1]));
+	}
+	(void)close(pipefd[1]);
+	ch->ready_fd = pipefd[0];
+	return 0;
+}
+
+/* Waits until a child is ready. Return: 0, its error */
+static int await_child(struct child *ch, struct err *e)
+{
+	struct err got = {0};
+	size_t n = 0;
+
+	while (n < sizeof(got)) {
+		ssize_t k =
+			read(ch->ready_fd, (char *)&got + n, sizeof(got) - n);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			break;
+		n += (size_t)k;
+	}
+	(void)close(ch->ready_fd);
+	ch->ready_fd = -1;
+	if (n == sizeof(got) && got.code < 0) {
+		*e = got;
+		return got.code;
+	}
+	/* An end without a word is readiness only of one that lives. */
+	if (waitpid(ch->pid, NULL, WNOHANG) == ch->pid) {
+		ch->pid = 0;
+		return err_set(e, -EIO, "estargzfs died while mounting");
+	}
+	return 0;
+}
+
+static void await_exit(struct child *ch)
+{
+	while (ch->pid > 0 && waitpid(ch->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	ch->pid = 0;
+}
+
+static int mount_one(const struct layer *layer, const char *target,
+		     const struct options *o, struct connect *c, struct err *e)
+{
+	struct child ch = {.ready_fd = -1};
+	int r = start_child(&ch, layer, target, o, c, e);
+
+	if (r < 0)
+		return r;
+	r = await_child(&ch, e);
+	if (r < 0 || o->foreground)
+		await_exit(&ch);
+	return r;
+}
+
+/* ---- several layers ---------------------------------------------------- */
+
+static int start_layers(struct child *v, const struct source *s,
+			const char *dir, const struct options *o,
+			struct connect *c, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < s->n_layers; i++) {
+		if (asprintf(&v[i].target, "%s/%zu", dir, i) < 0) {
+			v[i].target = NULL;
+			return err_set(e, -ENOMEM, "no memory");
+		}
+		if (mkdir(v[i].target, 0700) < 0)
+			return err_set(e, -errno, "%s: %s", v[i].target,
+				       err_name(errno));
+		r = start_child(&v[i], &s->layers[i], v[i].target, o, c, e);
+	}
+	return r;
+}
+
+static int await_layers(struct child *v, const struct source *s, struct err *e)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < s->n_layers; i++) {
+		char d[DIGEST_STR_BYTES];
+		struct err mine = {0};
+		int r;
+
+		if (v[i].ready_fd < 0)
+			continue;
+		r = await_child(&v[i], &mine);
+		if (r < 0 && first == 0) {
+			first = r;
+			*e = mine;
+			(void)err_wrap(e, "layer %s",
+				       digest_str(&s->layers[i].digest, d));
+		}
+	}
+	return first;
+}
+
+/* lowerdir=N-1:…:0, relative to the directory, so that 120 layers fit. */
+static int mount_overlay(const struct source *s, const char *dir,
+			 const char *target, const struct options *o,
+			 struct err *e)
+{
+	CLEANUP_BUF struct buf opts = BUF_INIT(OVERLAY_OPTIONS_MAX);
+	int r = buf_add_str(&opts, "lowerdir=");
+
+	for (size_t i = s->n_layers; r == 0 && i-- > 0;)
+		r = buf_addf(&opts, "%zu%s", i, i > 0 ? ":" : "");
+	if (r == 0 && o->opaque_user)
+		r = buf_add_str(&opts, ",userxattr");
+	if (r < 0)
+		return err_set(e, r, "too many layers for overlayfs");
+	if (chdir(dir) < 0)
+		return err_set(e, -errno, "%s: %s", dir, err_name(errno));
+	r = mount(o->source, target, "overlay", o->mount_flags, opts.p) < 0
+		    ? -errno
+		    : 0;
+	if (chdir("/") < 0 || r < 0)
+		return err_set(e, r < 0 ? r : -EIO,
+			       "cannot mount overlayfs on %s: %s", target,
+			       err_name(r));
+	return 0;
+}
+
+/* Lets go of the layers' mounts: the overlayfs keeps what it needs; without
+ * one their monitors end. */
+static void drop_layers(struct child *v, size_t n, const char *dir)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].target == NULL)
+			continue;
+		(void)umount2(v[i].target, MNT_DETACH);
+		(void)rmdir(v[i].target);
+		free(v[i].target);
+		v[i].target = NULL;
+	}
+	(void)rmdir(dir);
+}
+
+static int mount_image(const struct source *s, const char *target,
+		       const struct options *o, struct connect *c,
+		       struct err *e)
+{
+	CLEANUP_FREE struct child *v = calloc(s->n_layers, sizeof(*v));
+	CLEANUP_FREE char *dir = NULL;
+	int r;
+
+	if (v == NULL || asprintf(&dir, IMAGES_DIR "/%d", (int)getpid()) < 0) {
+		dir = NULL;
+		return err_set(e, -ENOMEM, "no memory");
+	}
+	for (size_t i = 0; i < s->n_layers; i++)
+		v[i].ready_fd = -1;
+	r = io_mkdir_p(dir, 0700);
+	if (r < 0)
+		return err_set(e, r, "%s: %s", dir, err_name(r));
+	r = start_layers(v, s, dir, o, c, e);
+	if (r == 0)
+		r = await_layers(v, s, e);
+	else
+		(void)await_layers(v, s, NULL);
+	if (r == 0)
+		r = mount_overlay(s, dir, target, o, e);
+	drop_layers(v, s->n_layers, dir);
+	for (size_t i = 0; i < s->n_layers; i++) {
+		if (r < 0 || o->foreground)
+			await_exit(&v[i]);
+	}
+	return r;
+}
+
+int image_mount(const struct source *s, const char *target,
+		const struct options *o, struct connect *c, struct err *e)
+{
+	if (s->n_layers == 1)
+		return mount_one(&s->layers[0], target, o, c, e);
+	return mount_image(s, target, o, c, e);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a layer is and how it is to be mounted: from the command line to the
+ * monitor and its workers. */
+#ifndef FS_LAYER_H
+#define FS_LAYER_H
+
+#include "common/base.h"
+#include "common/digest.h"
+#include "common/proto.h"
+
+/**
+ * struct layer - one blob to mount
+ * @source:	what the user named, for messages and /proc/mounts
+ * @kind:	where its bytes come from
+ * @open_name:	text of PROTO_OPEN: "HOST/REPO@sha256:…", the URL, the path
+ * @blob_fd:	PROTO_BLOB_FD: open for reading; else -1
+ * @size:	bytes of the blob, 0 where not known
+ */
+struct layer {
+	char *source;
+	enum proto_blob_kind kind;
+	char *open_name;
+	int blob_fd;
+	uint64_t size;
+	bool plain_http;
+	bool has_digest;
+	bool has_toc_digest;
+	struct digest digest;
+	struct digest toc_digest;
+};
+
+void layer_done(struct layer *l);
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: mount.estargz, which is estargzfs under its mount helper's name.
+ *
+ *   front (this file, image.c)   parses, resolves, starts monitors, waits
+ *     └ monitor (monitor.c)      one a layer: mounts, supervises, privileged
+ *         └ worker (worker.c)    parses, serves; sandboxed
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "common/err.h"
+#include "common/log.h"
+#include "fs/connect.h"
+#include "fs/image.h"
+#include "fs/options.h"
+#include "fs/source.h"
+
+/* A mount of ours whose processes were killed answers ENOTCONN: the only
+ * thing to be done with it is to take it away. */
+static void clear_dead_mount(const char *target)
+{
+	struct stat st;
+
+	for (int tries = 0; tries < 8; tries++) {
+		if (stat(target, &st) == 0 || errno != ENOTCONN)
+			return;
+		if (umount2(target, MNT_DETACH) < 0)
+			return;
+	}
+}
+
+static int find_target(const char *target, char **ret, struct err *e)
+{
+	struct stat st;
+
+	clear_dead_mount(target);
+	*ret = realpath(target, NULL);
+	if (*ret == NULL || stat(*ret, &st) < 0)
+		return err_set(e, -errno, "mount point %s: %s", target,
+			       err_name(errno));
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, -ENOTDIR, "mount point %s: %s", target,
+			       err_name(ENOTDIR));
+	return 0;
+}
+
+static int run(struct options *o, struct err *e)
+{
+	CLEANUP_FREE char *target = NULL;
+	struct source s = {0};
+	struct connect c;
+	int r;
+
+	if (geteuid() != 0)
+		return err_set(e, -EPERM, "mounting needs root");
+	r = find_target(o->target, &target, e);
+	if (r < 0)
+		return r;
+	r = connect_init(&c, o);
+	if (r < 0)
+		return err_set(e, r, "no memory");
+	r = source_resolve(&s, o, &c, e);
+	if (r == 0)
+		r = image_mount(&s, target, o, &c, e);
+	source_done(&s);
+	connect_done(&c);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	struct err e = {0};
+	int r;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = options_parse(&o, argc, argv, &e);
+	if (r < 0) {
+		(void)fprintf(stderr,
+			      "mount.estargz: %s (mount.estargz --help)\n",
+			      e.text[0] != '\0' ? e.text : err_name(r));
+		options_done(&o);
+		return 1;
+	}
+	if (o.action == OPTIONS_HELP)
+		(void)fputs(options_help, stdout);
+	else if (o.action == OPTIONS_VERSION)
+		(void)printf("mount.estargz %s\n", PACKAGE_VERSION);
+	else {
+		log_set_level(o.log_level);
+		r = run(&o, &e);
+	}
+	if (r < 0)
+		(void)fprintf(stderr, "mount.estargz: %s: %s\n", o.source,
+			      e.text[0] != '\0' ? e.text : err_name(r));
+	options_done(&o);
+	return r < 0 ? 1 : 0;
+}

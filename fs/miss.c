@@ -1,0 +1,704 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "fs/miss.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "common/io.h"
+#include "common/limits.h"
+#include "fs/ahead.h"
+#include "fs/fill.h"
+#include "fs/run.h"
+#include "fs/wait.h"
+#define LOG_MOD "miss"
+#include "common/log.h"
+
+#define NO_SPACE_PAUSE_NS (10 * NSEC_PER_SEC)
+
+void miss_poke(int event_fd)
+{
+	const uint64_t one = 1;
+
+	/* A full counter is as good as a poke. */
+	if (write(event_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void miss_want_tick(struct miss *m)
+{
+	if (m->ticking)
+		return;
+	m->ticking = true;
+	miss_poke(m->main_fd);
+}
+
+/* Answers a list of waiters that nobody else can reach any more; unlocked. */
+static void answer(struct miss *m, struct lane *lane, struct waiter *list)
+{
+	while (list != NULL) {
+		struct waiter *w = list;
+
+		list = w->next;
+		if (w->error != 0) {
+			stats_add(&m->st->errors_eio, 1);
+			m->ops.failed(m->ops.arg, w);
+		} else {
+			stats_latency(m->st, io_now_ns() - w->start_ns);
+			m->ops.ready(m->ops.arg, lane, w);
+		}
+		wait_free(w);
+	}
+}
+
+uint64_t miss_next_id(struct miss *m)
+{
+	uint64_t id;
+
+	(void)pthread_mutex_lock(&m->lock);
+	id = ++m->next_waiter;
+	(void)pthread_mutex_unlock(&m->lock);
+	return id;
+}
+
+/* Locked. Whether an interrupt for this id came before it was enqueued. */
+static bool was_interrupted(const struct miss *m, uint64_t id)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(m->interrupted); i++) {
+		if (m->interrupted[i] == id)
+			return true;
+	}
+	return false;
+}
+
+void miss_wait(struct miss *m, struct waiter *w)
+{
+	struct waiter *list = NULL;
+	uint64_t now = io_now_ns();
+
+	w->start_ns = now;
+	w->deadline_ns = now + m->read_timeout_ns;
+	(void)pthread_mutex_lock(&m->lock);
+	if (was_interrupted(m, w->id)) {
+		w->error = -EINTR;
+		list = w;
+	} else if (wait_ready(m, w)) {
+		list = w;
+	} else {
+		w->next = m->waiters;
+		m->waiters = w;
+		/* Where memory is short it is tried again at the tick. */
+		(void)run_ensure(m, w->first, w->end, PROTO_CLASS_DEMAND,
+				 UINT64_MAX);
+		ahead_read(m, w->first, w->end, true, now);
+		miss_want_tick(m);
+	}
+	(void)pthread_mutex_unlock(&m->lock);
+	answer(m, NULL, list);
+}
+
+void miss_hit(struct miss *m, uint64_t first, uint64_t end)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	ahead_read(m, first, end, false, io_now_ns());
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+void miss_interrupt(struct miss *m, uint64_t id)
+{
+	struct waiter *found = NULL;
+
+	(void)pthread_mutex_lock(&m->lock);
+	for (struct waiter **at = &m->waiters; *at != NULL; at = &(*at)->next) {
+		if ((*at)->id != id)
+			continue;
+		found = *at;
+		*at = found->next;
+		found->next = NULL;
+		found->error = -EINTR;
+		break;
+	}
+	if (found == NULL)
+		m->interrupted[m->interrupted_at++ %
+			       ARRAY_SIZE(m->interrupted)] = id;
+	(void)pthread_mutex_unlock(&m->lock);
+	if (found == NULL)
+		return;
+	stats_add(&m->st->interrupted, 1);
+	m->ops.failed(m->ops.arg, found);
+	wait_free(found);
+}
+
+/* Locked. Return: whether there may be more. */
+static bool receive(struct miss *m, struct waiter **list, char *text,
+		    size_t text_bytes)
+{
+	struct link_event ev;
+	int n;
+
+	if (!m->link_up)
+		return false;
+	n = link_recv(&m->link, &ev, MSG_DONTWAIT);
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0) {
+		run_link_lost(m);
+		return false;
+	}
+	if (ev.type == PROTO_FAILED && ev.code != -ECANCELED)
+		(void)snprintf(text, text_bytes, "%s", ev.text);
+	for (struct run *r = m->runs; r != NULL; r = r->link) {
+		if (r->seq != ev.id >> RUN_PART_BITS)
+			continue;
+		run_event(m, r, (unsigned)(ev.id & ((1u << RUN_PART_BITS) - 1)),
+			  &ev, list);
+		if (run_over(r))
+			run_drop(m, r);
+		break;
+	}
+	return true;
+}
+
+/**
+ * struct job - a piece of decoding that a fill thread has claimed
+ */
+struct job {
+	struct run *r;
+	uint64_t first;
+	uint64_t n;
+	const uint8_t *src;
+	size_t len;
+};
+
+/* Locked. Claims the next member of a run that has arrived whole. */
+static bool claim_member(struct miss *m, struct run *r, struct job *j)
+{
+	const struct run_part *p = &r->parts[0];
+
+	while (r->next < r->end) {
+		struct chunk c;
+		uint64_t mf, mn;
+
+		chunks_member(m->ch, r->next, &mf, &mn);
+		chunks_get(m->ch, mf, &c);
+		if (present_test_range(m->pr, mf, mn)) {
+			r->next = mf + mn; /* another process was faster */
+			continue;
+		}
+		if (c.blob_off + c.blob_len - r->blob_off > p->got)
+			return false;
+		*j = (struct job){
+			.r = r,
+			.first = mf,
+			.n = mn,
+			.src = m->link.arena + p->arena_off +
+			       (c.blob_off - r->blob_off),
+			.len = (size_t)c.blob_len,
+		};
+		r->next = mf + mn;
+		r->claims++;
+		return true;
+	}
+	return false;
+}
+
+static bool claim_stream(struct miss *m, struct run *r, struct job *j)
+{
+	const struct run_part *p = &r->parts[r->head];
+
+	if (r->claims > 0 || r->next >= r->end || p->got <= p->consumed)
+		return false;
+	*j = (struct job){
+		.r = r,
+		.first = r->first,
+		.n = r->end - r->first,
+		.src = m->link.arena + p->arena_off + p->consumed,
+		.len = (size_t)(p->got - p->consumed),
+	};
+	r->claims++;
+	return true;
+}
+
+static bool claim_verify(struct run *r, struct job *j)
+{
+	if (r->claims > 0 || r->next >= r->end)
+		return false;
+	*j = (struct job){.r = r, .first = r->first, .n = r->end - r->first};
+	r->next = r->end;
+	r->claims++;
+	return true;
+}
+
+static bool claim_from(struct miss *m, struct run *r, struct job *j)
+{
+	switch (r->kind) {
+	case RUN_FETCH:
+		return claim_member(m, r, j);
+	case RUN_STREAM:
+		return claim_stream(m, r, j);
+	case RUN_VERIFY:
+		return claim_verify(r, j);
+	}
+	return false;
+}
+
+/* Locked. The most wanted piece of work. Runs that turn out to have nothing
+ * left, because another process was faster, are dropped: *ret_dropped. */
+static bool claim(struct miss *m, struct job *j, bool *ret_dropped)
+{
+	for (uint8_t c = 0; c < PROTO_CLASS_N_; c++) {
+		for (struct run *r = m->runs, *next; r != NULL; r = next) {
+			next = r->link;
+			if (r->class_ != c || r->error != 0)
+				continue;
+			if (claim_from(m, r, j))
+				return true;
+			if (run_over(r)) {
+				run_drop(m, r);
+				*ret_dropped = true;
+			}
+		}
+	}
+	return false;
+}
+
+/* Unlocked. Return: as fill_*(): 0, 1 a stream that is done, -errno */
+static int do_job(struct miss *m, struct fill *f, const struct job *j,
+		  int *ret_disk)
+{
+	struct run *r = j->r;
+	int rc = 0;
+
+	switch (r->kind) {
+	case RUN_FETCH:
+		return fill_member(f, m, j->first, j->n, j->src, j->len,
+				   ret_disk);
+	case RUN_VERIFY:
+		for (uint64_t i = j->first; i < j->first + j->n; i++) {
+			if (present_test(m->pr, i) ||
+			    !present_suspect(m->pr, i))
+				continue;
+			if (fill_verify(f, m, i) == 0)
+				miss_present(m, i);
+			else
+				present_clear_suspect(m->pr, i);
+		}
+		return 0;
+	case RUN_STREAM:
+		/* claims keeps other threads away from r->stream. */
+		if (r->stream == NULL)
+			r->stream = fill_stream_new(m, r->first, r->end);
+		if (r->stream == NULL)
+			return -ENOMEM;
+		rc = fill_stream_run(f, r->stream, j->src, j->len);
+		break;
+	}
+	return rc;
+}
+
+/* Locked. The bytes of [first, end) were wrong: asked for once more, from
+ * elsewhere, then it is a failure for those who wait. */
+static void corrupt(struct miss *m, uint64_t first, uint64_t end,
+		    uint8_t attempt, struct waiter **list)
+{
+	enum run_kind kind;
+
+	stats_add(&m->st->errors_verify, 1);
+	if (attempt == 0 && wait_anyone(m, first, end)) {
+		(void)run_extend(m, first, end, &kind);
+		if (kind != RUN_VERIFY &&
+		    run_new(m, kind, PROTO_CLASS_DEMAND, first, end, 1) != NULL)
+			return;
+	}
+	wait_take_failed(m, first, end, UINT64_MAX, -EIO, list);
+	ahead_pause(m, io_now_ns());
+}
+
+/* Locked. What a stream's job leads to. Return: @rc, -EBADMSG where the member
+ * ended too early */
+static int stream_done(struct miss *m, const struct job *j, int rc)
+{
+	struct run *r = j->r;
+	struct run_part *p = &r->parts[r->head];
+
+	if (r->error != 0)
+		return r->error;
+	p->consumed += j->len;
+	if (rc == 1)
+		r->next = r->end;
+	else if (rc == 0 && p->consumed == p->len && !run_next_window(m, r))
+		rc = -EBADMSG;
+	if (rc < 0)
+		r->error = rc;
+	return rc;
+}
+
+/* Locked. What follows from a finished job; drops its run when that is over. */
+static void job_done(struct miss *m, const struct job *j, int rc,
+		     struct waiter **list)
+{
+	struct run *r = j->r;
+	uint64_t end = j->first + j->n;
+	uint8_t attempt = r->attempt;
+
+	r->claims--;
+	if (r->kind == RUN_STREAM)
+		rc = stream_done(m, j, rc);
+	if (run_over(r))
+		run_drop(m, r);
+	if (rc == -EBADMSG)
+		corrupt(m, j->first, end, attempt, list);
+	else if (rc < 0)
+		wait_take_failed(m, j->first, end, UINT64_MAX, -EIO, list);
+	wait_take_ready(m, j->first, end, list);
+}
+
+/* Locked. Chunks someone waits for and that no run brings: after a failed
+ * read-ahead or verification, or when memory was short. */
+static void ensure_waiters(struct miss *m)
+{
+	for (struct waiter *w = m->waiters; w != NULL; w = w->next)
+		(void)run_ensure(m, w->first, w->end, PROTO_CLASS_DEMAND,
+				 UINT64_MAX);
+}
+
+static void note_error(struct miss *m, const struct job *j, int rc, int disk)
+{
+	static struct log_limit limit;
+	char text[STATS_ERROR_BYTES];
+	struct chunk c;
+	unsigned n;
+
+	chunks_get(m->ch, j->first, &c);
+	if (disk < 0)
+		(void)snprintf(text, sizeof(text),
+			       "cache cannot be written: %s", err_name(disk));
+	else
+		(void)snprintf(text, sizeof(text),
+			       "chunk %" PRIu64 " at blob offset %" PRIu64
+			       ": %s",
+			       j->first, c.blob_off,
+			       rc == -EBADMSG ? "corrupt data" : err_name(rc));
+	stats_error(m->st, text);
+	if (log_allow(&limit, io_now_ns(), &n))
+		log_warn("chunk=%" PRIu64 " blob_off=%" PRIu64
+			 " err=%s msg=\"%s\" suppressed=%u",
+			 j->first, c.blob_off, err_symbol(disk < 0 ? disk : rc),
+			 text, n);
+}
+
+static void run_job(struct miss *m, struct fill *f, const struct job *j)
+{
+	struct waiter *list = NULL;
+	int disk = 0, rc;
+
+	lane_lock(&f->lane);
+	rc = do_job(m, f, j, &disk);
+	if (rc < 0 || disk < 0)
+		note_error(m, j, rc, disk);
+
+	(void)pthread_mutex_lock(&m->lock);
+	if (disk < 0) {
+		stats_add(&m->st->errors_disk, 1);
+		m->no_space_until_ns = io_now_ns() + NO_SPACE_PAUSE_NS;
+		miss_want_tick(m);
+	}
+	job_done(m, j, rc, &list);
+	ensure_waiters(m);
+	ahead_pump(m, io_now_ns());
+	(void)pthread_mutex_unlock(&m->lock);
+	answer(m, &f->lane, list);
+	lane_unlock(&f->lane);
+}
+
+static void wait_for_work(struct miss *m)
+{
+	struct epoll_event ev;
+	uint64_t v;
+
+	if (epoll_wait(m->epoll_fd, &ev, 1, -1) > 0 &&
+	    ev.data.fd == m->wake_fd && read(m->wake_fd, &v, sizeof(v)) < 0)
+		return; /* somebody else took it */
+}
+
+void miss_fill_loop(struct miss *m, struct fill *f)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	while (!m->stop) {
+		char text[ERR_TEXT_BYTES] = "";
+		struct waiter *list = NULL;
+		struct job j = {0};
+		bool found, dropped = false;
+
+		while (receive(m, &list, text, sizeof(text)))
+			;
+		found = claim(m, &j, &dropped);
+		if (dropped) {
+			wait_take_ready(m, 0, m->ch->n, &list);
+			ahead_pump(m, io_now_ns());
+		}
+		if (dropped || text[0] != '\0' || list != NULL)
+			ensure_waiters(m);
+		if (found && m->idle_threads > 0)
+			miss_poke(m->wake_fd); /* there may be more */
+		if (!found)
+			m->idle_threads++;
+		(void)pthread_mutex_unlock(&m->lock);
+		if (text[0] != '\0') {
+			stats_error(m->st, text);
+			log_warn("msg=\"fetch failed: %s\"", text);
+		}
+		answer(m, &f->lane, list);
+		if (found)
+			run_job(m, f, &j);
+		else
+			wait_for_work(m);
+		(void)pthread_mutex_lock(&m->lock);
+		if (!found)
+			m->idle_threads--;
+	}
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+void miss_deliver(struct miss *m, uint64_t i, const uint8_t *p)
+{
+	struct chunk c;
+
+	chunks_get(m->ch, i, &c);
+	(void)pthread_mutex_lock(&m->lock);
+	for (struct waiter *w = m->waiters; w != NULL; w = w->next) {
+		uint64_t a, z;
+
+		if (i < w->first || i >= w->end)
+			continue;
+		if (w->bounce == NULL) {
+			w->bounce = calloc(1, w->size);
+			w->mem = calloc(w->end - w->first, sizeof(*w->mem));
+		}
+		if (w->bounce == NULL || w->mem == NULL)
+			continue; /* its deadline will find it */
+		a = MAX(c.image_off, w->image_off);
+		z = MIN(c.image_off + c.len, w->image_off + w->size);
+		if (a < z)
+			memcpy(w->bounce + (a - w->image_off),
+			       p + (a - c.image_off), (size_t)(z - a));
+		w->mem[i - w->first] = true;
+	}
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+void miss_present(struct miss *m, uint64_t i)
+{
+	struct chunk c;
+	uint64_t mf, mn;
+
+	if (!present_set(m->pr, i))
+		return;
+	stats_add(&m->st->chunks_have, 1);
+	chunks_member(m->ch, i, &mf, &mn);
+	if (mf + mn - 1 == i) {
+		chunks_get(m->ch, i, &c);
+		stats_add(&m->st->blob_bytes_have, c.blob_len);
+	}
+}
+
+int miss_init(struct miss *m, struct err *e)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	memset(m, 0, sizeof(*m));
+	(void)pthread_mutex_init(&m->lock, NULL);
+	m->link.sock = -1;
+	m->link.arena_fd = -1;
+	m->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+	m->main_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->epoll_fd < 0 || m->wake_fd < 0 || m->main_fd < 0)
+		return err_set(e, -errno, "eventfd: %s", err_name(errno));
+	ev.data.fd = m->wake_fd;
+	if (epoll_ctl(m->epoll_fd, EPOLL_CTL_ADD, m->wake_fd, &ev) < 0)
+		return err_set(e, -errno, "epoll: %s", err_name(errno));
+	return link_init(&m->link, e);
+}
+
+void miss_free(struct miss *m)
+{
+	while (m->runs != NULL) {
+		struct run *r = m->runs;
+
+		m->runs = r->link;
+		fill_stream_free(r->stream);
+		free(r);
+	}
+	while (m->waiters != NULL) {
+		struct waiter *w = m->waiters;
+
+		m->waiters = w->next;
+		wait_free(w);
+	}
+	link_done(&m->link);
+	(void)close(m->epoll_fd);
+	(void)close(m->wake_fd);
+	(void)close(m->main_fd);
+	(void)pthread_mutex_destroy(&m->lock);
+}
+
+/* Locked. */
+static void listen_to_link(struct miss *m)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	ev.data.fd = m->link.sock;
+	if (epoll_ctl(m->epoll_fd, EPOLL_CTL_ADD, m->link.sock, &ev) < 0)
+		return;
+	m->link_up = true;
+	atomic_store_explicit(&m->st->fetcher_up, 1, memory_order_relaxed);
+}
+
+void miss_start(struct miss *m)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	m->pump_prefetch = !m->noprefetch && m->ch->prefetch_end > 0;
+	m->pump_done = present_count(m->pr) == m->ch->n ||
+		       (m->nobackground && !m->pump_prefetch);
+	if (m->link.sock >= 0)
+		listen_to_link(m);
+	ahead_pump(m, io_now_ns());
+	miss_want_tick(m);
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+void miss_stop(struct miss *m)
+{
+	const uint64_t many = 64;
+
+	(void)pthread_mutex_lock(&m->lock);
+	m->stop = true;
+	(void)pthread_mutex_unlock(&m->lock);
+	if (write(m->wake_fd, &many, sizeof(many)) < 0)
+		return;
+}
+
+bool miss_link_wanted(struct miss *m)
+{
+	bool wanted;
+
+	(void)pthread_mutex_lock(&m->lock);
+	wanted = !m->link_up &&
+		 (m->runs != NULL || m->waiters != NULL || !m->pump_done);
+	(void)pthread_mutex_unlock(&m->lock);
+	return wanted;
+}
+
+void miss_link_up(struct miss *m, const struct link *link)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	if (m->link_up)
+		run_link_lost(m);
+	link_detach(&m->link);
+	m->link.sock = link->sock;
+	m->link.handle = link->handle;
+	listen_to_link(m);
+	run_send_all(m);
+	ahead_pump(m, io_now_ns());
+	(void)pthread_mutex_unlock(&m->lock);
+	miss_poke(m->wake_fd);
+}
+
+void miss_link_close(struct miss *m)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	if (m->link_up)
+		run_link_lost(m);
+	link_detach(&m->link);
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+void miss_adopt(struct miss *m, uint64_t off, uint64_t len, uint64_t arena_off)
+{
+	uint64_t first = chunks_find_blob(m->ch, off);
+	struct run *r;
+
+	(void)pthread_mutex_lock(&m->lock);
+	if (first >= m->ch->n || off + len < m->ch->toc_off) {
+		link_free(&m->link, arena_off, len);
+		(void)pthread_mutex_unlock(&m->lock);
+		return;
+	}
+	r = calloc(1, sizeof(*r));
+	if (r == NULL) {
+		link_free(&m->link, arena_off, len);
+		(void)pthread_mutex_unlock(&m->lock);
+		return;
+	}
+	*r = (struct run){
+		.kind = RUN_FETCH,
+		.class_ = PROTO_CLASS_PREFETCH,
+		.seq = ++m->next_seq,
+		.first = first,
+		.next = first,
+		.end = m->ch->n,
+		.blob_off = off,
+		.blob_end = off + len,
+		.link = m->runs,
+		.ahead = true,
+	};
+	r->parts[0] = (struct run_part){
+		.off = off,
+		.len = len,
+		.arena_off = arena_off,
+		.got = len,
+		.live = true,
+		.sent = true,
+		.ended = true,
+	};
+	m->ahead_bytes += len;
+	m->runs = r;
+	miss_poke(m->wake_fd);
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+bool miss_tick(struct miss *m, uint64_t now_ns)
+{
+	struct waiter *list = NULL;
+	struct waiter **at;
+	bool busy, late = false;
+
+	(void)pthread_mutex_lock(&m->lock);
+	at = &m->waiters;
+	while (*at != NULL) {
+		struct waiter *w = *at;
+
+		if (now_ns < w->deadline_ns) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		w->error = -ETIMEDOUT;
+		late = true;
+		w->next = list;
+		list = w;
+	}
+	wait_take_ready(m, 0, m->ch->n, &list);
+	ensure_waiters(m);
+	run_send_all(m);
+	ahead_pump(m, now_ns);
+	busy = m->runs != NULL || m->waiters != NULL || !m->pump_done;
+	if (!busy && link_idle(&m->link))
+		link_trim(&m->link);
+	m->ticking = busy;
+	(void)pthread_mutex_unlock(&m->lock);
+	if (late) {
+		stats_error(m->st, "a read waited longer than read_timeout");
+		log_warn("err=ETIMEDOUT msg=\"a read waited longer than "
+			 "read_timeout\"");
+	}
+	answer(m, NULL, list);
+	return busy;
+}

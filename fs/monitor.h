@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: the monitor of one layer: privileged, small, parses nothing from
+ * outside. It holds what must survive a worker: the /dev/fuse descriptor, the
+ * raw INIT request, the lock and the files of the layer's directory, the
+ * counters. It starts a new worker when one dies, on the same session, and
+ * has the kernel send again what was in flight (FUSE_NOTIFY_RESEND, Linux
+ * 6.9). Three deaths in a minute: re-sent requests get EIO; six: the
+ * connection is aborted, because a session without a server puts its readers
+ * into an unkillable wait.
+ *
+ * One thread, which blocks only in poll(2).
+ */
+#ifndef FS_MONITOR_H
+#define FS_MONITOR_H
+
+#include "common/base.h"
+#include "common/err.h"
+#include "fs/connect.h"
+#include "fs/layer.h"
+#include "fs/options.h"
+
+/**
+ * monitor_main() - mount one layer and look after it until it is unmounted
+ * @target:	where; may differ from @o->target for a layer of an image
+ * @c:		borrowed
+ * @ready_fd:	owned: receives nothing but its end when the mount is ready, or
+ *		one struct err when it failed
+ *
+ * Return: exit status
+ */
+int monitor_main(const struct layer *layer, const char *target,
+		 const struct options *o, struct connect *c, int ready_fd);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line of mount.estargz / estargzfs. */
+#ifndef FS_OPTIONS_H
+#define FS_OPTIONS_H
+
+#include "common/base.h"
+#include "common/digest.h"
+#include "common/err.h"
+#include "common/log.h"
+
+#define OPTIONS_ROOT_DEFAULT "/var/lib/estargz"
+#define OPTIONS_RUN_DIR "/run/estargz"
+#define OPTIONS_FETCHER_DEFAULT OPTIONS_RUN_DIR "/fetcher.sock"
+#define OPTIONS_READ_TIMEOUT_S 300u
+
+enum options_action {
+	OPTIONS_MOUNT,
+	OPTIONS_HELP,
+	OPTIONS_VERSION
+};
+
+/**
+ * struct options - what was asked for
+ * @layer:	"N" or "sha256:…", NULL: the whole image
+ * @mount_flags: MS_… of the mount words; MS_RDONLY always
+ * @read_timeout_s: a read waits at most this long for missing bytes
+ */
+struct options {
+	enum options_action action;
+	char *source;
+	char *target;
+	char *layer;
+	char *root;
+	char *fetcher;
+	unsigned long mount_flags;
+	uint32_t read_timeout_s;
+	enum log_level log_level;
+	bool foreground;
+	bool plain_http;
+	bool noprefetch;
+	bool nobackground;
+	bool opaque_user;
+	bool no_verify;
+	bool has_digest;
+	bool has_toc_digest;
+	struct digest digest;
+	struct digest toc_digest;
+};
+
+/**
+ * options_parse() - from argv, with defaults filled in
+ *
+ * Return: 0, -EINVAL with one line in @e
+ */
+int options_parse(struct options *o, int argc, char **argv, struct err *e);
+void options_done(struct options *o);
+
+/* What --help prints; ends with a newline. */
+extern const char options_help[];
+
+#endif

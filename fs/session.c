@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "fs/session.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#define LOG_MOD "session"
+#include "common/log.h"
+
+/* Set by kernels that have FUSE_NOTIFY_RESEND on a request's second way
+ * (Linux 6.9, fs/fuse/dev.c FUSE_UNIQUE_RESEND). */
+#define UNIQUE_RESEND (UINT64_C(1) << 63)
+
+static void on_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	char text[256];
+
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	text[strcspn(text, "\n")] = '\0';
+	if (level <= FUSE_LOG_ERR)
+		log_debug("msg=\"libfuse: %s\"", text);
+}
+
+int session_init(struct session *s, struct fs *fs, int fuse_fd,
+		 const void *init, size_t init_len, struct err *e)
+{
+	char name[] = "estargz";
+	char *argv[] = {name, NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	struct fuse_buf buf = {.size = init_len};
+	char path[32];
+
+	s->fs = fs;
+	s->fuse_fd = fuse_fd;
+	fuse_set_log_func(on_fuse_log);
+	s->se = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), fs);
+	fuse_opt_free_args(&args);
+	if (s->se == NULL)
+		return err_set(e, -EIO, "libfuse refuses a session");
+	(void)snprintf(path, sizeof(path), "/dev/fd/%d", fuse_fd);
+	if (fuse_session_mount(s->se, path) < 0)
+		return err_set(e, -EIO, "libfuse refuses the descriptor");
+	buf.mem = malloc(init_len);
+	if (buf.mem == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	memcpy(buf.mem, init, init_len);
+	fuse_session_process_buf(s->se, &buf);
+	free(buf.mem);
+	return 0;
+}
+
+void session_done(struct session *s)
+{
+	if (s->se != NULL)
+		fuse_session_destroy(s->se);
+	s->se = NULL;
+}
+
+/* Return: true when it was a request that is sent again and was refused. */
+static bool refuse_resent(struct session *s, const struct fuse_buf *buf)
+{
+	struct fuse_in_header in;
+	struct fuse_out_header out = {.len = sizeof(out), .error = -EIO};
+
+	if (!s->fail_resent || buf->size < sizeof(in))
+		return false;
+	memcpy(&in, buf->mem, sizeof(in));
+	if ((in.unique & UNIQUE_RESEND) == 0 || in.opcode == FUSE_FORGET ||
+	    in.opcode == FUSE_BATCH_FORGET || in.opcode == FUSE_INTERRUPT)
+		return false;
+	out.unique = in.unique;
+	log_warn("opcode=%u nodeid=%llu msg=\"request that killed workers "
+		 "is answered with EIO\"",
+		 in.opcode, (unsigned long long)in.nodeid);
+	if (write(s->fuse_fd, &out, sizeof(out)) < 0)
+		log_debug("msg=\"answer refused\" err=%s", err_symbol(errno));
+	return true;
+}
+
+int session_loop(struct session *s, struct lane *lane)
+{
+	struct fuse_buf buf = {.mem = NULL};
+	int r = 0;
+
+	(void)pthread_setspecific(s->fs->lane_key, lane);
+	while (!fuse_session_exited(s->se)) {
+		r = fuse_session_receive_buf(s->se, &buf);
+		if (r == -EINTR || r == -EAGAIN)
+			continue;
+		if (r <= 0)
+			break;
+		if (!refuse_resent(s, &buf))
+			fuse_session_process_buf(s->se, &buf);
+	}
+	free(buf.mem);
+	fuse_session_exit(s->se);
+	return r == -ENODEV ? 0 : MIN(r, 0);
+}

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "fs/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <json.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/buf.h"
+#include "common/io.h"
+#include "common/limits.h"
+#include "common/oci.h"
+#include "fs/link.h"
+
+#define INDEX_DEPTH_MAX 4
+
+/* A layer of an image, before one of them is chosen. */
+struct candidate {
+	struct digest digest;
+	struct digest toc_digest;
+	bool has_toc_digest;
+	uint64_t size;
+};
+
+struct candidates {
+	struct candidate *v;
+	size_t n;
+};
+
+static int add_candidate(struct candidates *c, const struct candidate *one,
+			 struct err *e)
+{
+	struct candidate *v;
+
+	if (c->n >= MANIFEST_LAYERS_MAX)
+		return err_set(e, -EOVERFLOW, "image has more than %u layers",
+			       MANIFEST_LAYERS_MAX);
+	v = realloc(c->v, (c->n + 1) * sizeof(*v));
+	if (v == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	v[c->n++] = *one;
+	c->v = v;
+	return 0;
+}
+
+static int new_layer(struct source *s, const struct options *o,
+		     struct layer **ret, struct err *e)
+{
+	struct layer *v = realloc(s->layers, (s->n_layers + 1) * sizeof(*v));
+
+	if (v == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	s->layers = v;
+	*ret = &v[s->n_layers++];
+	**ret = (struct layer){
+		.blob_fd = -1,
+		.plain_http = o->plain_http,
+		.source = strdup(o->source),
+	};
+	return (*ret)->source != NULL ? 0 : err_set(e, -ENOMEM, "no memory");
+}
+
+/* What the options say of a blob that no manifest describes. */
+static void take_digests(struct layer *l, const struct options *o)
+{
+	l->has_digest = o->has_digest;
+	l->digest = o->digest;
+	l->has_toc_digest = o->has_toc_digest;
+	l->toc_digest = o->toc_digest;
+}
+
+/* ---- one blob ---------------------------------------------------------- */
+
+static int open_blob(struct layer *l, const char *path, struct err *e)
+{
+	struct stat st;
+
+	l->kind = PROTO_BLOB_FD;
+	l->blob_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (l->blob_fd < 0)
+		return err_set(e, -errno, "%s", err_name(errno));
+	if (fstat(l->blob_fd, &st) < 0)
+		return err_set(e, -errno, "%s", err_name(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, -EINVAL, "not a regular file");
+	if (st.st_size == 0)
+		return err_set(e, -EBADMSG, "not an eStargz blob: it is empty");
+	l->size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int one_blob(struct source *s, const struct options *o, bool url,
+		    struct err *e)
+{
+	struct layer *l;
+	int r;
+
+	if (o->layer != NULL)
+		return err_set(e, -EINVAL,
+			       "option layer= is for images, this is one blob");
+	r = new_layer(s, o, &l, e);
+	if (r < 0)
+		return r;
+	take_digests(l, o);
+	l->open_name = strdup(o->source);
+	if (l->open_name == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	if (url) {
+		l->kind = PROTO_BLOB_URL;
+		return 0;
+	}
+	return open_blob(l, o->source, e);
+}
+
+/* ---- an image ---------------------------------------------------------- */
+
+/* Keeps of @c what option layer= names, or every digest once. */
+static int choose(const struct options *o, struct candidates *c, struct err *e)
+{
+	struct digest d;
+	size_t i = 0;
+
+	if (c->n == 0)
+		return err_set(e, -ENOENT, "image has no layers");
+	if (o->layer == NULL) {
+		if (o->has_digest || o->has_toc_digest)
+			return err_set(e, -EINVAL,
+				       "options digest= and toc_digest= need "
+				       "option layer=");
+		/* The lower of two equal layers adds nothing. */
+		for (size_t k = 0; k < c->n; k++) {
+			bool again = false;
+
+			for (size_t j = k + 1; j < c->n; j++)
+				again = again || digest_equal(&c->v[k].digest,
+							      &c->v[j].digest);
+			if (!again)
+				c->v[i++] = c->v[k];
+		}
+		c->n = i;
+		return 0;
+	}
+	if (digest_parse(o->layer, strlen(o->layer), &d) == 0) {
+		while (i < c->n && !digest_equal(&c->v[i].digest, &d))
+			i++;
+	} else {
+		i = (size_t)strtoul(o->layer, NULL, 10);
+	}
+	if (i >= c->n)
+		return err_set(e, -ENOENT, "image has no layer %s (it has %zu)",
+			       o->layer, c->n);
+	c->v[0] = c->v[i];
+	c->n = 1;
+	if (o->has_digest && !digest_equal(&o->digest, &c->v[0].digest))
+		return err_set(e, -EBADMSG,
+			       "layer %s does not have the digest expected",
+			       o->layer);
+	if (o->has_toc_digest) {
+		c->v[0].has_toc_digest = true;
+		c->v[0].toc_digest = o->toc_digest;
+	}
+	return 0;
+}
+
+/* Makes a layer of a chosen candidate; where its bytes are is left open. */
+static int take_candidate(struct source *s, const struct options *o,
+			  const struct candidate *c, struct layer **ret,
+			  struct err *e)
+{
+	int r = new_layer(s, o, ret, e);
+
+	if (r < 0)
+		return r;
+	(*ret)->has_digest = true;
+	(*ret)->digest = c->digest;
+	(*ret)->size = c->size;
+	(*ret)->has_toc_digest = c->has_toc_digest;
+	(*ret)->toc_digest = c->toc_digest;
+	return 0;
+}
+
+static int json_digest(struct json_object *o, const char *key,
+		       struct digest *ret)
+{
+	struct json_object *v;
+	const char *s;
+
+	if (!json_object_object_get_ex(o, key, &v) ||
+	    !json_object_is_type(v, json_type_string))
+		return -ENOENT;
+	s = json_object_get_string(v);
+	return digest_parse(s, strlen(s), ret);
+}
+
+/* Reads the answer to RESOLVE. */
+static int read_resolved(const char *json, struct candidates *c,
+			 char **ret_repository, struct err *e)
+{
+	struct json_object *doc = json_tokener_parse(json);
+	struct json_object *layers, *repo, *size;
+	int r = 0;
+
+	if (!json_object_object_get_ex(doc, "layers", &layers) ||
+	    !json_object_is_type(layers, json_type_array) ||
+	    !json_object_object_get_ex(doc, "repository", &repo)) {
+		r = err_set(e, -EPROTO, "fetcher gave a wrong answer");
+	} else {
+		*ret_repository = strdup(json_object_get_string(repo));
+		if (*ret_repository == NULL)
+			r = err_set(e, -ENOMEM, "no memory");
+	}
+	for (size_t i = 0; r == 0 && i < json_object_array_length(layers);
+	     i++) {
+		struct json_object *l = json_object_array_get_idx(layers, i);
+		struct candidate one = {0};
+
+		if (json_digest(l, "digest", &one.digest) < 0) {
+			r = err_set(e, -EPROTO, "fetcher gave a wrong answer");
+			break;
+		}
+		one.has_toc_digest =
+			json_digest(l, "toc_digest", &one.toc_digest) == 0;
+		if (json_object_object_get_ex(l, "size", &size))
+			one.size = json_object_get_uint64(size);
+		r = add_candidate(c, &one, e);
+	}
+	(void)json_object_put(doc);
+	return r;
+}
+
+static int ask_registry(const struct options *o, struct connect *c,
+			struct candidates *out, char **ret_repository,
+			struct err *e)
+{
+	CLEANUP_BUF struct buf json = BUF_INIT(MANIFEST_BYTES_MAX);
+	struct link l;
+	int sock = -1;
+	int r = connect_fetcher(c, &sock, e);
+
+	if (r < 0)
+		return r;
+	r = link_init(&l, e);
+	if (r < 0) {
+		(void)close(sock);
+		return r;
+	}
+	r = link_hello(&l, sock, e);
+	if (r == 0)
+		r = link_resolve(&l, o->source, o->plain_http, &json, e);
+	link_done(&l);
+	if (r < 0)
+		return r;
+	return read_resolved(json.p, out, ret_repository, e);
+}
+
+static int registry_image(struct source *s, const struct options *o,
+			  struct connect *c, struct candidates *list,
+			  struct err *e)
+{
+	CLEANUP_FREE char *repository = NULL;
+	int r = ask_registry(o, c, list, &repository, e);
+
+	if (r == 0)
+		r = choose(o, list, e);
+	for (size_t i = 0; r == 0 && i < list->n; i++) {
+		char d[DIGEST_STR_BYTES];
+		struct layer *l;
+
+		r = take_candidate(s, o, &list->v[i], &l, e);
+		if (r < 0)
+			return r;
+		l->kind = PROTO_BLOB_REGISTRY;
+		if (asprintf(&l->open_name, "%s@%s", repository,
+			     digest_str(&l->digest, d)) < 0) {
+			l->open_name = NULL;
+			return err_set(e, -ENOMEM, "no memory");
+		}
+	}
+	return r;
+}
+
+/* ---- an OCI image layout ----------------------------------------------- */
+
+static int blob_path(const char *dir, const struct digest *d, char **ret)
+{
+	char hex[DIGEST_HEX_BYTES + 1];
+
+	return asprintf(ret, "%s/blobs/sha256/%s", dir, digest_hex(d, hex)) < 0
+		       ? -ENOMEM
+		       : 0;
+}
+
+static int read_document(const char *dir, const struct digest *d, struct buf *b,
+			 struct err *e)
+{
+	struct sha256 *h CLEANUP(sha256_free_cleanup) = sha256_new();
+	CLEANUP_FREE char *path = NULL;
+	struct digest got;
+	int r = blob_path(dir, d, &path);
+
+	if (r == 0)
+		r = io_read_file(AT_FDCWD, path, b);
+	if (r < 0 || h == NULL)
+		return err_set(e, r < 0 ? r : -ENOMEM, "manifest %s: %s",
+			       path != NULL ? path : "?", err_name(r));
+	sha256_all(h, b->p, b->len, &got);
+	if (!digest_equal(&got, d))
+		return err_set(e, -EBADMSG,
+			       "manifest %s does not have its digest", path);
+	return 0;
+}
+
+/* The entry of index.json with this tag; the only one where there is none. */
+static int find_manifest(const char *dir, const char *tag, struct digest *ret,
+			 struct err *e)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_BYTES_MAX);
+	CLEANUP_FREE char *path = NULL;
+	struct json_object *doc, *list, *ann, *name;
+	size_t n, found = 0;
+	int r;
+
+	if (asprintf(&path, "%s/index.json", dir) < 0) {
+		path = NULL;
+		return err_set(e, -ENOMEM, "no memory");
+	}
+	r = io_read_file(AT_FDCWD, path, &b);
+	if (r < 0)
+		return err_set(e, r, "%s: %s", path, err_name(r));
+	doc = json_tokener_parse(b.p != NULL ? b.p : "");
+	if (!json_object_object_get_ex(doc, "manifests", &list) ||
+	    !json_object_is_type(list, json_type_array)) {
+		(void)json_object_put(doc);
+		return err_set(e, -EBADMSG, "%s: no manifests in it", path);
+	}
+	n = json_object_array_length(list);
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *m = json_object_array_get_idx(list, i);
+		bool match = tag == NULL;
+
+		if (tag != NULL &&
+		    json_object_object_get_ex(m, "annotations", &ann) &&
+		    json_object_object_get_ex(
+			    ann, "org.opencontainers.image.ref.name", &name))
+			match = strcmp(json_object_get_string(name), tag) == 0;
+		if (match && json_digest(m, "digest", ret) == 0)
+			found++;
+	}
+	(void)json_object_put(doc);
+	if (found == 1)
+		return 0;
+	if (tag == NULL)
+		return err_set(e, found == 0 ? -ENOENT : -EINVAL,
+			       found == 0 ? "%s: no image in it"
+					  : "%s: more than one image in it, "
+					    "name one: oci:DIR:TAG",
+			       path);
+	return err_set(e, -ENOENT, "%s: no image with tag %s", path, tag);
+}
+
+static int read_layout(const char *dir, const char *tag, struct candidates *out,
+		       struct err *e)
+{
+	struct digest at;
+	int r = find_manifest(dir, tag, &at, e);
+
+	for (int depth = 0; r == 0; depth++) {
+		CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_BYTES_MAX);
+		CLEANUP_OCI_MANIFEST struct oci_manifest m = {0};
+
+		if (depth == INDEX_DEPTH_MAX)
+			return err_set(e, -EBADMSG, "indexes are nested");
+		r = read_document(dir, &at, &b, e);
+		if (r == 0)
+			r = oci_manifest_parse(b.p, b.len, oci_arch(), &m, e);
+		if (r < 0)
+			return r;
+		if (m.is_index) {
+			at = m.next;
+			continue;
+		}
+		for (size_t i = 0; r == 0 && i < m.n_layers; i++) {
+			const struct candidate one = {
+				.digest = m.layers[i].digest,
+				.size = m.layers[i].size,
+				.has_toc_digest = m.layers[i].has_toc_digest,
+				.toc_digest = m.layers[i].toc_digest,
+			};
+
+			r = add_candidate(out, &one, e);
+		}
+		break;
+	}
+	return r;
+}
+
+static int layout_image(struct source *s, const struct options *o,
+			struct candidates *list, struct err *e)
+{
+	CLEANUP_FREE char *dir = strdup(o->source + strlen("oci:"));
+	const char *tag = NULL;
+	char *colon;
+	int r;
+
+	if (dir == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	colon = strrchr(dir, ':');
+	if (colon != NULL && strchr(colon, '/') == NULL) {
+		*colon = '\0';
+		tag = colon + 1;
+	}
+	r = read_layout(dir, tag, list, e);
+	if (r == 0)
+		r = choose(o, list, e);
+	for (size_t i = 0; r == 0 && i < list->n; i++) {
+		struct layer *l;
+
+		r = take_candidate(s, o, &list->v[i], &l, e);
+		if (r == 0)
+			r = blob_path(dir, &l->digest, &l->open_name);
+		if (r == 0) {
+			r = open_blob(l, l->open_name, e);
+			if (r < 0)
+				(void)err_wrap(e, "%s", l->open_name);
+		}
+		if (r == 0 && list->v[i].size != 0 &&
+		    list->v[i].size != l->size)
+			r = err_set(e, -EBADMSG,
+				    "%s has %" PRIu64 " bytes, the manifest "
+				    "says %" PRIu64,
+				    l->open_name, l->size, list->v[i].size);
+	}
+	return r;
+}
+
+/* ---- all --------------------------------------------------------------- */
+
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0;
+}
+
+static bool looks_like_path(const char *s)
+{
+	return s[0] == '/' || strncmp(s, "./", 2) == 0 ||
+	       strncmp(s, "../", 3) == 0 || is_file(s);
+}
+
+static int check_verifiable(const struct source *s, const struct options *o,
+			    struct err *e)
+{
+	char d[DIGEST_STR_BYTES];
+
+	for (size_t i = 0; i < s->n_layers; i++) {
+		const struct layer *l = &s->layers[i];
+
+		if (l->has_toc_digest || o->no_verify)
+			continue;
+		if (!l->has_digest)
+			return err_set(e, -EACCES,
+				       "no TOC digest to check against: give "
+				       "toc_digest=, or insecure_no_verify");
+		return err_set(e, -EACCES,
+			       "layer %s has no TOC digest in the manifest: "
+			       "not an eStargz layer, or give "
+			       "insecure_no_verify",
+			       digest_str(&l->digest, d));
+	}
+	return 0;
+}
+
+int source_resolve(struct source *s, const struct options *o, struct connect *c,
+		   struct err *e)
+{
+	struct candidates list = {0};
+	const char *src = o->source;
+	int r;
+
+	*s = (struct source){0};
+	if (strncmp(src, "oci:", 4) == 0)
+		r = layout_image(s, o, &list, e);
+	else if (strncmp(src, "http://", 7) == 0 ||
+		 strncmp(src, "https://", 8) == 0)
+		r = one_blob(s, o, true, e);
+	else if (looks_like_path(src))
+		r = one_blob(s, o, false, e);
+	else
+		r = registry_image(s, o, c, &list, e);
+	free(list.v);
+	if (r == 0)
+		r = check_verifiable(s, o, e);
+	if (r < 0)
+		source_done(s);
+	return r;
+}
+
+void source_done(struct source *s)
+{
+	for (size_t i = 0; i < s->n_layers; i++)
+		layer_done(&s->layers[i]);
+	free(s->layers);
+	*s = (struct source){0};
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "fs/stats.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+struct stats *stats_new(void)
+{
+	void *p = mmap(NULL, sizeof(struct stats), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return p != MAP_FAILED ? p : NULL;
+}
+
+static unsigned bucket_of(uint64_t us)
+{
+	unsigned octave, quarter;
+
+	if (us < 4)
+		return (unsigned)us;
+	octave = 63u - (unsigned)__builtin_clzll(us);
+	quarter = (unsigned)(us >> (octave - 2)) & 3u;
+	return MIN(octave * 4 + quarter - 4, STATS_BUCKETS - 1);
+}
+
+static uint64_t bucket_end_us(unsigned b)
+{
+	unsigned octave = (b + 4) / 4, quarter = (b + 4) % 4;
+
+	if (b < 4)
+		return b;
+	return (UINT64_C(5) + quarter) << (octave - 2);
+}
+
+void stats_latency(struct stats *s, uint64_t ns)
+{
+	stats_add(&s->demand_misses, 1);
+	stats_add(&s->demand_latency[bucket_of(ns / 1000)], 1);
+}
+
+uint64_t stats_quantile_us(const struct stats *s, double q)
+{
+	uint64_t total = 0, seen = 0, want;
+
+	for (unsigned b = 0; b < STATS_BUCKETS; b++)
+		total += stats_get(&s->demand_latency[b]);
+	if (total == 0)
+		return 0;
+	want = (uint64_t)(q * (double)total);
+	want = MIN(MAX(want, UINT64_C(1)), total);
+	for (unsigned b = 0; b < STATS_BUCKETS; b++) {
+		seen += stats_get(&s->demand_latency[b]);
+		if (seen >= want)
+			return bucket_end_us(b);
+	}
+	return bucket_end_us(STATS_BUCKETS - 1);
+}
+
+void stats_error(struct stats *s, const char *text)
+{
+	uint32_t seq = atomic_fetch_add_explicit(&s->error_seq, 1,
+						 memory_order_acquire);
+
+	/* Somebody else is writing one: theirs will do. */
+	if ((seq & 1u) == 0)
+		(void)snprintf(s->error, sizeof(s->error), "%s", text);
+	(void)atomic_fetch_add_explicit(&s->error_seq,
+					(seq & 1u) == 0 ? 1u : UINT32_MAX,
+					memory_order_release);
+}
+
+void stats_last_error(const struct stats *s, char *buf, size_t n)
+{
+	(void)snprintf(buf, n, "%.*s", (int)sizeof(s->error) - 1, s->error);
+}

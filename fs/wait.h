@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads that wait for missing chunks: the list of them in struct miss. */
+#ifndef FS_WAIT_H
+#define FS_WAIT_H
+
+#include "common/base.h"
+
+struct miss;
+
+/**
+ * struct waiter - a read that waits
+ * @req:	the caller's, handed back to its callbacks
+ * @image_off:	and @size: what to read from layer.erofs
+ * @first:	and @end: the chunks it needs, [first, end)
+ * @bounce:	[@size] the bytes, where the cache could not be written; @mem
+ *		[@end - @first] says for which chunks
+ */
+struct waiter {
+	struct waiter *next;
+	uint64_t id;
+	void *req;
+	uint64_t image_off;
+	uint64_t first;
+	uint64_t end;
+	uint64_t start_ns;
+	uint64_t deadline_ns;
+	size_t size;
+	uint8_t *bounce;
+	bool *mem;
+	int error;
+};
+
+void wait_free(struct waiter *w);
+
+/* All below: with miss.lock held. */
+
+bool wait_ready(const struct miss *m, const struct waiter *w);
+
+/* Moves the waiters that [first, end) made ready to *list. */
+void wait_take_ready(struct miss *m, uint64_t first, uint64_t end,
+		     struct waiter **list);
+
+/* Moves those that began to wait by @since_ns and need a missing chunk of
+ * [first, end) to *list, with @error. */
+void wait_take_failed(struct miss *m, uint64_t first, uint64_t end,
+		      uint64_t since_ns, int error, struct waiter **list);
+
+/* Whether any waiter needs a chunk of [first, end). */
+bool wait_anyone(const struct miss *m, uint64_t first, uint64_t end);
+
+#endif

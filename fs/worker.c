@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "fs/worker.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "common/io.h"
+#include "fs/build.h"
+#include "fs/ctl.h"
+#include "fs/fill.h"
+#include "fs/miss.h"
+#include "fs/ops.h"
+#include "fs/sandbox.h"
+#include "fs/session.h"
+#define LOG_MOD "worker"
+#include "common/log.h"
+
+#define THREADS_MAX 4u
+#define FUSE_SCRATCH_BYTES (MIB(1) + KIB(4))
+#define SYNC_INTERVAL_NS (10 * NSEC_PER_SEC)
+
+/**
+ * struct worker - owns everything of the process
+ * @map:	the three files: metadata (read), chunk table (read), bitmap
+ */
+struct worker {
+	int ctl;
+	const struct layer *layer;
+	const struct options *o;
+	struct stats *st;
+	struct fs fs;
+	struct miss miss;
+	struct session session;
+	struct lane lanes[THREADS_MAX];
+	struct fill fills[THREADS_MAX];
+	pthread_t fuse_threads[THREADS_MAX];
+	pthread_t fill_threads[THREADS_MAX];
+	unsigned n_threads;
+	int fds[3];
+	void *map[3];
+	size_t map_len[3];
+	struct built built;
+	bool indexed;
+	uint64_t synced_ns;
+	uint64_t *snapshot; /* for syncing: a copy of the bitmap */
+	bool complete;
+	bool fetcher_asked;
+	_Atomic bool ended;
+};
+
+struct fuse_thread_arg {
+	struct worker *w;
+	struct lane *lane;
+};
+
+static int send_plain(const struct worker *w, enum ctl_type type)
+{
+	const struct ctl_plain m = {.type = type};
+
+	return io_send_fds(w->ctl, &m, sizeof(m), NULL, 0, 0);
+}
+
+static void send_failed(const struct worker *w, const struct err *e)
+{
+	const struct ctl_failed m = {.type = CTL_FAILED, .e = *e};
+
+	(void)io_send_fds(w->ctl, &m, sizeof(m), NULL, 0, 0);
+}
+
+static unsigned count_cpus(void)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return 2;
+	return (unsigned)CPU_COUNT(&set);
+}
+
+/* What cannot be had any more inside the sandbox. */
+static int prepare(struct worker *w, struct err *e)
+{
+	int r = miss_init(&w->miss, e);
+
+	if (r < 0)
+		return r;
+	w->n_threads = MIN(MAX(count_cpus(), 2u), THREADS_MAX);
+	for (unsigned i = 0; i < w->n_threads; i++) {
+		r = lane_init(&w->lanes[i], FUSE_SCRATCH_BYTES);
+		if (r == 0)
+			r = fill_init(&w->fills[i]);
+		if (r < 0)
+			return err_set(e, r, "worker: %s", err_name(r));
+		w->lanes[i].wake_fd = w->miss.main_fd;
+		w->fills[i].lane.wake_fd = w->miss.main_fd;
+	}
+	if (pthread_key_create(&w->fs.lane_key, NULL) != 0)
+		return err_set(e, -ENOMEM, "worker: no memory");
+	return 0;
+}
+
+/* ---- the index --------------------------------------------------------- */
+
+static void unmap_files(struct worker *w)
+{
+	for (int i = 0; i < 3; i++) {
+		if (w->map[i] != NULL)
+			(void)munmap(w->map[i], w->map_len[i]);
+		w->map[i] = NULL;
+		if (w->fds[i] >= 0)
+			(void)close(w->fds[i]);
+		w->fds[i] = -1;
+	}
+}
+
+static int map_file(struct worker *w, int i, size_t len, int prot)
+{
+	struct stat st;
+	void *p;
+
+	if (fstat(w->fds[i], &st) < 0)
+		return -errno;
+	if (len == 0)
+		len = (size_t)st.st_size;
+	if (len == 0 || (uint64_t)st.st_size < len)
+		return -EBADMSG;
+	p = mmap(NULL, len, prot, MAP_SHARED, w->fds[i], 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	w->map[i] = p;
+	w->map_len[i] = len;
+	return 0;
+}
+
+/* Opens the files and checks that they belong together and are not torn.
+ * Return: 0, -EBADMSG, -EOPNOTSUPP, -errno */
+static int open_index(struct worker *w, const struct ctl_start *m,
+		      struct err *e)
+{
+	struct sha256 *h = w->fills[0].sha;
+	struct fs *fs = &w->fs;
+	struct stat st;
+	int r;
+
+	r = map_file(w, CTL_FD_CHUNKS, 0, PROT_READ);
+	if (r < 0)
+		return err_set(e, r, "chunk table: %s", err_name(r));
+	r = chunks_open(&fs->ch, w->map[CTL_FD_CHUNKS],
+			w->map_len[CTL_FD_CHUNKS], e);
+	if (r < 0)
+		return r;
+	if (fstat(w->fds[CTL_FD_EROFS], &st) < 0 ||
+	    (uint64_t)st.st_size != fs->ch.image_bytes)
+		return err_set(e, -EBADMSG, "layer.erofs has a wrong size");
+	r = map_file(w, CTL_FD_EROFS, (size_t)fs->ch.meta_len, PROT_READ);
+	if (r == 0)
+		r = map_file(w, CTL_FD_PRESENT, 0, PROT_READ | PROT_WRITE);
+	if (r < 0)
+		return err_set(e, r, "cache: %s", err_name(r));
+	if (!chunks_verify(&fs->ch, w->map[CTL_FD_EROFS], h))
+		return err_set(e, -EBADMSG, "index does not match its digest");
+	if (w->layer->has_toc_digest &&
+	    !digest_equal(&fs->ch.toc_digest, &w->layer->toc_digest))
+		return err_set(e, -EBADMSG, "index is of another TOC");
+	r = erofs_open(&fs->im, w->map[CTL_FD_EROFS], w->map_len[CTL_FD_EROFS],
+		       e);
+	if (r < 0)
+		return r;
+	return present_open(&fs->pr, w->map[CTL_FD_PRESENT],
+			    w->map_len[CTL_FD_PRESENT], fs->ch.n,
+			    fs->ch.index_digest.b, m->boot_id, m->exclusive, e);
+}
+
+static int count_blob_bytes(struct worker *w)
+{
+	const struct fs *fs = &w->fs;
+	uint64_t have = 0, total = 0;
+
+	for (uint64_t i = 0; i < fs->ch.n;) {
+		uint64_t first, n;
+		struct chunk c;
+
+		chunks_member(&fs->ch, i, &first, &n);
+		chunks_get(&fs->ch, first, &c);
+		total += c.blob_len;
+		if (present_test_range(&fs->pr, first, n))
+			have += c.blob_len;
+		i = first + n;
+	}
+	stats_set(&w->st->blob_bytes_total, total);
+	stats_set(&w->st->blob_bytes_have, have);
+	stats_set(&w->st->blob_size, fs->ch.blob_size);
+	stats_set(&w->st->chunks_total, fs->ch.n);
+	stats_set(&w->st->chunks_have, present_count(&fs->pr));
+	stats_set(&w->st->image_bytes, fs->ch.image_bytes);
+	return 0;
+}
+
+static int connect_link(struct worker *w, struct link *l, int sock,
+			struct err *e)
+{
+	int r = link_hello(l, sock, e);
+
+	if (r == 0)
+		r = link_open(l, w->layer, e);
+	if (r < 0)
+		link_detach(l);
+	return r;
+}
+
+static int do_start(struct worker *w, const struct ctl_start *m, int *fds,
+		    struct err *e)
+{
+	int r = 0;
+
+	unmap_files(w);
+	for (int i = 0; i < 3; i++)
+		w->fds[i] = TAKE_FD(fds[i]);
+	if (m->has_fetcher)
+		r = connect_link(w, &w->miss.link, TAKE_FD(fds[CTL_FD_FETCHER]),
+				 e);
+	if (r == 0 && m->build) {
+		r = build_index(&w->miss.link, w->layer, w->o->opaque_user,
+				w->o->no_verify, w->fds, m->boot_id, &w->built,
+				e);
+		if (r == 0)
+			r = open_index(w, m, e);
+		return r;
+	}
+	if (r == 0 && open_index(w, m, e) < 0) {
+		log_warn("msg=\"%s: made anew\"", e->text);
+		unmap_files(w);
+		return 1;
+	}
+	return r;
+}
+
+/* Return: 0, 1 the monitor is to start again, -errno */
+static int handle_start(struct worker *w, const struct ctl_start *m, int *fds)
+{
+	struct ctl_indexed ok = {.type = CTL_INDEXED};
+	struct err e = {0};
+	int r = do_start(w, m, fds, &e);
+
+	if (r < 0) {
+		send_failed(w, &e);
+		return r;
+	}
+	if (r == 1)
+		return send_plain(w, CTL_BAD_INDEX);
+	w->indexed = true;
+	ok.toc_digest = w->fs.ch.toc_digest;
+	ok.unverified = (w->fs.ch.flags & CHUNKS_F_UNVERIFIED) != 0;
+	ok.image_bytes = w->fs.ch.image_bytes;
+	return io_send_fds(w->ctl, &ok, sizeof(ok), NULL, 0, 0);
+}
+
+/* ---- serving ----------------------------------------------------------- */
+
+static void *fuse_thread(void *arg)
+{
+	struct fuse_thread_arg *a = arg;
+	struct worker *w = a->w;
+	struct lane *lane = a->lane;
+	int r;
+
+	free(a);
+	r = session_loop(&w->session, lane);
+	if (r < 0 && r != -ECONNABORTED)
+		log_warn("err=%s msg=\"FUSE session ended\"", err_symbol(r));
+	atomic_store_explicit(&w->ended, true, memory_order_release);
+	miss_poke(w->miss.main_fd);
+	return NULL;
+}
+
+struct fill_thread_arg {
+	struct worker *w;
+	struct fill *fill;
+};
+
+static void *fill_thread(void *arg)
+{
+	struct fill_thread_arg *a = arg;
+	struct worker *w = a->w;
+	struct fill *fill = a->fill;
+
+	free(a);
+	miss_fill_loop(&w->miss, fill);
+	return NULL;
+}
+
+static int start_threads(struct worker *w)
+{
+	pthread_attr_t attr;
+	int r = 0;
+
+	(void)pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, (size_t)KIB(256));
+	for (unsigned i = 0; r == 0 && i < w->n_threads; i++) {
+		struct fuse_thread_arg *fa = malloc(sizeof(*fa));
+		struct fill_thread_arg *la = malloc(sizeof(*la));
+
+		if (fa == NULL || la == NULL) {
+			free(fa);
+			free(la);
+			r = ENOMEM;
+			break;
+		}
+		*fa = (struct fuse_thread_arg){w, &w->lanes[i]};
+		*la = (struct fill_thread_arg){w, &w->fills[i]};
+		r = pthread_create(&w->fuse_threads[i], &attr, fuse_thread, fa);
+		if (r == 0)
+			r = pthread_create(&w->fill_threads[i], &attr,
+					   fill_thread, la);
+	}
+	(void)pthread_attr_destroy(&attr);
+	return -r;
+}
+
+/* Takes over what the tail brought beside the TOC. */
+static void adopt_tail(struct worker *w)
+{
+	if (w->built.tail_len == 0)
+		return;
+	miss_adopt(&w->miss, w->built.tail_off, w->built.tail_len,
+		   w->built.tail_arena);
+	w->built.tail_len = 0;
+}
+
+static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
+		    struct err *e)
+{
+	struct fs *fs = &w->fs;
+	int r = 0;
+
+	fs->miss = &w->miss;
+	fs->st = w->st;
+	fs->has_xattrs = (fs->ch.flags & CHUNKS_F_XATTRS) != 0;
+	w->miss.ch = &fs->ch;
+	w->miss.pr = &fs->pr;
+	w->miss.st = w->st;
+	w->miss.ops = (struct miss_ops){
+		.ready = fs_read_ready,
+		.failed = fs_read_failed,
+		.arg = fs,
+	};
+	w->miss.read_timeout_ns = w->o->read_timeout_s * NSEC_PER_SEC;
+	w->miss.unverified = (fs->ch.flags & CHUNKS_F_UNVERIFIED) != 0;
+	w->miss.noprefetch = w->o->noprefetch;
+	w->miss.nobackground = w->o->nobackground;
+	w->snapshot = calloc(present_words(&fs->pr) + 1, sizeof(uint64_t));
+	if (w->snapshot == NULL)
+		return err_set(e, -ENOMEM, "worker: no memory");
+	for (unsigned i = 0; r == 0 && i < w->n_threads; i++) {
+		r = lane_set_file(&w->lanes[i], w->fds[CTL_FD_EROFS]);
+		if (r == 0)
+			r = lane_set_file(&w->fills[i].lane,
+					  w->fds[CTL_FD_EROFS]);
+	}
+	if (r < 0)
+		return err_set(e, r, "io_uring: %s", err_name(r));
+	(void)count_blob_bytes(w);
+	w->session.fail_resent = m->fail_resent;
+	r = session_init(&w->session, fs, fuse_fd, m->init, m->init_len, e);
+	if (r < 0)
+		return r;
+	adopt_tail(w);
+	miss_start(&w->miss);
+	r = start_threads(w);
+	if (r < 0)
+		return err_set(e, r, "worker: threads: %s", err_name(r));
+	return 0;
+}
+
+static int handle_serve(struct worker *w, const struct ctl_serve *m,
+			int fuse_fd)
+{
+	bool complete = present_state(&w->fs.pr) == PRESENT_COMPLETE;
+	struct err e = {0};
+	int r;
+
+	if (!w->indexed || fuse_fd < 0 || m->init_len > sizeof(m->init))
+		return -EPROTO;
+	r = do_serve(w, m, fuse_fd, &e);
+	if (r < 0) {
+		send_failed(w, &e);
+		return r;
+	}
+	w->complete = complete;
+	atomic_store_explicit(&w->st->state,
+			      complete ? STATS_COMPLETE : STATS_LAZY,
+			      memory_order_relaxed);
+	/* What building the index needed is not needed any more. */
+	(void)malloc_trim(0);
+	return send_plain(w, CTL_READY);
+}
+
+/* A new connection to a fetcher, greeted while the old state stands. */
+static void handle_fetcher(struct worker *w, int sock)
+{
+	struct link fresh = w->miss.link;
+	struct err e = {0};
+
+	w->fetcher_asked = false;
+	if (sock < 0)
+		return;
+	fresh.sock = -1;
+	if (connect_link(w, &fresh, sock, &e) < 0) {
+		log_warn("msg=\"fetcher: %s\"", e.text);
+		stats_error(w->st, e.text);
+		return;
+	}
+	miss_link_up(&w->miss, &fresh);
+}
+
+/* Makes what is in the cache safe from a power cut. */
+static void sync_cache(struct worker *w, uint64_t now_ns)
+{
+	struct present *pr = &w->fs.pr;
+	int r;
+
+	w->synced_ns = now_ns;
+	present_snapshot(pr, w->snapshot);
+	r = fdatasync(w->fds[CTL_FD_EROFS]) < 0 ? -errno : 0;
+	if (r == 0 && fsync(w->fds[CTL_FD_CHUNKS]) < 0)
+		r = -errno;
+	if (r < 0) {
+		log_err("err=%s msg=\"cache cannot be synced: what was not "
+			"is forgotten\"",
+			err_symbol(r));
+		stats_error(w->st, "cache cannot be synced");
+		stats_add(&w->st->errors_disk, 1);
+		present_sync_failed(pr);
+		return;
+	}
+	present_synced(pr, w->snapshot);
+}
+
+static void become_complete(struct worker *w)
+{
+	struct present *pr = &w->fs.pr;
+
+	if (present_count_durable(pr) != pr->n)
+		return;
+	present_set_complete(pr);
+	(void)msync(w->map[CTL_FD_PRESENT], w->map_len[CTL_FD_PRESENT],
+		    MS_SYNC);
+	w->complete = true;
+	atomic_store_explicit(&w->st->state, STATS_COMPLETE,
+			      memory_order_relaxed);
+	miss_link_close(&w->miss);
+	log_info("msg=\"layer is complete\" bytes=%llu",
+		 (unsigned long long)w->fs.ch.image_bytes);
+	(void)send_plain(w, CTL_COMPLETE);
+}
+
+/* Gives back what was not used for a tick. Return: whether more is to come. */
+static bool trim(struct worker *w)
+{
+	bool more = false;
+
+	for (unsigned i = 0; i < w->n_threads; i++) {
+		more = lane_trim(&w->lanes[i]) || more;
+		more = fill_trim(&w->fills[i]) || more;
+	}
+	if (!more)
+		(void)malloc_trim(0);
+	return more;
+}
+
+/* Return: milliseconds until it is to be called again, -1: when poked */
+static int tick(struct worker *w)
+{
+	uint64_t now = io_now_ns();
+	bool busy = miss_tick(&w->miss, now);
+	struct present *pr = &w->fs.pr;
+	uint64_t have = present_count(pr);
+	bool dirty = have != present_count_durable(pr);
+
+	if (!w->complete && have == pr->n && !busy)
+		sync_cache(w, now);
+	else if (dirty && now - w->synced_ns >= SYNC_INTERVAL_NS)
+		sync_cache(w, now);
+	if (!w->complete && have == pr->n && !busy)
+		become_complete(w);
+	if (!w->fetcher_asked && miss_link_wanted(&w->miss)) {
+		w->fetcher_asked = true;
+		(void)send_plain(w, CTL_NEED_FETCHER);
+	}
+	if (busy)
+		return 200;
+	dirty = present_count(pr) != present_count_durable(pr);
+	return trim(w) || (dirty && !w->complete) ? 1000 : -1;
+}
+
+/* Return: 0, 1 at the monitor's end, -errno */
+static int handle_message(struct worker *w)
+{
+	union ctl_msg m;
+	int fds[CTL_FD_N_];
+	ssize_t n = io_recv_fds(w->ctl, &m, sizeof(m), fds, ARRAY_SIZE(fds), 0);
+	int r = -EPROTO;
+
+	if (n <= 0)
+		return n == 0 || n == -ECONNRESET ? 1 : (int)n;
+	if (m.type == CTL_START && (size_t)n == sizeof(m.start))
+		r = handle_start(w, &m.start, fds);
+	else if (m.type == CTL_SERVE && (size_t)n == sizeof(m.serve))
+		r = handle_serve(w, &m.serve, TAKE_FD(fds[0]));
+	else if (m.type == CTL_FETCHER) {
+		handle_fetcher(w, TAKE_FD(fds[0]));
+		r = 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+	}
+	return r;
+}
+
+static int loop(struct worker *w)
+{
+	int timeout_ms = -1;
+
+	while (!atomic_load_explicit(&w->ended, memory_order_acquire)) {
+		struct pollfd p[2] = {
+			{.fd = w->ctl, .events = POLLIN},
+			{.fd = w->miss.main_fd, .events = POLLIN},
+		};
+		uint64_t v;
+		int r;
+
+		if (poll(p, 2, timeout_ms) < 0 && errno != EINTR)
+			return 1;
+		if (p[1].revents != 0 &&
+		    read(w->miss.main_fd, &v, sizeof(v)) < 0)
+			log_debug("msg=\"spurious wake-up\"");
+		if (p[0].revents != 0) {
+			r = handle_message(w);
+			if (r != 0)
+				return 1;
+		}
+		if (w->session.se != NULL)
+			timeout_ms = tick(w);
+	}
+	/* Unmounted. What is there stays for the next mount. */
+	miss_stop(&w->miss);
+	if (present_count(&w->fs.pr) != present_count_durable(&w->fs.pr))
+		sync_cache(w, io_now_ns());
+	return 0;
+}
+
+int worker_main(int ctl, pid_t parent, const struct layer *layer,
+		const struct options *o, struct stats *st)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	struct err e = {0};
+	sigset_t all;
+	int r;
+
+	/* Only SIGKILL and faults end a worker: the monitor decides. */
+	(void)sigfillset(&all);
+	(void)sigdelset(&all, SIGSEGV);
+	(void)sigdelset(&all, SIGBUS);
+	(void)sigdelset(&all, SIGABRT);
+	(void)sigdelset(&all, SIGSYS);
+	(void)pthread_sigmask(SIG_SETMASK, &all, NULL);
+	(void)prctl(PR_SET_NAME, "estargzfs-work", 0, 0, 0);
+	if (w == NULL)
+		return 1;
+	*w = (struct worker){
+		.ctl = ctl,
+		.layer = layer,
+		.o = o,
+		.st = st,
+		.fds = {-1, -1, -1},
+	};
+	r = prepare(w, &e);
+	if (r == 0)
+		r = sandbox_enter(&e);
+	if (r == 0 && getppid() != parent)
+		return 1;
+	if (r < 0) {
+		send_failed(w, &e);
+		return 1;
+	}
+	return loop(w);
+}
