@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The subcommands of estargz. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+/* Each gets its own name as argv[0]. Return: exit status. */
+int cli_status(int argc, char **argv);
+
+#endif
