@@ -238,8 +238,8 @@ static void emit_inode(const struct erofs_w *w, uint32_t i, uint8_t *out)
 
 	if (S_ISCHR(in->mode) || S_ISBLK(in->mode))
 		u = in->rdev;
-	le16_store(p + EROFS_I_FORMAT,
-		   (uint16_t)(EROFS_FORMAT_EXTENDED | in->layout << 1));
+	le16_store(p + EROFS_I_FORMAT, (uint16_t)(EROFS_FORMAT_EXTENDED |
+						  (uint32_t)in->layout << 1));
 	if (in->xattr_bytes > 0)
 		le16_store(p + EROFS_I_XATTR_COUNT,
 			   (uint16_t)((in->xattr_bytes -
