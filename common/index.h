@@ -7,8 +7,7 @@
  * The tree is what unpacking the blob with GNU tar gives (later entries
  * replace earlier ones, missing parents appear as 0755 root:root), with the
  * layer conventions turned into overlayfs's: `.wh.X` becomes X, a character
- * device 0:0 (unless X is in the layer too: a directory X then becomes
- * opaque), `.wh..wh..opq` becomes the
+ * device 0:0 (unless X is in the layer too), `.wh..wh..opq` becomes the
  * xattr trusted.overlay.opaque=y (or user.overlay.opaque). Landmarks
  * (.prefetch.landmark, .no.prefetch.landmark) and stargz.index.json are
  * hidden in the root. An image's own trusted.overlay.* and user.overlay.*

@@ -422,10 +422,8 @@ static bool is_name(const struct tree_node *n, const char *name)
 	return n->name_len == strlen(name) && has_prefix(n, name);
 }
 
-/*
- * `.wh.X` hides X of the layers below. Where X is in this layer too it stays,
- * and if it is a directory nothing from below may show in it: it is opaque.
- */
+/* `.wh.X` hides X of the layers below; where X is in this layer too it stays
+ * as it is. */
 static int whiteout(struct tree *t, uint32_t node)
 {
 	const char *name = t->nodes[node].name + 4;
@@ -438,8 +436,6 @@ static int whiteout(struct tree *t, uint32_t node)
 	r = node_get(t, parent, name, len, &at);
 	if (r < 0)
 		return r;
-	if (is_dir(t, at))
-		t->inodes[t->nodes[at].inode].opaque = true;
 	if (t->nodes[at].inode != TREE_NONE)
 		return 0;
 	return inode_add(t, TREE_NONE, TOC_CHAR, &t->nodes[at].inode);
