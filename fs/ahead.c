@@ -53,7 +53,10 @@ void ahead_read(struct miss *m, uint64_t first, uint64_t end, bool missed,
 		c->window = 0;
 		return;
 	}
-	c->next = MAX(c->next, z.blob_off + z.blob_len);
+	/* Many readers of one place are not a sequential one. */
+	if (z.blob_off + z.blob_len <= c->next)
+		return;
+	c->next = z.blob_off + z.blob_len;
 	if (missed)
 		c->window =
 			MIN(MAX(c->window * 2, WINDOW_MIN), MISS_AHEAD_BYTES);

@@ -152,7 +152,9 @@ static bool receive(struct miss *m, struct waiter **list, char *text,
 		return false;
 	}
 	if (ev.type == PROTO_FAILED && ev.code != -ECANCELED)
-		(void)snprintf(text, text_bytes, "%s", ev.text);
+		(void)snprintf(text, text_bytes, "%s",
+			       ev.text[0] != '\0' ? ev.text
+						  : err_name(ev.code));
 	for (struct run *r = m->runs; r != NULL; r = r->link) {
 		if (r->seq != ev.id >> RUN_PART_BITS)
 			continue;

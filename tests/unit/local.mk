@@ -14,4 +14,8 @@ UNIT_TESTS += %D%/test-index
 %C%_test_index_SOURCES = %D%/test-index.c %D%/erofs-walk.h %D%/mktoc.h
 UNIT_TESTS += %D%/test-chunks
 UNIT_TESTS += %D%/test-present
+UNIT_TESTS += %D%/test-miss
+%C%_test_miss_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
+%C%_test_miss_LDADD = fs/libfs.a $(LDADD) $(URING_LIBS) $(FUSE3_LIBS) \
+	$(SECCOMP_LIBS) -lpthread
 endif

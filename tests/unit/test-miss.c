@@ -1,0 +1,835 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The miss engine against a fetcher that the test plays: who is fetched when,
+ * once for everybody, and what happens when it fails, lies, dies or is late.
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "common/chunks.h"
+#include "common/io.h"
+#include "common/log.h"
+#include "common/present.h"
+#include "common/proto.h"
+#include "fs/fill.h"
+#include "fs/miss.h"
+
+#define CHUNK KIB(64)
+#define N_CHUNKS 64u
+#define SPAN (N_CHUNKS * CHUNK)
+#define WAIT_MS 20000
+#define THREADS 2u
+
+static const uint8_t boot_id[16] = "boot";
+
+/**
+ * struct lab - a layer of N_CHUNKS chunks, an engine on it, and the far end
+ * of its link
+ */
+struct lab {
+	uint8_t *data; /* [SPAN] what the file holds */
+	uint8_t *blob;
+	size_t blob_len;
+	uint8_t *table;
+	size_t table_len;
+	struct chunks ch;
+	struct present pr;
+	void *present_map;
+	int cache_fd;
+	struct stats *st;
+	struct miss m;
+	struct fill fills[THREADS];
+	pthread_t threads[THREADS];
+	int far; /* the fetcher's end */
+	uint8_t *arena;
+	/* answers */
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	unsigned n_ready;
+	unsigned n_failed;
+	int last_error;
+	uint8_t *got; /* [SPAN] */
+};
+
+struct read_req {
+	uint64_t id;
+	uint64_t off;
+	uint64_t len;
+	uint64_t arena_off;
+	uint32_t class_;
+	uint16_t flags;
+};
+
+static void on_ready(void *arg, struct lane *lane, struct waiter *w)
+{
+	struct lab *l = arg;
+	uint8_t *p = malloc(w->size);
+
+	assert_non_null(p);
+	if (w->bounce != NULL)
+		memcpy(p, w->bounce, w->size);
+	else
+		assert_int_equal(
+			pread(l->cache_fd, p, w->size, (off_t)w->image_off),
+			w->size);
+	(void)lane;
+	pthread_mutex_lock(&l->lock);
+	memcpy(l->got + w->image_off - CHUNK, p, w->size);
+	l->n_ready++;
+	pthread_cond_broadcast(&l->cond);
+	pthread_mutex_unlock(&l->lock);
+	free(p);
+}
+
+static void on_failed(void *arg, struct waiter *w)
+{
+	struct lab *l = arg;
+
+	pthread_mutex_lock(&l->lock);
+	l->n_failed++;
+	l->last_error = w->error;
+	pthread_cond_broadcast(&l->cond);
+	pthread_mutex_unlock(&l->lock);
+}
+
+/* Waits until so many reads have been answered. */
+static void await(struct lab *l, unsigned n_ready, unsigned n_failed)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += WAIT_MS / 1000;
+	pthread_mutex_lock(&l->lock);
+	while (l->n_ready < n_ready || l->n_failed < n_failed) {
+		if (pthread_cond_timedwait(&l->cond, &l->lock, &until) != 0)
+			break;
+	}
+	assert_int_equal(l->n_ready, n_ready);
+	assert_int_equal(l->n_failed, n_failed);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static size_t gzip(const uint8_t *p, size_t n, uint8_t *out, size_t cap)
+{
+	z_stream z = {0};
+	size_t len;
+
+	assert_int_equal(
+		deflateInit2(&z, 1, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY),
+		Z_OK);
+	z.next_in = (Bytef *)(uintptr_t)p;
+	z.avail_in = (uInt)n;
+	z.next_out = out;
+	z.avail_out = (uInt)cap;
+	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+	len = z.total_out;
+	deflateEnd(&z);
+	return len;
+}
+
+/* A blob of members of @per chunks each, and its chunk table. */
+static void make_layer(struct lab *l, unsigned per)
+{
+	struct chunks_header_le h = {.magic = "eszchunk"};
+	struct sha256 *sha = sha256_new();
+	struct chunk_le *c;
+	struct err e = {0};
+	size_t cap = SPAN + KIB(64) * N_CHUNKS;
+
+	l->data = malloc(SPAN);
+	l->blob = malloc(cap);
+	l->got = calloc(1, SPAN);
+	l->table_len = sizeof(h) + N_CHUNKS * sizeof(*c);
+	l->table = calloc(1, l->table_len);
+	assert_non_null(l->data);
+	assert_non_null(l->blob);
+	assert_non_null(l->table);
+	for (size_t i = 0; i < SPAN; i++)
+		l->data[i] = (uint8_t)((i * 2654435761u) >> 13);
+	c = (struct chunk_le *)(l->table + sizeof(h));
+	for (unsigned i = 0; i < N_CHUNKS; i += per) {
+		size_t n = gzip(l->data + i * CHUNK, per * CHUNK,
+				l->blob + l->blob_len, cap - l->blob_len);
+
+		for (unsigned k = 0; k < per; k++) {
+			struct digest d;
+
+			sha256_all(sha, l->data + (i + k) * CHUNK, CHUNK, &d);
+			c[i + k] = (struct chunk_le){
+				.blob_off = htole64(l->blob_len),
+				.blob_len = htole64(n),
+				.inner_off = htole64(k * CHUNK),
+				.image_off = htole64((i + k) * CHUNK + CHUNK),
+				.len = htole64(CHUNK),
+			};
+			memcpy(c[i + k].digest, d.b, sizeof(d.b));
+		}
+		l->blob_len += n;
+	}
+	h.version = htole32(CHUNKS_VERSION);
+	h.blob_size = htole64(l->blob_len);
+	h.toc_off = htole64(l->blob_len);
+	h.image_bytes = htole64(SPAN + CHUNK);
+	h.meta_len = htole64(CHUNK);
+	h.n_chunks = htole64(N_CHUNKS);
+	h.codec = htole32(CODEC_GZIP);
+	memcpy(l->table, &h, sizeof(h));
+	assert_int_equal(chunks_open(&l->ch, l->table, l->table_len, &e), 0);
+	sha256_free(sha);
+}
+
+/* Starts the engine. @cache: -1 for a temporary file. */
+static void start(struct lab *l, unsigned per, int cache, uint64_t timeout_ms)
+{
+	struct err e = {0};
+	char path[] = "/tmp/test-miss.XXXXXX";
+	uint8_t index[32] = {0};
+	size_t n;
+	int sv[2];
+
+	memset(l, 0, sizeof(*l));
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->cond, NULL);
+	make_layer(l, per);
+	l->cache_fd = cache;
+	if (cache < 0) {
+		l->cache_fd = mkstemp(path);
+		assert_true(l->cache_fd >= 0);
+		unlink(path);
+		assert_int_equal(ftruncate(l->cache_fd, SPAN + CHUNK), 0);
+	}
+	n = (size_t)present_file_bytes(N_CHUNKS);
+	l->present_map = mmap(NULL, n, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(l->present_map, MAP_FAILED);
+	present_init(l->present_map, n, N_CHUNKS, index, boot_id);
+	assert_int_equal(present_open(&l->pr, l->present_map, n, N_CHUNKS,
+				      index, boot_id, true, &e),
+			 0);
+	l->st = stats_new();
+	assert_int_equal(miss_init(&l->m, &e), 0);
+	l->m.ch = &l->ch;
+	l->m.pr = &l->pr;
+	l->m.st = l->st;
+	l->m.ops = (struct miss_ops){on_ready, on_failed, l};
+	l->m.read_timeout_ns = timeout_ms * NSEC_PER_MSEC;
+	l->m.nobackground = true;
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
+	l->m.link.sock = sv[0];
+	l->m.link.handle = 1;
+	l->far = sv[1];
+	l->arena = l->m.link.arena;
+	for (unsigned i = 0; i < THREADS; i++) {
+		assert_int_equal(fill_init(&l->fills[i]), 0);
+		assert_int_equal(lane_set_file(&l->fills[i].lane, l->cache_fd),
+				 0);
+	}
+}
+
+struct fill_arg {
+	struct lab *l;
+	unsigned i;
+};
+
+static void *fill_thread(void *arg)
+{
+	struct fill_arg *a = arg;
+
+	miss_fill_loop(&a->l->m, &a->l->fills[a->i]);
+	free(a);
+	return NULL;
+}
+
+static void run(struct lab *l)
+{
+	miss_start(&l->m);
+	for (unsigned i = 0; i < THREADS; i++) {
+		struct fill_arg *a = malloc(sizeof(*a));
+
+		*a = (struct fill_arg){l, i};
+		assert_int_equal(
+			pthread_create(&l->threads[i], NULL, fill_thread, a),
+			0);
+	}
+}
+
+static void stop(struct lab *l)
+{
+	miss_stop(&l->m);
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(l->threads[i], NULL);
+		fill_done(&l->fills[i]);
+	}
+	miss_free(&l->m);
+	munmap(l->present_map, (size_t)present_file_bytes(N_CHUNKS));
+	munmap(l->st, sizeof(*l->st));
+	close(l->cache_fd);
+	if (l->far >= 0)
+		close(l->far);
+	free(l->data);
+	free(l->blob);
+	free(l->table);
+	free(l->got);
+	pthread_cond_destroy(&l->cond);
+	pthread_mutex_destroy(&l->lock);
+}
+
+/* A read of @len bytes at @off of the file. */
+static uint64_t read_at(struct lab *l, uint64_t off, size_t len)
+{
+	struct waiter *w = calloc(1, sizeof(*w));
+	uint64_t last, id;
+
+	w->id = miss_next_id(&l->m);
+	id = w->id;
+	w->image_off = off + CHUNK;
+	w->size = len;
+	assert_int_equal(chunks_find(&l->ch, w->image_off, &w->first), 0);
+	assert_int_equal(chunks_find(&l->ch, w->image_off + len - 1, &last), 0);
+	w->end = last + 1;
+	miss_wait(&l->m, w);
+	return id;
+}
+
+static bool readable(int fd, int ms)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, ms) > 0;
+}
+
+/* What the engine asks next; packets of other types are put into *ret_type. */
+static uint16_t next_packet(struct lab *l, struct read_req *ret)
+{
+	uint8_t p[256];
+	ssize_t n;
+	struct proto_read m;
+
+	assert_true(readable(l->far, WAIT_MS));
+	n = recv(l->far, p, sizeof(p), 0);
+	assert_true(n >= (ssize_t)sizeof(struct proto_hdr));
+	memset(&m, 0, sizeof(m));
+	memcpy(&m, p, MIN((size_t)n, sizeof(m)));
+	*ret = (struct read_req){
+		.id = m.h.id,
+		.flags = m.h.flags,
+		.off = m.off,
+		.len = m.len,
+		.arena_off = m.arena_off,
+		.class_ = m.class_,
+	};
+	return m.h.type;
+}
+
+static struct read_req next_read(struct lab *l)
+{
+	struct read_req r;
+
+	assert_int_equal(next_packet(l, &r), PROTO_READ);
+	assert_true(r.off + r.len <= l->blob_len);
+	return r;
+}
+
+static void nothing_asked(struct lab *l)
+{
+	assert_false(readable(l->far, 50));
+}
+
+static void send_data(struct lab *l, uint64_t id, uint64_t got, bool end)
+{
+	const struct proto_data d = {
+		.h = {.type = PROTO_DATA,
+		      .flags = end ? PROTO_DATA_END : 0,
+		      .len = sizeof(d),
+		      .id = id},
+		.got = got,
+		.blob_size = l->blob_len,
+	};
+
+	assert_int_equal(send(l->far, &d, sizeof(d), 0), sizeof(d));
+}
+
+static void answer(struct lab *l, const struct read_req *r)
+{
+	memcpy(l->arena + r->arena_off, l->blob + r->off, r->len);
+	send_data(l, r->id, r->len, true);
+}
+
+static void answer_wrong(struct lab *l, const struct read_req *r)
+{
+	memcpy(l->arena + r->arena_off, l->blob + r->off, r->len);
+	for (uint64_t i = r->len / 2; i < r->len; i++)
+		l->arena[r->arena_off + i] ^= 0x5a;
+	send_data(l, r->id, r->len, true);
+}
+
+static void refuse(struct lab *l, const struct read_req *r, int code)
+{
+	const struct proto_failed f = {
+		.h = {.type = PROTO_FAILED, .len = sizeof(f), .id = r->id},
+		.code = (uint32_t)code,
+	};
+
+	assert_int_equal(send(l->far, &f, sizeof(f), 0), sizeof(f));
+}
+
+static void same(struct lab *l, uint64_t off, size_t len)
+{
+	assert_memory_equal(l->got + off, l->data + off, len);
+}
+
+/* ---- the tests --------------------------------------------------------- */
+
+static void test_one_fetch_for_many_readers(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	for (unsigned i = 0; i < 10; i++)
+		(void)read_at(&l, 5 * CHUNK + i * 100, 1000);
+	r = next_read(&l);
+	assert_int_equal(r.class_, PROTO_CLASS_DEMAND);
+	nothing_asked(&l);
+	answer(&l, &r);
+	await(&l, 10, 0);
+	same(&l, 5 * CHUNK, 1900);
+	assert_int_equal(present_count(&l.pr), 1);
+	stop(&l);
+}
+
+static void test_member_of_several_chunks_fills_them_all(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 4, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 6 * CHUNK, CHUNK);
+	r = next_read(&l);
+	answer(&l, &r);
+	await(&l, 1, 0);
+	same(&l, 6 * CHUNK, CHUNK);
+	assert_true(present_test_range(&l.pr, 4, 4));
+	stop(&l);
+}
+
+static void test_read_over_chunks_is_one_request(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 8 * CHUNK + 17, 5 * CHUNK);
+	r = next_read(&l);
+	nothing_asked(&l);
+	answer(&l, &r);
+	await(&l, 1, 0);
+	same(&l, 8 * CHUNK + 17, 5 * CHUNK);
+	stop(&l);
+}
+
+static void test_members_are_answered_before_their_run_has_ended(void **state)
+{
+	struct lab l;
+	struct read_req r;
+	struct chunk c;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 0, 8 * CHUNK);
+	r = next_read(&l);
+	(void)read_at(&l, 0, 100);
+	nothing_asked(&l);
+	memcpy(l.arena + r.arena_off, l.blob + r.off, r.len);
+	chunks_get(&l.ch, 0, &c);
+	send_data(&l, r.id, c.blob_len, false);
+	await(&l, 1, 0);
+	send_data(&l, r.id, r.len, true);
+	await(&l, 2, 0);
+	same(&l, 0, 8 * CHUNK);
+	stop(&l);
+}
+
+static void test_corrupt_is_asked_again_from_elsewhere(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 3 * CHUNK, CHUNK);
+	r = next_read(&l);
+	assert_int_equal(r.flags, 0);
+	answer_wrong(&l, &r);
+	r = next_read(&l);
+	assert_int_equal(r.flags, PROTO_READ_OTHER_SOURCE);
+	answer(&l, &r);
+	await(&l, 1, 0);
+	same(&l, 3 * CHUNK, CHUNK);
+	assert_int_equal(stats_get(&l.st->errors_verify), 1);
+	stop(&l);
+}
+
+static void test_corrupt_twice_is_an_error_and_not_cached(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 3 * CHUNK, CHUNK);
+	r = next_read(&l);
+	answer_wrong(&l, &r);
+	r = next_read(&l);
+	answer_wrong(&l, &r);
+	await(&l, 0, 1);
+	assert_int_equal(l.last_error, -EIO);
+	assert_int_equal(present_count(&l.pr), 0);
+	/* The next reader gets a try of his own. */
+	(void)read_at(&l, 3 * CHUNK, CHUNK);
+	r = next_read(&l);
+	answer(&l, &r);
+	await(&l, 1, 1);
+	same(&l, 3 * CHUNK, CHUNK);
+	stop(&l);
+}
+
+static void test_failed_fetch_is_an_error(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 3 * CHUNK, CHUNK);
+	r = next_read(&l);
+	refuse(&l, &r, EACCES);
+	await(&l, 0, 1);
+	assert_int_equal(l.last_error, -EIO);
+	assert_int_equal(stats_get(&l.st->errors_fetch), 1);
+	stop(&l);
+}
+
+static void test_short_blob_is_an_error(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 3 * CHUNK, CHUNK);
+	r = next_read(&l);
+	send_data(&l, r.id, r.len - 1, true);
+	await(&l, 0, 1);
+	stop(&l);
+}
+
+static void test_lost_fetcher_goes_on_where_it_was(void **state)
+{
+	struct lab l;
+	struct read_req r, again;
+	struct link fresh;
+	int sv[2];
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 0, 8 * CHUNK);
+	r = next_read(&l);
+	memcpy(l.arena + r.arena_off, l.blob + r.off, 1000);
+	send_data(&l, r.id, 1000, false);
+	/* Its word must have been heard before the line is cut. */
+	while (stats_get(&l.st->fetched_bytes) < 1000)
+		sched_yield();
+	close(l.far);
+	while (!miss_link_wanted(&l.m))
+		sched_yield();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv), 0);
+	l.far = sv[1];
+	fresh = l.m.link;
+	fresh.sock = sv[0];
+	fresh.handle = 2;
+	miss_link_up(&l.m, &fresh);
+	again = next_read(&l);
+	assert_int_equal(again.off, r.off + 1000);
+	assert_int_equal(again.len, r.len - 1000);
+	answer(&l, &again);
+	await(&l, 1, 0);
+	same(&l, 0, 8 * CHUNK);
+	stop(&l);
+}
+
+static void test_deadline_and_late_answer(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, 5000);
+	run(&l);
+	(void)read_at(&l, 0, CHUNK);
+	r = next_read(&l);
+	assert_true(miss_tick(&l.m, io_now_ns()));
+	await(&l, 0, 0);
+	(void)miss_tick(&l.m, io_now_ns() + 6 * NSEC_PER_SEC);
+	await(&l, 0, 1);
+	assert_int_equal(l.last_error, -ETIMEDOUT);
+	/* Late is still of use to the next one. */
+	answer(&l, &r);
+	(void)read_at(&l, 0, CHUNK);
+	await(&l, 1, 1);
+	same(&l, 0, CHUNK);
+	stop(&l);
+}
+
+static void test_interrupt_gives_up_the_wait_not_the_fetch(void **state)
+{
+	struct lab l;
+	struct read_req r;
+	uint64_t id;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	id = read_at(&l, 0, CHUNK);
+	r = next_read(&l);
+	miss_interrupt(&l.m, id);
+	await(&l, 0, 1);
+	assert_int_equal(l.last_error, -EINTR);
+	answer(&l, &r);
+	while (present_count(&l.pr) == 0)
+		sched_yield();
+	(void)read_at(&l, 0, CHUNK);
+	await(&l, 1, 1);
+	stop(&l);
+}
+
+static void test_interrupt_before_the_wait(void **state)
+{
+	struct lab l;
+	uint64_t id;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	id = miss_next_id(&l.m) + 1;
+	miss_interrupt(&l.m, id);
+	assert_int_equal(read_at(&l, 0, CHUNK), id);
+	await(&l, 0, 1);
+	assert_int_equal(l.last_error, -EINTR);
+	stop(&l);
+}
+
+static void test_full_disk_is_served_from_memory(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, open("/dev/full", O_RDWR | O_CLOEXEC), WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 2 * CHUNK + 5, 3 * CHUNK);
+	r = next_read(&l);
+	answer(&l, &r);
+	await(&l, 1, 0);
+	same(&l, 2 * CHUNK + 5, 3 * CHUNK);
+	assert_int_equal(present_count(&l.pr), 0);
+	assert_true(stats_get(&l.st->errors_disk) > 0);
+	stop(&l);
+}
+
+static void test_background_fetches_all(void **state)
+{
+	struct lab l;
+
+	(void)state;
+	start(&l, 2, -1, WAIT_MS);
+	l.m.nobackground = false;
+	run(&l);
+	while (present_count(&l.pr) < N_CHUNKS) {
+		if (readable(l.far, 10)) {
+			struct read_req r = next_read(&l);
+
+			assert_int_equal(r.class_, PROTO_CLASS_BACKGROUND);
+			answer(&l, &r);
+		}
+	}
+	stop(&l);
+}
+
+static void test_reader_raises_what_the_background_asked_for(void **state)
+{
+	struct lab l;
+	struct read_req r, prio;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	l.m.nobackground = false;
+	run(&l);
+	r = next_read(&l);
+	assert_int_equal(r.class_, PROTO_CLASS_BACKGROUND);
+	(void)read_at(&l, 7 * CHUNK, CHUNK);
+	assert_int_equal(next_packet(&l, &prio), PROTO_PRIO);
+	answer(&l, &r);
+	await(&l, 1, 0);
+	same(&l, 7 * CHUNK, CHUNK);
+	stop(&l);
+}
+
+/* A background fetch that fails does not fail the reader who joined it. */
+static void test_reader_outlives_a_failed_background_fetch(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	l.m.pump_prefetch = true;
+	l.ch.prefetch_end = l.blob_len / 2;
+	run(&l);
+	r = next_read(&l);
+	assert_int_equal(r.class_, PROTO_CLASS_PREFETCH);
+	refuse(&l, &r, EIO);
+	(void)read_at(&l, 1 * CHUNK, CHUNK);
+	do {
+		assert_true(next_packet(&l, &r) == PROTO_READ || r.len == 0);
+	} while (r.len == 0 || r.class_ != PROTO_CLASS_DEMAND);
+	answer(&l, &r);
+	await(&l, 1, 0);
+	same(&l, 1 * CHUNK, CHUNK);
+	stop(&l);
+}
+
+static void test_sequential_reader_is_read_ahead_of(void **state)
+{
+	struct lab l;
+	struct read_req r;
+	bool ahead = false;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	for (unsigned i = 0; i < 16; i++) {
+		(void)read_at(&l, i * CHUNK, CHUNK);
+		while (present_count(&l.pr) <= i) {
+			if (!readable(l.far, 10))
+				continue;
+			if (next_packet(&l, &r) != PROTO_READ)
+				continue;
+			ahead = ahead || r.class_ == PROTO_CLASS_PREFETCH;
+			answer(&l, &r);
+		}
+	}
+	await(&l, 16, 0);
+	same(&l, 0, 16 * CHUNK);
+	assert_true(ahead);
+	stop(&l);
+}
+
+static void test_suspect_chunk_is_verified_not_fetched(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	/* Chunk 1 survived the power cut, chunk 2 did not. */
+	assert_int_equal(pwrite(l.cache_fd, l.data + CHUNK, CHUNK, 2 * CHUNK),
+			 CHUNK);
+	l.pr.suspect[0] = 0x6;
+	run(&l);
+	(void)read_at(&l, CHUNK, CHUNK);
+	await(&l, 1, 0);
+	same(&l, CHUNK, CHUNK);
+	nothing_asked(&l);
+	(void)read_at(&l, 2 * CHUNK, CHUNK);
+	do {
+		(void)next_packet(&l, &r);
+	} while (r.class_ != PROTO_CLASS_DEMAND || r.len == 0);
+	answer(&l, &r);
+	await(&l, 2, 0);
+	same(&l, CHUNK, 2 * CHUNK);
+	stop(&l);
+}
+
+/* Members that lie in the tail which brought the TOC are not fetched again. */
+static void test_tail_is_adopted(void **state)
+{
+	struct lab l;
+	struct chunk c;
+	uint64_t arena, len;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	chunks_get(&l.ch, N_CHUNKS - 4, &c);
+	len = l.blob_len - c.blob_off + 10; /* begins inside a member */
+	assert_true(link_alloc(&l.m.link, len, &arena));
+	memcpy(l.arena + arena, l.blob + c.blob_off - 10, len);
+	miss_adopt(&l.m, c.blob_off - 10, len, arena);
+	run(&l);
+	(void)read_at(&l, (N_CHUNKS - 4) * CHUNK, 4 * CHUNK);
+	await(&l, 1, 0);
+	same(&l, (N_CHUNKS - 4) * CHUNK, 4 * CHUNK);
+	nothing_asked(&l);
+	stop(&l);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_one_fetch_for_many_readers),
+		cmocka_unit_test(test_member_of_several_chunks_fills_them_all),
+		cmocka_unit_test(test_read_over_chunks_is_one_request),
+		cmocka_unit_test(
+			test_members_are_answered_before_their_run_has_ended),
+		cmocka_unit_test(test_corrupt_is_asked_again_from_elsewhere),
+		cmocka_unit_test(test_corrupt_twice_is_an_error_and_not_cached),
+		cmocka_unit_test(test_failed_fetch_is_an_error),
+		cmocka_unit_test(test_short_blob_is_an_error),
+		cmocka_unit_test(test_lost_fetcher_goes_on_where_it_was),
+		cmocka_unit_test(test_deadline_and_late_answer),
+		cmocka_unit_test(
+			test_interrupt_gives_up_the_wait_not_the_fetch),
+		cmocka_unit_test(test_interrupt_before_the_wait),
+		cmocka_unit_test(test_full_disk_is_served_from_memory),
+		cmocka_unit_test(test_background_fetches_all),
+		cmocka_unit_test(
+			test_reader_raises_what_the_background_asked_for),
+		cmocka_unit_test(
+			test_reader_outlives_a_failed_background_fetch),
+		cmocka_unit_test(test_sequential_reader_is_read_ahead_of),
+		cmocka_unit_test(test_suspect_chunk_is_verified_not_fetched),
+		cmocka_unit_test(test_tail_is_adopted),
+	};
+
+	log_set_level(LOG_ERR_);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
