@@ -328,7 +328,7 @@ static int add_entry(struct tree *t, uint32_t i, struct err *e)
 	size_t dir_len = slash == NULL ? 0 : (size_t)(slash - en->name);
 	const char *base = slash == NULL ? en->name : slash + 1;
 	size_t base_len = (size_t)(en->name + en->name_len - base);
-	uint32_t node = 0, parent;
+	uint32_t node = 0, parent = 0;
 	int r;
 
 	if (en->name_len > 0) {
