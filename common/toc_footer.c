@@ -91,8 +91,7 @@ static int footer_check(const struct toc_footer *f, uint64_t blob_size,
 {
 	uint64_t end = blob_size - end_bytes;
 
-	if (f->toc_len == 0 || f->toc_off == 0 ||
-	    !checked_range(f->toc_off, f->toc_len, end))
+	if (f->toc_len == 0 || !checked_range(f->toc_off, f->toc_len, end))
 		return err_set(e, -EBADMSG,
 			       "footer: TOC at %" PRIu64 "+%" PRIu64
 			       " is not inside the blob of %" PRIu64 " bytes",
