@@ -406,6 +406,8 @@ static void on_creds(void *ctx, struct cred *c)
 	}
 	/* Secrets that came over TLS are not asked for in the clear. */
 	if (any && strncasecmp(en->ch.realm, "https://", 8) != 0 &&
+	    (strncasecmp(en->ch.realm, "http://", 7) != 0 ||
+	     !hosts_is_local(en->ch.realm + 7)) &&
 	    strncmp(en->origin->name, "https://", 8) == 0) {
 		fail(en, -EACCES, true, "token endpoint is not https");
 		return;

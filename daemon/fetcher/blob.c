@@ -177,8 +177,13 @@ void blob_unref(struct blob *b)
 	assert(b->refs > 0);
 	if (--b->refs > 0)
 		return;
-	job_stop_all(b);
-	if (b->kind == PROTO_BLOB_FD || (b->fd >= 0 && !b->fd_whole)) {
+	/* A spool that is nearly there is finished: the next client of the
+	 * blob would have it sent again from the start. */
+	if (b->spooler == NULL || !b->size_known ||
+	    b->size - MIN(b->fd_have, b->size) > BLOB_FINISH_BYTES)
+		job_stop_all(b);
+	if (b->kind == PROTO_BLOB_FD ||
+	    (b->fd >= 0 && !b->fd_whole && b->spooler == NULL)) {
 		blob_free(b);
 		return;
 	}

@@ -24,6 +24,7 @@ struct hosts;
 struct job;
 
 #define BLOB_IDLE_MAX 64u
+#define BLOB_FINISH_BYTES MIB(64)
 #define BLOB_REDIRECT_NS (600 * NSEC_PER_SEC)
 #define BLOB_SOFT_NS (10 * NSEC_PER_SEC)
 

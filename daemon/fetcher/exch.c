@@ -235,22 +235,26 @@ void exch_stop(struct exch *x)
 void exch_status_error(const struct exch *x, struct exch_end *end,
 		       struct err *e)
 {
-	const char *where = x->away ? " (redirected)" : "";
+	const char *slash = x->repo != NULL ? "/" : "";
+	const char *repo = x->repo != NULL ? x->repo : "";
+	const char *why = x->away ? " (redirected)" : "";
 	int code = -EIO;
 
 	if (end->code < 0) {
-		err_set(e, end->code, "%s/%s: %.180s", x->host->authority,
-			x->repo != NULL ? x->repo : "", end->text);
+		err_set(e, end->code, "%s%s%s: %.180s", x->host->authority,
+			slash, repo, end->text);
 		return;
 	}
 	if (end->status == 401 || end->status == 403)
 		code = -EACCES;
 	else if (end->status == 404 || end->status == 410)
 		code = -ENOENT;
+	else if (end->status >= 300 && end->status < 400)
+		why = " (a redirect that leads nowhere)";
 	/* 4xx means us, but for the ones that mean "later". */
-	end->permanent = end->status >= 400 && end->status < 500 &&
+	end->permanent = end->status >= 300 && end->status < 500 &&
 			 end->status != 408 && end->status != 425 &&
 			 end->status != 429;
-	err_set(e, code, "%s/%s: status %u%s", x->host->authority,
-		x->repo != NULL ? x->repo : "", end->status, where);
+	err_set(e, code, "%s%s%s: status %u%s", x->host->authority, slash, repo,
+		end->status, why);
 }

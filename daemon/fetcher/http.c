@@ -196,8 +196,7 @@ static void end_of(struct http_req *r, CURLcode rc, struct http_end *end)
 		end->permanent = true;
 	} else if (rc == CURLE_OUT_OF_MEMORY) {
 		end->code = -ENOMEM;
-	} else if (rc == CURLE_URL_MALFORMAT ||
-		   rc == CURLE_UNSUPPORTED_PROTOCOL) {
+	} else if (rc == CURLE_URL_MALFORMAT) {
 		end->code = -EBADMSG;
 		end->permanent = true;
 	}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += %D%/libfetcher.a
 %C%_libfetcher_a_SOURCES = \
-	%D%/list.h %D%/fetchd.h \
+	%D%/list.h \
+	%D%/fetchd.c %D%/fetchd.h \
 	%D%/auth.c %D%/auth.h \
 	%D%/blob.c %D%/blob.h \
 	%D%/conf.c %D%/conf.h \

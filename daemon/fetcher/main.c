@@ -61,19 +61,6 @@ static const char usage[] =
 	"  --help             show this\n"
 	"  --version          show the version\n";
 
-uint32_t fetchd_random(void)
-{
-	static uint64_t state;
-
-	/* splitmix64 */
-	if (state == 0)
-		state = io_now_ns() ^ ((uint64_t)getpid() << 32);
-	state += UINT64_C(0x9e3779b97f4a7c15);
-	return (uint32_t)((state ^ (state >> 30)) *
-				  UINT64_C(0xbf58476d1ce4e5b9) >>
-			  32);
-}
-
 static int bad_usage(void)
 {
 	(void)fputs("Try 'estargzd --help'.\n", stderr);

@@ -19,20 +19,6 @@ static const char *const class_names[] = {
 };
 static_assert(ARRAY_SIZE(class_names) == PROTO_CLASS_N_, "a name for each");
 
-void stats_failed(struct stats *s, int code)
-{
-	for (size_t i = 0; i < STATS_CODES; i++) {
-		bool last = i + 1 == STATS_CODES;
-
-		if (s->failed[i].code != -code && s->failed[i].code != 0 &&
-		    !last)
-			continue;
-		s->failed[i].code = -code;
-		s->failed[i].n++;
-		return;
-	}
-}
-
 static unsigned open_blobs(const struct fetchd *d)
 {
 	unsigned n = 0;

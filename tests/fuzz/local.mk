@@ -15,6 +15,15 @@ FUZZ_TARGETS += %D%/fuzz-footer
 FUZZ_TARGETS += %D%/fuzz-index
 FUZZ_TARGETS += %D%/fuzz-json
 FUZZ_TARGETS += %D%/fuzz-toc
+FUZZ_TARGETS += %D%/fuzz-manifest
+FUZZ_TARGETS += %D%/fuzz-proto
+%C%_fuzz_proto_LDADD = $(FUZZ_ENGINE) $(FETCHER_LDADD)
+FUZZ_TARGETS += %D%/fuzz-http
+nodist_EXTRA_%C%_fuzz_http_SOURCES = %D%/cxx.cc
+%C%_fuzz_http_LDADD = $(FUZZ_ENGINE) $(FETCHER_LDADD)
+FUZZ_TARGETS += %D%/fuzz-config
+nodist_EXTRA_%C%_fuzz_config_SOURCES = %D%/cxx.cc
+%C%_fuzz_config_LDADD = $(FUZZ_ENGINE) $(FETCHER_LDADD)
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 SH_TESTS += %D%/corpus.sh

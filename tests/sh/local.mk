@@ -8,3 +8,4 @@ EXTRA_DIST += tests/lib.sh tests/images.sh \
 check_PROGRAMS += tests/tools/erofs-sample
 tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h
 SH_TESTS += %D%/erofs-kernel.sh
+SH_TESTS += %D%/f01-estargzd.sh %D%/f02-faults.sh

@@ -18,4 +18,16 @@ UNIT_TESTS += %D%/test-miss
 %C%_test_miss_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
 %C%_test_miss_LDADD = fs/libfs.a $(LDADD) $(URING_LIBS) $(FUSE3_LIBS) \
 	$(SECCOMP_LIBS) -lpthread
+UNIT_TESTS += %D%/test-oci
+UNIT_TESTS += %D%/test-sched
+%C%_test_sched_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
+UNIT_TESTS += %D%/test-proto
+%C%_test_proto_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
+# With a C++ source that is never made: toml.cc needs that linker.
+UNIT_TESTS += %D%/test-auth
+nodist_EXTRA_%C%_test_auth_SOURCES = %D%/cxx.cc
+%C%_test_auth_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
+UNIT_TESTS += %D%/test-hosts
+nodist_EXTRA_%C%_test_hosts_SOURCES = %D%/cxx.cc
+%C%_test_hosts_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
 endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Image references and manifests. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/oci.h"
+
+#define HEX "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+#define HEX2 "00000000000000000000000000000000000000000000000000000000000000ff"
+
+static const char manifest[] =
+	"{\"schemaVersion\":2,\"mediaType\":"
+	"\"application/vnd.oci.image.manifest.v1+json\",\"config\":{},"
+	"\"layers\":[{\"mediaType\":\"t\",\"digest\":\"sha256:" HEX "\","
+	"\"size\":7,\"annotations\":{\"" OCI_TOC_DIGEST_ANNOTATION "\":"
+	"\"sha256:" HEX2 "\"}},{\"digest\":\"sha256:" HEX2 "\",\"size\":0}]}";
+
+static const char image_index[] =
+	"{\"schemaVersion\":2,\"manifests\":["
+	"{\"digest\":\"sha256:" HEX "\",\"platform\":"
+	"{\"os\":\"linux\",\"architecture\":\"arm\",\"variant\":\"v7\"}},"
+	"{\"digest\":\"sha256:" HEX2 "\",\"platform\":"
+	"{\"os\":\"linux\",\"architecture\":\"amd64\"}},"
+	"{\"digest\":\"sha256:" HEX "\",\"platform\":"
+	"{\"os\":\"windows\",\"architecture\":\"amd64\"}}]}";
+
+static void test_references(void **state)
+{
+	static const struct {
+		const char *s, *host, *repo, *tag;
+		bool digest;
+	} ok[] = {
+		{"docker.io/debian", "docker.io", "library/debian", "latest",
+		 false},
+		{"docker.io/a/b:12", "docker.io", "a/b", "12", false},
+		{"localhost/x", "localhost", "x", "latest", false},
+		{"localhost:5000/x/y-z__w.v:T_1", "localhost:5000",
+		 "x/y-z__w.v", "T_1", false},
+		{"[::1]:80/x", "[::1]:80", "x", "latest", false},
+		{"h.io/x@sha256:" HEX, "h.io", "x", NULL, true},
+		{"h.io/a---b:t@sha256:" HEX, "h.io", "a---b", "t", true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ok); i++) {
+		struct oci_ref r;
+		struct err e = {0};
+
+		assert_int_equal(oci_ref_parse(ok[i].s, &r, &e), 0);
+		assert_string_equal(r.host, ok[i].host);
+		assert_string_equal(r.repo, ok[i].repo);
+		if (ok[i].tag != NULL)
+			assert_string_equal(r.tag, ok[i].tag);
+		else
+			assert_null(r.tag);
+		assert_int_equal(r.has_digest, ok[i].digest);
+		oci_ref_done(&r);
+	}
+}
+
+static void test_bad_references(void **state)
+{
+	static const struct {
+		const char *s, *text;
+	} bad[] = {
+		{"", "no host"},
+		{"debian", "no host"},
+		{"library/debian", "no host"},
+		{"/x.y", "no host"},
+		{"h.io", "no host"},
+		{"h.io@sha256:" HEX "/x", "no host"},
+		{"h.io:/x", "bad host"},
+		{"h.io:123456/x", "bad host"},
+		{"h.io:8a/x", "bad host"},
+		{":80/x", "bad host"},
+		{"[::1/x:y", "bad host"},
+		{"[::g]:1/x", "bad host"},
+		{"h .io/x", "bad host"},
+		{"u:p@h.io/x", "no host"},
+		{"h.io/", "bad repository"},
+		{"h.io/X", "bad repository"},
+		{"h.io/../x", "bad repository"},
+		{"h.io/a//b", "bad repository"},
+		{"h.io/a/", "bad repository"},
+		{"h.io/a___b", "bad repository"},
+		{"h.io/a..b", "bad repository"},
+		{"h.io/a?x", "bad repository"},
+		{"h.io/a%2f", "bad repository"},
+		{"h.io/a:", "bad tag"},
+		{"h.io/a:-x", "bad tag"},
+		{"h.io/a:x/y", "bad tag"},
+		{"h.io/a@", "bad digest"},
+		{"h.io/a@sha256:12", "bad digest"},
+		{"h.io/a@md5:12", "bad digest"},
+		{"h.io/a@sha256:" HEX "0", "bad digest"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct oci_ref r = {0};
+		struct err e = {0};
+
+		if (oci_ref_parse(bad[i].s, &r, &e) >= 0)
+			fail_msg("accepted: %s", bad[i].s);
+		if (strstr(e.text, bad[i].text) == NULL)
+			fail_msg("%s: %s", bad[i].s, e.text);
+		assert_null(r.host);
+	}
+}
+
+static void test_manifest(void **state)
+{
+	struct oci_manifest m;
+	char s[DIGEST_STR_BYTES];
+
+	(void)state;
+	assert_int_equal(oci_manifest_parse(manifest, strlen(manifest), "amd64",
+					    &m, NULL),
+			 0);
+	assert_false(m.is_index);
+	assert_int_equal(m.n_layers, 2);
+	assert_int_equal(m.layers[0].size, 7);
+	assert_string_equal(m.layers[0].media_type, "t");
+	assert_true(m.layers[0].has_toc_digest);
+	assert_string_equal(digest_str(&m.layers[0].toc_digest, s),
+			    "sha256:" HEX2);
+	assert_false(m.layers[1].has_toc_digest);
+	assert_string_equal(m.layers[1].media_type, "");
+	oci_manifest_done(&m);
+}
+
+static void test_index(void **state)
+{
+	struct oci_manifest m;
+	struct err e = {0};
+	char s[DIGEST_STR_BYTES];
+
+	(void)state;
+	assert_int_equal(oci_manifest_parse(image_index, strlen(image_index),
+					    "amd64", &m, &e),
+			 0);
+	assert_true(m.is_index);
+	assert_string_equal(digest_str(&m.next, s), "sha256:" HEX2);
+	oci_manifest_done(&m);
+	assert_int_equal(oci_manifest_parse(image_index, strlen(image_index),
+					    "s390x", &m, &e),
+			 -ENOENT);
+	assert_string_equal(e.text, "index has no image for linux/s390x");
+}
+
+static void test_bad_manifests(void **state)
+{
+	static const struct {
+		const char *s;
+		int code;
+		const char *text;
+	} bad[] = {
+		{"", -EBADMSG, "not JSON"},
+		{"[]", -EBADMSG, "not a JSON object"},
+		{"{}", -EBADMSG, "schemaVersion"},
+		{"{\"schemaVersion\":1}", -EOPNOTSUPP, "schema 1"},
+		{"{\"schemaVersion\":2}", -EBADMSG, "neither"},
+		{"{\"schemaVersion\":2,\"layers\":[null]}", -EBADMSG,
+		 "layer digest"},
+		{"{\"schemaVersion\":2,\"layers\":[{\"digest\":\"sha512:0\"}]}",
+		 -EOPNOTSUPP, "layer digest"},
+		{"{\"schemaVersion\":2,\"layers\":[{\"digest\":\"sha256:" HEX
+		 "\"}]}",
+		 -EBADMSG, "layer size"},
+		{"{\"schemaVersion\":2,\"layers\":[{\"digest\":\"sha256:" HEX
+		 "\",\"size\":-1}]}",
+		 -EBADMSG, "layer size"},
+		{"{\"schemaVersion\":2,\"layers\":[{\"digest\":\"sha256:" HEX
+		 "\",\"size\":1,\"annotations\":{\"" OCI_TOC_DIGEST_ANNOTATION
+		 "\":\"x\"}}]}",
+		 -EBADMSG, "TOC digest"},
+		{"{\"schemaVersion\":2,\"manifests\":[null,3]}", -ENOENT,
+		 "no image"},
+		{"{\"schemaVersion\":2,\"manifests\":[{\"platform\":"
+		 "{\"os\":\"linux\",\"architecture\":\"amd64\"}}]}",
+		 -EBADMSG, "bad digest"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct oci_manifest m;
+		struct err e = {0};
+
+		assert_int_equal(oci_manifest_parse(bad[i].s, strlen(bad[i].s),
+						    "amd64", &m, &e),
+				 bad[i].code);
+		if (strstr(e.text, bad[i].text) == NULL)
+			fail_msg("%s: %s", bad[i].s, e.text);
+	}
+}
+
+static void test_damaged_manifests(void **state)
+{
+	const char *docs[] = {manifest, image_index};
+
+	(void)state;
+	for (size_t d = 0; d < 2; d++) {
+		size_t n = strlen(docs[d]);
+		CLEANUP_FREE char *s = strdup(docs[d]);
+
+		for (size_t i = 0; i < n; i++) {
+			struct oci_manifest m;
+
+			assert_true(oci_manifest_parse(docs[d], i, "amd64", &m,
+						       NULL) < 0);
+			for (int bit = 0; bit < 8; bit++) {
+				s[i] = (char)(s[i] ^ (1 << bit));
+				if (oci_manifest_parse(s, n, "amd64", &m,
+						       NULL) == 0)
+					oci_manifest_done(&m);
+				s[i] = docs[d][i];
+			}
+		}
+	}
+}
+
+static void test_damaged_references(void **state)
+{
+	static const char golden[] = "docker.io/a/b-c:t@sha256:" HEX;
+	char s[sizeof(golden)];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(golden) - 1; i++) {
+		struct oci_ref r;
+
+		memcpy(s, golden, sizeof(s));
+		s[i] = '\0';
+		if (oci_ref_parse(s, &r, NULL) == 0)
+			oci_ref_done(&r);
+		for (int bit = 0; bit < 8; bit++) {
+			memcpy(s, golden, sizeof(s));
+			s[i] = (char)(s[i] ^ (1 << bit));
+			if (oci_ref_parse(s, &r, NULL) == 0)
+				oci_ref_done(&r);
+		}
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_references),
+		cmocka_unit_test(test_bad_references),
+		cmocka_unit_test(test_manifest),
+		cmocka_unit_test(test_index),
+		cmocka_unit_test(test_bad_manifests),
+		cmocka_unit_test(test_damaged_manifests),
+		cmocka_unit_test(test_damaged_references),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

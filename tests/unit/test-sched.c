@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The scheduler: order, merging, splitting, limits; no network, no clock. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/fetcher/sched.h"
+
+#define T0 (NSEC_PER_SEC * 1000)
+
+struct lab {
+	struct sched s;
+	struct sched_host host;
+	struct sched_blob a, b;
+	struct sched_job jobs[16];
+	uint64_t wake;
+};
+
+static void lab_init(struct lab *l, uint64_t rate)
+{
+	memset(l, 0, sizeof(*l));
+	sched_init(&l->s, rate);
+	l->host.max = 8;
+	sched_blob_init(&l->a, &l->host);
+	sched_blob_init(&l->b, &l->host);
+}
+
+static struct sched_piece piece(struct sched_blob *b, uint64_t off,
+				uint64_t len, enum proto_class c)
+{
+	return (struct sched_piece){
+		.blob = b, .off = off, .len = len, .class_ = c};
+}
+
+static bool next(struct lab *l, unsigned i)
+{
+	return sched_next(&l->s, T0, &l->jobs[i], &l->wake);
+}
+
+static uint64_t delivered_at, delivered_n;
+static uint8_t delivered_first;
+static struct sched_piece *remove_too;
+static struct sched *remove_from;
+
+static void deliver(struct sched_piece *p, uint64_t at, const void *data,
+		    size_t n)
+{
+	(void)p;
+	delivered_at = at;
+	delivered_n += n;
+	delivered_first = *(const uint8_t *)data;
+	if (remove_too != NULL) {
+		struct sched_piece *r = remove_too;
+
+		remove_too = NULL;
+		sched_remove(remove_from, r);
+	}
+}
+
+static void test_demand_goes_first(void **state)
+{
+	struct lab l;
+	struct sched_piece bg, pf, de;
+
+	(void)state;
+	lab_init(&l, 0);
+	bg = piece(&l.a, 0, 100, PROTO_CLASS_BACKGROUND);
+	pf = piece(&l.a, MIB(1), 100, PROTO_CLASS_PREFETCH);
+	de = piece(&l.b, MIB(2), 100, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &bg);
+	sched_add(&l.s, &pf);
+	sched_add(&l.s, &de);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].off, MIB(2));
+	assert_true(next(&l, 1));
+	assert_int_equal(l.jobs[1].off, MIB(1));
+	assert_true(next(&l, 2));
+	assert_int_equal(l.jobs[2].off, 0);
+	assert_false(next(&l, 3));
+	assert_int_equal(l.wake, UINT64_MAX);
+}
+
+static void test_neighbours_share_a_request(void **state)
+{
+	struct lab l;
+	struct sched_piece p[5];
+
+	(void)state;
+	lab_init(&l, 0);
+	p[0] = piece(&l.a, 10000, 1000, PROTO_CLASS_DEMAND);
+	p[1] = piece(&l.a, 11000, 1000, PROTO_CLASS_DEMAND);  /* adjacent */
+	p[2] = piece(&l.a, 20000, 1000, PROTO_CLASS_DEMAND);  /* near */
+	p[3] = piece(&l.a, 500, 1000, PROTO_CLASS_DEMAND);    /* before */
+	p[4] = piece(&l.a, MIB(1), 1000, PROTO_CLASS_DEMAND); /* far */
+	for (int i = 0; i < 5; i++)
+		sched_add(&l.s, &p[i]);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].off, 500);
+	assert_int_equal(l.jobs[0].len, 21000 - 500);
+	assert_true(next(&l, 1));
+	assert_int_equal(l.jobs[1].off, MIB(1));
+	assert_false(next(&l, 2));
+}
+
+static void test_merged_requests_are_bounded(void **state)
+{
+	struct lab l;
+	struct sched_piece p[4];
+
+	(void)state;
+	lab_init(&l, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		p[i] = piece(&l.a, i * MIB(3), MIB(3), PROTO_CLASS_PREFETCH);
+		sched_add(&l.s, &p[i]);
+	}
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].len, MIB(6));
+}
+
+static void test_long_demand_is_split(void **state)
+{
+	uint64_t len[SCHED_SPLIT_MAX];
+
+	(void)state;
+	assert_int_equal(sched_split(MIB(16) + 3, PROTO_CLASS_DEMAND, len), 4);
+	assert_int_equal(len[0] + len[1] + len[2] + len[3], MIB(16) + 3);
+	assert_int_equal(sched_split(MIB(3), PROTO_CLASS_DEMAND, len), 3);
+	assert_int_equal(sched_split(MIB(2) - 1, PROTO_CLASS_DEMAND, len), 1);
+	assert_int_equal(sched_split(0, PROTO_CLASS_DEMAND, len), 1);
+	assert_int_equal(sched_split(MIB(64), PROTO_CLASS_PREFETCH, len), 1);
+}
+
+static void test_parts_of_a_split_stay_apart(void **state)
+{
+	struct lab l;
+	struct sched_piece p[2];
+
+	(void)state;
+	lab_init(&l, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		p[i] = piece(&l.a, i * MIB(1), MIB(1), PROTO_CLASS_DEMAND);
+		p[i].alone = true;
+		sched_add(&l.s, &p[i]);
+	}
+	assert_true(next(&l, 0));
+	assert_true(next(&l, 1));
+	assert_int_equal(l.jobs[0].len, MIB(1));
+	assert_int_equal(l.jobs[1].off, MIB(1));
+}
+
+static void test_blobs_share_fairly(void **state)
+{
+	struct lab l;
+	struct sched_piece p[6];
+	unsigned of_b = 0;
+
+	(void)state;
+	lab_init(&l, 0);
+	l.host.max = 4;
+	/* Blob a has asked for much before b came. */
+	for (unsigned i = 0; i < 4; i++) {
+		p[i] = piece(&l.a, i * MIB(16), MIB(8), PROTO_CLASS_DEMAND);
+		sched_add(&l.s, &p[i]);
+	}
+	assert_true(next(&l, 0));
+	p[4] = piece(&l.b, 0, 1000, PROTO_CLASS_DEMAND);
+	p[5] = piece(&l.b, MIB(16), 1000, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &p[4]);
+	sched_add(&l.s, &p[5]);
+	for (unsigned i = 1; i < 4; i++) {
+		assert_true(next(&l, i));
+		of_b += l.jobs[i].blob == &l.b;
+	}
+	assert_int_equal(of_b, 2);
+}
+
+static void test_hosts_have_limits(void **state)
+{
+	struct lab l;
+	struct sched_piece p[12];
+	struct list left;
+	unsigned n = 0;
+
+	(void)state;
+	lab_init(&l, 0);
+	for (unsigned i = 0; i < 10; i++) {
+		p[i] = piece(&l.a, i * MIB(1), 10, PROTO_CLASS_BACKGROUND);
+		sched_add(&l.s, &p[i]);
+	}
+	while (next(&l, n))
+		n++;
+	assert_int_equal(n, 4); /* half of 8 */
+	p[10] = piece(&l.b, 0, 10, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &p[10]);
+	assert_true(next(&l, n)); /* demand finds room */
+	list_init(&left);
+	sched_job_end(&l.jobs[0], &left);
+	assert_false(list_empty(&left));
+	assert_int_equal(l.host.running, 4);
+	/* On probation: one at a time, and not before it is time. */
+	l.host.probation = true;
+	p[11] = piece(&l.b, MIB(1), 10, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &p[11]);
+	assert_false(next(&l, 9));
+	l.host.running = 0;
+	l.host.not_before_ns = T0 + 5;
+	assert_false(next(&l, 9));
+	assert_int_equal(l.wake, T0 + 5);
+	l.host.not_before_ns = T0;
+	assert_true(next(&l, 9));
+}
+
+static void test_back_off_is_kept(void **state)
+{
+	struct lab l;
+	struct sched_piece p, q;
+
+	(void)state;
+	lab_init(&l, 0);
+	p = piece(&l.a, 0, 10, PROTO_CLASS_DEMAND);
+	p.not_before_ns = T0 + 100;
+	q = piece(&l.a, MIB(1), 10, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &p);
+	sched_add(&l.s, &q);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].off, MIB(1));
+	assert_false(next(&l, 1));
+	assert_int_equal(l.wake, T0 + 100);
+	assert_true(sched_next(&l.s, T0 + 100, &l.jobs[1], &l.wake));
+}
+
+static void test_background_is_paced(void **state)
+{
+	struct lab l;
+	struct sched_piece p, de;
+	struct list left;
+
+	(void)state;
+	lab_init(&l, MIB(1));
+	p = piece(&l.a, 0, MIB(10), PROTO_CLASS_BACKGROUND);
+	sched_add(&l.s, &p);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].len, MIB(1));
+	list_init(&left);
+	sched_job_end(&l.jobs[0], &left);
+	list_del(&p.node);
+	p.got = MIB(1);
+	sched_add(&l.s, &p);
+	assert_false(next(&l, 0));
+	assert_true(l.wake > T0 && l.wake < T0 + NSEC_PER_SEC);
+	/* Demand is not. */
+	de = piece(&l.a, MIB(20), 10, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &de);
+	assert_true(next(&l, 1));
+	assert_true(sched_next(&l.s, T0 + NSEC_PER_SEC, &l.jobs[0], &l.wake));
+	assert_int_equal(l.jobs[0].off, MIB(1));
+}
+
+static void test_bytes_reach_every_piece(void **state)
+{
+	struct lab l;
+	struct sched_piece p[3];
+	uint8_t data[300];
+
+	(void)state;
+	lab_init(&l, 0);
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)i;
+	p[0] = piece(&l.a, 0, 100, PROTO_CLASS_DEMAND);
+	p[1] = piece(&l.a, 50, 100, PROTO_CLASS_DEMAND);
+	p[2] = piece(&l.a, 200, 100, PROTO_CLASS_DEMAND);
+	for (int i = 0; i < 3; i++)
+		sched_add(&l.s, &p[i]);
+	assert_true(next(&l, 0));
+	delivered_n = 0;
+	sched_job_data(&l.jobs[0], data, 60, deliver);
+	assert_int_equal(p[0].got, 60);
+	assert_int_equal(p[1].got, 10);
+	assert_int_equal(delivered_n, 70);
+	sched_job_data(&l.jobs[0], data + 60, 240, deliver);
+	assert_int_equal(delivered_n, 300);
+	assert_int_equal(delivered_at, 0);
+	assert_int_equal(delivered_first, 200);
+	assert_true(list_empty(&l.jobs[0].pieces));
+	for (int i = 0; i < 3; i++)
+		assert_true(sched_piece_done(&p[i]));
+}
+
+static void test_delivery_may_remove_pieces(void **state)
+{
+	struct lab l;
+	struct sched_piece p[2];
+	uint8_t data[100] = {0};
+
+	(void)state;
+	lab_init(&l, 0);
+	for (int i = 0; i < 2; i++) {
+		p[i] = piece(&l.a, 0, 100, PROTO_CLASS_DEMAND);
+		sched_add(&l.s, &p[i]);
+	}
+	assert_true(next(&l, 0));
+	remove_too = &p[1];
+	remove_from = &l.s;
+	sched_job_data(&l.jobs[0], data, 50, deliver);
+	assert_int_equal(p[0].got, 50);
+	assert_int_equal(p[1].got, 0);
+	sched_job_data(&l.jobs[0], data, 50, deliver);
+	assert_true(list_empty(&l.jobs[0].pieces));
+}
+
+static void test_demand_joins_what_runs(void **state)
+{
+	struct lab l;
+	struct sched_piece pf, near, far, behind;
+
+	(void)state;
+	lab_init(&l, 0);
+	pf = piece(&l.a, 0, MIB(8), PROTO_CLASS_PREFETCH);
+	sched_add(&l.s, &pf);
+	assert_true(next(&l, 0));
+	l.jobs[0].pos = KIB(64);
+	near = piece(&l.a, KIB(128), 1000, PROTO_CLASS_DEMAND);
+	far = piece(&l.a, MIB(4), 1000, PROTO_CLASS_DEMAND);
+	behind = piece(&l.a, 0, 1000, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &near);
+	assert_false(next(&l, 1));
+	sched_add(&l.s, &far);
+	assert_true(next(&l, 1));
+	sched_add(&l.s, &behind);
+	assert_true(next(&l, 2));
+	assert_int_equal(l.jobs[2].off, 0);
+}
+
+static void test_whole_blob_serves_all(void **state)
+{
+	struct lab l;
+	struct sched_piece p[4];
+	uint8_t data[4096] = {0};
+	struct list left;
+
+	(void)state;
+	lab_init(&l, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		p[i] = piece(&l.a, i * MIB(1), 1000, PROTO_CLASS_DEMAND);
+		sched_add(&l.s, &p[i]);
+		assert_true(next(&l, i));
+	}
+	assert_true(sched_job_whole(&l.s, &l.jobs[0]));
+	assert_false(sched_job_whole(&l.s, &l.jobs[1]));
+	list_init(&left);
+	sched_job_end(&l.jobs[1], &left);
+	list_del(&p[1].node);
+	sched_add(&l.s, &p[1]); /* joins */
+	assert_false(next(&l, 2));
+	sched_job_data(&l.jobs[0], data, sizeof(data), deliver);
+	assert_true(sched_piece_done(&p[0]));
+	/* What it has passed already waits for the next body. */
+	p[2] = piece(&l.a, 0, 10, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &p[2]);
+	assert_false(next(&l, 2));
+	list_init(&left);
+	sched_job_end(&l.jobs[0], &left);
+	assert_true(next(&l, 2));
+	assert_true(l.jobs[2].whole);
+}
+
+static void test_suffix_gets_its_place(void **state)
+{
+	struct lab l;
+	struct sched_piece p;
+	uint8_t data[100] = {7};
+
+	(void)state;
+	lab_init(&l, 0);
+	p = piece(&l.a, 0, 1000, PROTO_CLASS_DEMAND);
+	p.suffix = true;
+	sched_add(&l.s, &p);
+	assert_true(next(&l, 0));
+	assert_true(l.jobs[0].suffix);
+	sched_job_range(&l.jobs[0], 5000, 100);
+	assert_int_equal(p.off, 5000);
+	assert_int_equal(p.len, 100);
+	sched_job_data(&l.jobs[0], data, 100, deliver);
+	assert_true(sched_piece_done(&p));
+}
+
+static void test_class_can_change(void **state)
+{
+	struct lab l;
+	struct sched_piece p, q;
+
+	(void)state;
+	lab_init(&l, 0);
+	p = piece(&l.a, 0, 10, PROTO_CLASS_PREFETCH);
+	q = piece(&l.b, 0, 10, PROTO_CLASS_BACKGROUND);
+	sched_add(&l.s, &p);
+	sched_add(&l.s, &q);
+	sched_set_class(&l.s, &q, PROTO_CLASS_DEMAND);
+	assert_true(next(&l, 0));
+	assert_ptr_equal(l.jobs[0].blob, &l.b);
+}
+
+static void test_removed_is_forgotten(void **state)
+{
+	struct lab l;
+	struct sched_piece p, q;
+
+	(void)state;
+	lab_init(&l, 0);
+	p = piece(&l.a, 0, 10, PROTO_CLASS_DEMAND);
+	q = piece(&l.a, 10, 10, PROTO_CLASS_DEMAND);
+	sched_remove(&l.s, &p); /* never added */
+	sched_add(&l.s, &p);
+	sched_add(&l.s, &q);
+	sched_remove(&l.s, &p);
+	sched_remove(&l.s, &p);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].off, 10);
+	sched_remove(&l.s, &q);
+	assert_true(list_empty(&l.jobs[0].pieces));
+	assert_false(next(&l, 1));
+	assert_true(list_empty(&l.s.active));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_demand_goes_first),
+		cmocka_unit_test(test_neighbours_share_a_request),
+		cmocka_unit_test(test_merged_requests_are_bounded),
+		cmocka_unit_test(test_long_demand_is_split),
+		cmocka_unit_test(test_parts_of_a_split_stay_apart),
+		cmocka_unit_test(test_blobs_share_fairly),
+		cmocka_unit_test(test_hosts_have_limits),
+		cmocka_unit_test(test_back_off_is_kept),
+		cmocka_unit_test(test_background_is_paced),
+		cmocka_unit_test(test_bytes_reach_every_piece),
+		cmocka_unit_test(test_delivery_may_remove_pieces),
+		cmocka_unit_test(test_demand_joins_what_runs),
+		cmocka_unit_test(test_whole_blob_serves_all),
+		cmocka_unit_test(test_suffix_gets_its_place),
+		cmocka_unit_test(test_class_can_change),
+		cmocka_unit_test(test_removed_is_forgotten),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
