@@ -1,2 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
 EXTRA_DIST += %D%/FORMAT.md
+EXTRA_DIST += %D%/PROTOCOL.md
+dist_man_MANS += %D%/man/estargzd.8

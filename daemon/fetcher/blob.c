@@ -106,9 +106,48 @@ static int open_fd(struct blob *b, struct err *e)
 	return 0;
 }
 
-static struct blob *blob_find(struct fetchd *d, enum proto_blob_kind kind,
-			      const char *name, bool plain_http)
+/* What hosts.toml says may have changed while nobody used the blob. */
+static int reload(struct blob *b, struct err *e)
 {
+	struct fetchd *d = b->d;
+	struct hosts *hs = NULL;
+	uint64_t *soft;
+	bool same;
+	int r;
+
+	if (b->kind != PROTO_BLOB_REGISTRY || !list_empty(&b->jobs))
+		return 0;
+	r = hosts_load(d->cfg.hosts_dir, b->hosts->ns, b->plain_http,
+		       &d->origins, d->cfg.connections_per_host, &hs, e);
+	if (r < 0)
+		return r;
+	soft = calloc(hs->n, sizeof(*soft));
+	if (soft == NULL) {
+		hosts_free(hs);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	same = hs->n == b->hosts->n;
+	for (size_t i = 0; same && i < hs->n; i++)
+		same = strcmp(hs->v[i].base, b->hosts->v[i].base) == 0;
+	if (!same)
+		blob_redirect_drop(b);
+	hosts_free(b->hosts);
+	free(b->soft_ns);
+	b->hosts = hs;
+	b->soft_ns = soft;
+	b->last_host = 0;
+	b->sb.host = &hs->v[0].origin->sh;
+	return 0;
+}
+
+/* Return: 0; *ret is NULL where it is a new one. */
+static int blob_find(struct fetchd *d, enum proto_blob_kind kind,
+		     const char *name, bool plain_http, struct blob **ret,
+		     struct err *e)
+{
+	int r;
+
+	*ret = NULL;
 	LIST_EACH(n, &d->blobs)
 	{
 		struct blob *b = LIST_ENTRY(n, struct blob, node);
@@ -116,13 +155,18 @@ static struct blob *blob_find(struct fetchd *d, enum proto_blob_kind kind,
 		if (b->kind != kind || b->plain_http != plain_http ||
 		    strcmp(b->name, name) != 0)
 			continue;
-		if (b->refs++ == 0) {
+		if (b->refs == 0) {
+			r = reload(b, e);
+			if (r < 0)
+				return r;
 			list_del(&b->idle);
 			d->n_idle_blobs--;
 		}
-		return b;
+		b->refs++;
+		*ret = b;
+		return 0;
 	}
-	return NULL;
+	return 0;
 }
 
 int blob_open(struct fetchd *d, enum proto_blob_kind kind, const char *name,
@@ -131,11 +175,14 @@ int blob_open(struct fetchd *d, enum proto_blob_kind kind, const char *name,
 	struct blob *b = NULL;
 	int r;
 
-	if (kind != PROTO_BLOB_FD)
-		b = blob_find(d, kind, name, plain_http);
-	if (b != NULL) {
-		*ret = b;
-		return 0;
+	if (kind != PROTO_BLOB_FD) {
+		r = blob_find(d, kind, name, plain_http, &b, e);
+		if (r < 0)
+			return r;
+		if (b != NULL) {
+			*ret = b;
+			return 0;
+		}
 	}
 	b = blob_new(d, kind, name);
 	if (b == NULL) {
@@ -352,6 +399,8 @@ void read_start(struct read *r)
 	if (r->other_source && b->hosts != NULL) {
 		b->soft_ns[b->last_host] = loop_now(d->loop) + 6 * BLOB_SOFT_NS;
 		blob_redirect_drop(b);
+		if (b->fd >= 0 && b->spooler == NULL)
+			blob_spool_drop(b, 0);
 	}
 	if (b->fd >= 0) {
 		if (fit(r))
@@ -359,7 +408,9 @@ void read_start(struct read *r)
 		return;
 	}
 	(void)blob_pick_host(b, 0);
-	read_go_network(r, 0);
+	/* A time, even one long past, keeps it from joining a request that
+	 * may be the corrupt one. */
+	read_go_network(r, r->other_source ? 1 : 0);
 }
 
 void read_stop(struct read *r)
@@ -417,6 +468,25 @@ void read_piece_eof(struct read_piece *p)
 }
 
 /* ---- local reads ---- */
+
+void blob_spool_drop(struct blob *b, uint64_t not_before_ns)
+{
+	struct list waiting;
+
+	(void)close(b->fd);
+	b->fd = -1;
+	b->d->spool_bytes -= b->fd_have;
+	b->fd_have = 0;
+	b->spooler = NULL;
+	list_init(&waiting);
+	list_splice(&waiting, &b->locals);
+	while (!list_empty(&waiting)) {
+		struct read *r = LIST_ENTRY(waiting.next, struct read, node);
+
+		list_del(&r->node);
+		read_go_network(r, not_before_ns);
+	}
+}
 
 void blob_local_kick(struct blob *b)
 {

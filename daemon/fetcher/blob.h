@@ -154,6 +154,8 @@ void read_piece_eof(struct read_piece *p);
 /* Serves from blob->fd from now on, or no longer. */
 void read_go_local(struct read *r);
 void read_go_network(struct read *r, uint64_t not_before_ns);
+/* Throws the spool away; what waits for it goes back to the network. */
+void blob_spool_drop(struct blob *b, uint64_t not_before_ns);
 /* There is more in blob->fd than before. */
 void blob_local_kick(struct blob *b);
 

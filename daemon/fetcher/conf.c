@@ -10,10 +10,13 @@
 
 int config_init(struct config *c)
 {
+	const char *cache = getenv("CACHE_DIRECTORY"); /* systemd's */
+
 	*c = (struct config){
 		.socket = strdup("/run/estargz/fetcher.sock"),
 		.hosts_dir = strdup("/etc/containerd/certs.d"),
-		.spool_dir = strdup("/var/tmp"),
+		.spool_dir = strdup(
+			cache != NULL && cache[0] == '/' ? cache : "/var/tmp"),
 		.spool_bytes_max = MIB(4096),
 		.socket_mode = 0600,
 		.connections_per_host = 8,

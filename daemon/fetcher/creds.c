@@ -356,7 +356,7 @@ static int spawn_helper(const char *name, const char *server, int *ret_out,
 	char *argv[] = {NULL, get_word, NULL};
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t at;
-	sigset_t none;
+	sigset_t none, pipe_set;
 	int p[2], r;
 
 	if (asprintf(&prog, "docker-credential-%s", name) < 0)
@@ -375,6 +375,8 @@ static int spawn_helper(const char *name, const char *server, int *ret_out,
 	if (r < 0)
 		return r;
 	(void)sigemptyset(&none);
+	(void)sigemptyset(&pipe_set);
+	(void)sigaddset(&pipe_set, SIGPIPE);
 	if (posix_spawn_file_actions_init(&fa) != 0)
 		return -ENOMEM;
 	if (posix_spawnattr_init(&at) != 0) {
@@ -387,7 +389,10 @@ static int spawn_helper(const char *name, const char *server, int *ret_out,
 	if (r == 0)
 		r = posix_spawnattr_setsigmask(&at, &none);
 	if (r == 0)
-		r = posix_spawnattr_setflags(&at, POSIX_SPAWN_SETSIGMASK);
+		r = posix_spawnattr_setsigdefault(&at, &pipe_set);
+	if (r == 0)
+		r = posix_spawnattr_setflags(
+			&at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	if (r == 0)
 		r = posix_spawnp(ret_pid, prog, &fa, &at, argv, environ);
 	(void)posix_spawn_file_actions_destroy(&fa);

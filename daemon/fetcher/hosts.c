@@ -11,6 +11,8 @@
 
 #include "common/buf.h"
 #include "common/io.h"
+#define LOG_MOD "hosts"
+#include "common/log.h"
 #include "common/toml.h"
 
 struct origin *origin_get(struct list *origins, const char *name,
@@ -133,13 +135,15 @@ static int host_url(struct host *h, const char *url, bool override_path,
 {
 	const char *rest = strstr(url, "://");
 	const char *scheme = "https", *path;
+	char shown[160];
 	size_t n;
 
 	if (rest != NULL) {
 		if (strncasecmp(url, "http://", 7) == 0)
 			scheme = "http";
 		else if (strncasecmp(url, "https://", 8) != 0)
-			return err_set(e, -EBADMSG, "bad URL %s", url);
+			return err_set(e, -EBADMSG, "bad URL %s",
+				       log_url(url, shown, sizeof(shown)));
 		rest += 3;
 	} else {
 		rest = url;
@@ -151,7 +155,8 @@ static int host_url(struct host *h, const char *url, bool override_path,
 	if (n == 0 || n > 255 || memchr(rest, '@', n) != NULL ||
 	    strcspn(rest, " \t\r\n\\") < strlen(rest) || path[0] == '?' ||
 	    path[0] == '#')
-		return err_set(e, -EBADMSG, "bad URL %s", url);
+		return err_set(e, -EBADMSG, "bad URL %s",
+			       log_url(url, shown, sizeof(shown)));
 	h->authority = strndup(rest, n);
 	n = strlen(path);
 	while (n > 0 && path[n - 1] == '/')

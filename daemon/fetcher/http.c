@@ -28,6 +28,7 @@ struct http {
 	struct loop *loop;
 	const struct config *cfg;
 	CURLM *multi;
+	CURLSH *share; /* TLS sessions; the rest is the multi handle's */
 	struct loop_timer timer;
 	uint64_t bytes;
 };
@@ -318,7 +319,10 @@ int http_new(struct loop *l, const struct config *cfg, struct http **ret)
 	h->cfg = cfg;
 	h->timer.fn = on_timer;
 	h->multi = curl_multi_init();
-	if (h->multi == NULL ||
+	h->share = curl_share_init();
+	if (h->multi == NULL || h->share == NULL ||
+	    curl_share_setopt(h->share, CURLSHOPT_SHARE,
+			      CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK ||
 	    curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION,
 			      on_sock_change) != CURLM_OK ||
 	    curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h) != CURLM_OK ||
@@ -340,6 +344,8 @@ void http_free(struct http *h)
 		return;
 	if (h->multi != NULL)
 		(void)curl_multi_cleanup(h->multi);
+	if (h->share != NULL)
+		(void)curl_share_cleanup(h->share);
 	loop_timer_clear(&h->timer);
 	free(h);
 	curl_global_cleanup();
@@ -405,6 +411,7 @@ static int set_up(struct http_req *r, const struct http_opts *o)
 
 	SET(CURLOPT_URL, o->url);
 	SET(CURLOPT_PRIVATE, (char *)r);
+	SET(CURLOPT_SHARE, r->http->share);
 	SET(CURLOPT_ERRORBUFFER, r->error);
 	SET(CURLOPT_PROTOCOLS_STR, "http,https");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);

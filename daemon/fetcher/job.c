@@ -170,26 +170,6 @@ static int spool_open(struct blob *b, const struct http_resp *resp)
 	return b->fd < 0 ? -errno : 0;
 }
 
-/* Nothing more comes: what waits goes back to the network. */
-static void spool_drop(struct blob *b, uint64_t not_before_ns)
-{
-	struct list waiting;
-
-	(void)close(b->fd);
-	b->fd = -1;
-	b->d->spool_bytes -= b->fd_have;
-	b->fd_have = 0;
-	b->spooler = NULL;
-	list_init(&waiting);
-	list_splice(&waiting, &b->locals);
-	while (!list_empty(&waiting)) {
-		struct read *r = LIST_ENTRY(waiting.next, struct read, node);
-
-		list_del(&r->node);
-		read_go_network(r, not_before_ns);
-	}
-}
-
 static int spool_add(struct job *j, const void *p, size_t n)
 {
 	struct blob *b = j->b;
@@ -453,8 +433,8 @@ static void job_complete(struct job *j, struct list *left,
 			b->spooler = NULL;
 			b->fd_whole = b->size == b->fd_have;
 			if (!b->fd_whole)
-				spool_drop(b,
-					   loop_now(b->d->loop) + NSEC_PER_SEC);
+				blob_spool_drop(b, loop_now(b->d->loop) +
+							   NSEC_PER_SEC);
 			blob_local_kick(b);
 		}
 	}
@@ -475,7 +455,12 @@ static void job_eof(struct list *left)
 		struct read_piece *p = piece_of(left->next);
 
 		list_del(&p->sp.node);
-		read_piece_eof(p);
+		/* Ranges beyond the size expected are not asked for. */
+		if (p->read->expect_size != 0)
+			read_fail(p->read, -ESTALE,
+				  "the blob ends before the size expected");
+		else
+			read_piece_eof(p);
 	}
 }
 
@@ -508,7 +493,7 @@ static void job_failed(struct job *j, struct list *left, struct exch_end *end)
 		moved = j->cached_redirect;
 	}
 	if (b->spooler == j)
-		spool_drop(b, loop_now(b->d->loop) + NSEC_PER_SEC);
+		blob_spool_drop(b, loop_now(b->d->loop) + NSEC_PER_SEC);
 	if (moved)
 		requeue(left); /* the place was remembered: ask again */
 	else if (end->permanent && j->why.code == 0)
@@ -530,7 +515,7 @@ static void on_done(struct exch *x, const struct exch_end *he)
 	sched_job_end(&j->sj, &left);
 	if (j->requeue) {
 		if (j->b->spooler == j)
-			spool_drop(j->b, 0);
+			blob_spool_drop(j->b, 0);
 		if (next_way(j)) {
 			requeue(&left);
 		} else {
