@@ -154,7 +154,8 @@ static void print_layer(struct json_object *o)
 
 	print_ms(p50, sizeof(p50), num_of(demand, "p50_us"), misses);
 	print_ms(p99, sizeof(p99), num_of(demand, "p99_us"), misses);
-	(void)printf("%s\n", str_of(o, "target"));
+	(void)printf("%s, layer %" PRIu64 "\n", str_of(o, "target"),
+		     num_of(o, "layer"));
 	(void)printf("  source   %s\n", str_of(o, "source"));
 	(void)printf("  digest   %s\n", str_of(o, "digest")[0] != '\0'
 						? str_of(o, "digest")
@@ -181,8 +182,11 @@ static void print_layer(struct json_object *o)
 static int by_target(const void *a, const void *b)
 {
 	struct json_object *const *x = a, *const *y = b;
+	int c = strcmp(str_of(*x, "target"), str_of(*y, "target"));
 
-	return strcmp(str_of(*x, "target"), str_of(*y, "target"));
+	if (c != 0)
+		return c;
+	return num_of(*x, "layer") < num_of(*y, "layer") ? -1 : 1;
 }
 
 int cli_status(int argc, char **argv)

@@ -25,7 +25,11 @@ int connect_init(struct connect *c, const struct options *o)
 	static unsigned serial;
 	unsigned long long id = (unsigned long long)getpid();
 
-	*c = (struct connect){.log_level = o->log_level, .lock_fd = -1};
+	*c = (struct connect){
+		.log_level = o->log_level,
+		.chatty = o->foreground,
+		.lock_fd = -1,
+	};
 	serial++;
 	c->shared = strdup(o->fetcher);
 	if (asprintf(&c->private_sock, PRIVATE_DIR "/%llu-%u.sock", id,
@@ -129,13 +133,22 @@ static int find_estargzd(char **ret)
 /* In the child: becomes the fetcher, with the listening socket and nothing
  * else of ours. */
 static void exec_fetcher(const char *program, int listener,
-			 const char *log_level)
+			 const char *log_level, bool chatty)
 {
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
+	/* Whoever waits for the end of our output waits for the mount, not
+	 * for the fetcher. */
+	if (null >= 0) {
+		(void)dup2(null, STDIN_FILENO);
+		(void)dup2(null, STDOUT_FILENO);
+		if (!chatty)
+			(void)dup2(null, STDERR_FILENO);
+	}
 	if (dup3(listener, LISTEN_FD, 0) < 0 && listener == LISTEN_FD)
 		(void)fcntl(listener, F_SETFD, 0);
 	(void)execl(program, "estargzd", "--socket-fd", "3", "--exit-when-idle",
@@ -187,7 +200,8 @@ static int start_private(struct connect *c, struct err *e)
 		return err_set(e, -errno, "private fetcher: %s",
 			       err_name(errno));
 	if (pid == 0)
-		exec_fetcher(program, listener, levels[c->log_level]);
+		exec_fetcher(program, listener, levels[c->log_level],
+			     c->chatty);
 	return 0;
 }
 

@@ -25,6 +25,7 @@ struct connect {
 	char *private_sock;
 	char *private_lock;
 	enum log_level log_level;
+	bool chatty; /* a private fetcher may use our stderr */
 	enum {
 		CONNECT_ANY,
 		CONNECT_SHARED,

@@ -126,6 +126,7 @@ static void format(struct buf *b, const struct control_facts *f,
 	add_str(b, "source", f->layer->source);
 	add_str(b, "blob", f->layer->open_name);
 	add_str(b, "target", f->target);
+	add_u64(b, "layer", f->layer->number);
 	add_str(b, "digest", digest);
 	add_str(b, "toc_digest", f->toc_digest);
 	add_str(b, "cache", f->state_path);

@@ -11,6 +11,7 @@
 /**
  * struct layer - one blob to mount
  * @source:	what the user named, for messages and /proc/mounts
+ * @number:	0 is the lowest of the image's layers that are mounted
  * @kind:	where its bytes come from
  * @open_name:	text of PROTO_OPEN: "HOST/REPO@sha256:…", the URL, the path
  * @blob_fd:	PROTO_BLOB_FD: open for reading; else -1
@@ -18,6 +19,7 @@
  */
 struct layer {
 	char *source;
+	unsigned number;
 	enum proto_blob_kind kind;
 	char *open_name;
 	int blob_fd;

@@ -54,7 +54,7 @@ static int find_target(const char *target, char **ret, struct err *e)
 
 static int run(struct options *o, struct err *e)
 {
-	CLEANUP_FREE char *target = NULL;
+	char *target;
 	struct source s = {0};
 	struct connect c;
 	int r;
@@ -64,6 +64,8 @@ static int run(struct options *o, struct err *e)
 	r = find_target(o->target, &target, e);
 	if (r < 0)
 		return r;
+	free(o->target);
+	o->target = target;
 	r = connect_init(&c, o);
 	if (r < 0)
 		return err_set(e, r, "no memory");

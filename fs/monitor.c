@@ -392,7 +392,7 @@ static int watch(struct monitor *m)
 {
 	const struct control_facts facts = {
 		.layer = m->layer,
-		.target = m->target,
+		.target = m->o->target,
 		.state_path = m->state.path,
 		.toc_digest = m->toc_digest,
 	};

@@ -58,6 +58,7 @@ static int new_layer(struct source *s, const struct options *o,
 	s->layers = v;
 	*ret = &v[s->n_layers++];
 	**ret = (struct layer){
+		.number = (unsigned)s->n_layers - 1,
 		.blob_fd = -1,
 		.plain_http = o->plain_http,
 		.source = strdup(o->source),
