@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line of mount.estargz. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+#include <sys/mount.h>
+
+#include "fs/options.h"
+
+static int parse(struct options *o, struct err *e, const char *opts)
+{
+	char *argv[] = {
+		(char *)(uintptr_t) "mount.estargz",
+		(char *)(uintptr_t) "src",
+		(char *)(uintptr_t) "/mnt",
+		(char *)(uintptr_t) "-o",
+		(char *)(uintptr_t)opts,
+		NULL,
+	};
+
+	memset(e, 0, sizeof(*e));
+	return options_parse(o, opts != NULL ? 5 : 3, argv, e);
+}
+
+static void test_defaults(void **state)
+{
+	struct options o;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(parse(&o, &e, NULL), 0);
+	assert_string_equal(o.source, "src");
+	assert_string_equal(o.target, "/mnt");
+	assert_string_equal(o.root, "/var/lib/estargz");
+	assert_string_equal(o.fetcher, "/run/estargz/fetcher.sock");
+	assert_int_equal(o.read_timeout_s, 300);
+	assert_int_equal(o.mount_flags, MS_RDONLY);
+	assert_false(o.no_verify);
+	options_done(&o);
+}
+
+static void test_all_options(void **state)
+{
+	static const char opts[] =
+		"layer=3,digest=sha256:"
+		"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+		",toc_digest=sha256:"
+		"ca7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+		",root=/r,fetcher=/f,plain_http,noprefetch,nobackground,"
+		"opaque=user,insecure_no_verify,read_timeout=7,log_level=warn,"
+		"rw,nodev,nosuid,noexec,_netdev,x-systemd.automount,"
+		"comment=hello,,nofail";
+	struct options o;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(parse(&o, &e, opts), 0);
+	assert_string_equal(o.layer, "3");
+	assert_true(o.has_digest && o.has_toc_digest);
+	assert_int_equal(o.digest.b[0], 0xba);
+	assert_int_equal(o.toc_digest.b[0], 0xca);
+	assert_string_equal(o.root, "/r");
+	assert_string_equal(o.fetcher, "/f");
+	assert_true(o.plain_http && o.noprefetch && o.nobackground &&
+		    o.opaque_user && o.no_verify);
+	assert_int_equal(o.read_timeout_s, 7);
+	assert_int_equal(o.log_level, LOG_WARN_);
+	assert_int_equal(o.mount_flags,
+			 MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC);
+	options_done(&o);
+}
+
+static void test_bad_options_are_named(void **state)
+{
+	static const char *const bad[] = {
+		"nosuch",         "nosuch=1",         "layer=",
+		"layer=-1",       "layer=1x",         "layer=sha256:12",
+		"digest=sha512:", "toc_digest=abc",   "root=relative",
+		"fetcher=rel",    "read_timeout=0",   "read_timeout=-1",
+		"read_timeout=x", "read_timeout=1e9", "opaque=both",
+		"log_level=loud", "layer=99999",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct options o;
+		struct err e;
+
+		assert_int_equal(parse(&o, &e, bad[i]), -EINVAL);
+		assert_non_null(strstr(e.text, bad[i]));
+		options_done(&o);
+	}
+}
+
+static void test_arguments(void **state)
+{
+	static const struct {
+		const char *argv[5];
+		int argc;
+		const char *text;
+	} bad[] = {
+		{{"m", "src"}, 2, "SOURCE and TARGET are needed"},
+		{{"m", "a", "b", "c"}, 4, "too many arguments"},
+		{{"m", "a", "b", "-Q"}, 4, "unknown option -Q"},
+		{{"m", "a", "b", "-o"}, 4, "-o needs a value"},
+		{{"m", "", "b"}, 3, "SOURCE is empty"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char *argv[6] = {NULL};
+		struct options o;
+		struct err e = {0};
+
+		for (int k = 0; k < bad[i].argc; k++)
+			argv[k] = (char *)(uintptr_t)bad[i].argv[k];
+		assert_int_equal(options_parse(&o, bad[i].argc, argv, &e),
+				 -EINVAL);
+		assert_string_equal(e.text, bad[i].text);
+		options_done(&o);
+	}
+}
+
+/* --help names every option, and says nothing of others. */
+static void test_help_is_complete(void **state)
+{
+	static const char *const names[] = {
+		"layer=",
+		"digest=",
+		"toc_digest=",
+		"root=",
+		"fetcher=",
+		"plain_http",
+		"noprefetch",
+		"nobackground",
+		"opaque=",
+		"read_timeout=",
+		"insecure_no_verify",
+		"log_level=",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		assert_non_null(strstr(options_help, names[i]));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_all_options),
+		cmocka_unit_test(test_bad_options_are_named),
+		cmocka_unit_test(test_arguments),
+		cmocka_unit_test(test_help_is_complete),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
