@@ -107,23 +107,15 @@ static int set(struct config *c, const struct key *k, struct json_object *v)
 	const char *s = is_string ? json_object_get_string(v) : "";
 	int64_t n;
 
-	switch (k->kind) {
-	case KEY_PATH:
-		if (s[0] != '/')
+	if (k->kind == KEY_PATH || k->kind == KEY_STRING) {
+		if (s[0] == '\0' || (k->kind == KEY_PATH && s[0] != '/'))
 			return -EINVAL;
-		/* fall through */
-	case KEY_STRING:
-		return is_string && s[0] != '\0'
-			       ? set_string((char **)(void *)at, v)
-			       : -EINVAL;
-	case KEY_MODE:
-		return set_mode((unsigned *)(void *)at, s);
-	case KEY_LEVEL:
-		return log_parse_level(s, (enum log_level *)(void *)at);
-	case KEY_U64:
-	case KEY_UINT:
-		break;
+		return set_string((char **)(void *)at, v);
 	}
+	if (k->kind == KEY_MODE)
+		return set_mode((unsigned *)(void *)at, s);
+	if (k->kind == KEY_LEVEL)
+		return log_parse_level(s, (enum log_level *)(void *)at);
 	if (!json_object_is_type(v, json_type_int))
 		return -EINVAL;
 	n = json_object_get_int64(v);

@@ -74,7 +74,7 @@ static bool job_will_pass(const struct sched_job *j,
 	if (piece_end(p) > job_end(j))
 		return false;
 	return p->class_ == PROTO_CLASS_BACKGROUND ||
-	       piece_end(p) - j->pos <= SCHED_JOIN_BYTES_MAX;
+	       piece_at(p) - j->pos <= SCHED_JOIN_BYTES_MAX;
 }
 
 static void enqueue(struct sched *s, struct sched_piece *p)

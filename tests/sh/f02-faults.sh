@@ -186,4 +186,31 @@ rm -r "$T/certs.d/reg.test"
 not_ok "no mirror" ctl -d 300 read "$DEAD/a/b@$DIGEST" 0 10
 like "$(cat "$T/ctl.err")" "ETIMEDOUT.*$DEAD/a/b.*connect" "says who is dead"
 stop_estargzd
+### Tokens ###
+
+start_srv tok --oci "$T/oci" --auth bearer --user alice:s3cret \
+	--identity idt --token-uses 2
+mkdir -p "$HOME/.docker"
+B=$SRV_ADDR/a/b@$DIGEST
+start_estargzd d4 --log-level debug
+not_ok "no token for nobody" ctl read "$B" 0 10
+like "$(cat "$T/ctl.err")" "EACCES.*token endpoint answers status 401" \
+	"is EACCES"
+echo "{\"auths\": {\"$SRV_ADDR\": {\"identitytoken\": \"idt\"}}}" \
+	>"$HOME/.docker/config.json"
+srv_reset
+for i in 1 2 3 4 5; do
+	ok "identity token, read $i" same $i 70000 read "$B" $i 70000
+done
+is "$(srv_count 'path=^/token&method=POST')" 3 "tokens are used up, then renewed"
+srv_fault '{"kind": "status", "status": 503, "path": "^/token", "count": 2}'
+ok "two READs while the token endpoint is out of order" \
+	same 6 70000 -n 2 read "$B" 6 70000
+srv_fault '{"kind": "redirect", "status": 307, "path": "blobs"}'
+ok "a redirect gets no Authorization" same 7 70000 read "$B" 7 70000
+not_ok "no token in the log" grep -q idt "$T/d4.log"
+stop_estargzd
+
+not_ok "nothing was reported by a sanitizer" \
+	grep -l -e 'ERROR: .*Sanitizer' -e 'runtime error' "$T"/*.log
 done_testing
