@@ -73,24 +73,27 @@ static void wipe_body(struct auth_entry *en)
 	buf_done(&en->body);
 }
 
+static void entry_free(struct auth_entry *en)
+{
+	list_del(&en->node);
+	creds_cancel(en->query);
+	http_cancel(en->req);
+	if (en->host != NULL)
+		hosts_free(en->host->all);
+	origin_unref(en->origin);
+	wipe_body(en);
+	wipe_free(en->header);
+	free(en->repo);
+	free(en->server);
+	free(en);
+}
+
 void auth_free(struct auth *a)
 {
 	if (a == NULL)
 		return;
 	LIST_EACH_SAFE(n, &a->entries)
-	{
-		struct auth_entry *en = LIST_ENTRY(n, struct auth_entry, node);
-
-		creds_cancel(en->query);
-		http_cancel(en->req);
-		if (en->host != NULL)
-			hosts_free(en->host->all);
-		wipe_body(en);
-		wipe_free(en->header);
-		free(en->repo);
-		free(en->server);
-		free(en);
-	}
+	entry_free(LIST_ENTRY(n, struct auth_entry, node));
 	free(a);
 }
 
@@ -105,11 +108,15 @@ static int scope_set(struct auth_entry *en)
 static struct auth_entry *entry_get(struct auth *a, const struct host *h,
 				    const char *ns, const char *repo)
 {
-	struct auth_entry *en, *sibling = NULL;
+	struct auth_entry *en, *sibling = NULL, *oldest = NULL;
+	unsigned n_entries = 0;
 
 	LIST_EACH(n, &a->entries)
 	{
 		en = LIST_ENTRY(n, struct auth_entry, node);
+		n_entries++;
+		if (!en->busy && oldest == NULL)
+			oldest = en;
 		if (en->origin != h->origin)
 			continue;
 		if (strcmp(en->repo, repo) == 0)
@@ -120,13 +127,14 @@ static struct auth_entry *entry_get(struct auth *a, const struct host *h,
 	if (en == NULL)
 		return NULL;
 	en->auth = a;
-	en->origin = h->origin;
+	en->origin = origin_ref(h->origin);
 	en->body = BUF_INIT(TOKEN_BYTES_MAX);
 	en->repo = strdup(repo);
 	/* The registry is known by its own name, a mirror by its address. */
 	en->server = strdup(h->mirror ? h->authority : ns);
 	list_init(&en->waits);
 	if (en->repo == NULL || en->server == NULL) {
+		origin_unref(en->origin);
 		free(en->repo);
 		free(en->server);
 		free(en);
@@ -140,6 +148,8 @@ static struct auth_entry *entry_get(struct auth *a, const struct host *h,
 			en->ch.scheme = AUTH_NONE;
 	}
 	list_add(&a->entries, &en->node);
+	if (n_entries >= AUTH_ENTRIES_MAX && oldest != NULL)
+		entry_free(oldest);
 	return en;
 }
 

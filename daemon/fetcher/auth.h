@@ -19,6 +19,7 @@ struct host;
 
 #define AUTH_EXPIRES_DEFAULT_S 60u
 #define AUTH_SLACK_S 10u
+#define AUTH_ENTRIES_MAX 1024u
 
 /**
  * struct auth_wait - somebody who waits for a header

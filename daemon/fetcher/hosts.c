@@ -15,6 +15,45 @@
 #include "common/log.h"
 #include "common/toml.h"
 
+static void origin_free(struct origin *o)
+{
+	list_del(&o->node);
+	free(o->name);
+	free(o);
+}
+
+struct origin *origin_ref(struct origin *o)
+{
+	o->refs++;
+	return o;
+}
+
+void origin_unref(struct origin *o)
+{
+	if (o == NULL)
+		return;
+	assert(o->refs > 0);
+	o->refs--;
+}
+
+/* Forgets the oldest that nobody names, where there are too many. */
+static void prune(struct list *origins)
+{
+	struct origin *oldest = NULL;
+	unsigned n = 0;
+
+	LIST_EACH(it, origins)
+	{
+		struct origin *o = LIST_ENTRY(it, struct origin, node);
+
+		if (o->refs == 0 && o->sh.running == 0 && oldest == NULL)
+			oldest = o;
+		n++;
+	}
+	if (n >= ORIGINS_MAX && oldest != NULL)
+		origin_free(oldest);
+}
+
 struct origin *origin_get(struct list *origins, const char *name,
 			  unsigned max_jobs)
 {
@@ -24,8 +63,9 @@ struct origin *origin_get(struct list *origins, const char *name,
 	{
 		o = LIST_ENTRY(n, struct origin, node);
 		if (strcmp(o->name, name) == 0)
-			return o;
+			return origin_ref(o);
 	}
+	prune(origins);
 	o = calloc(1, sizeof(*o));
 	if (o == NULL)
 		return NULL;
@@ -36,7 +76,7 @@ struct origin *origin_get(struct list *origins, const char *name,
 	}
 	o->sh.max = max_jobs;
 	list_add(origins, &o->node);
-	return o;
+	return origin_ref(o);
 }
 
 void origin_failed(struct origin *o, uint64_t now_ns)
@@ -71,6 +111,7 @@ void hosts_free(struct hosts *h)
 	for (size_t i = 0; i < h->n; i++) {
 		struct host *x = &h->v[i];
 
+		origin_unref(x->origin);
 		free(x->base);
 		free(x->prefix);
 		free(x->authority);

@@ -25,10 +25,13 @@
 /**
  * struct origin - one server
  * @name:	"https://host:port", as in the URL
+ * @refs:	hosts and authentication entries that name it; one that nobody
+ *		names is forgotten when there are more than ORIGINS_MAX
  * @sh:		its place in the scheduler: limits, probation, not before
  */
 struct origin {
 	char *name;
+	unsigned refs;
 	struct sched_host sh;
 	unsigned failures; /* connections failed in a row */
 	uint64_t requests;
@@ -36,9 +39,14 @@ struct origin {
 	struct list node;
 };
 
-/* Return: the origin, made where it is new; NULL when out of memory. */
+#define ORIGINS_MAX 256u
+
+/* Return: the origin, made where it is new, with one more reference; NULL
+ * when out of memory. */
 struct origin *origin_get(struct list *origins, const char *name,
 			  unsigned max_jobs);
+struct origin *origin_ref(struct origin *o);
+void origin_unref(struct origin *o);
 void origin_failed(struct origin *o, uint64_t now_ns);
 void origin_worked(struct origin *o);
 

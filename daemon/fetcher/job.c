@@ -288,7 +288,9 @@ static int on_206(struct job *j, const struct http_resp *resp)
 /* The server ignores ranges. */
 static int on_whole(struct job *j, const struct http_resp *resp)
 {
+	static struct log_limit limit;
 	struct blob *b = j->b;
+	unsigned missed = 0;
 
 	b->sb.whole = true;
 	if (b->fd >= 0 || !sched_job_whole(&b->d->sched, &j->sj)) {
@@ -296,8 +298,9 @@ static int on_whole(struct job *j, const struct http_resp *resp)
 		j->requeue = true;
 		return -ECANCELED;
 	}
-	log_info("msg=\"server ignores ranges\" host=%s",
-		 b->hosts->v[j->host].authority);
+	if (log_allow(&limit, loop_now(b->d->loop), &missed))
+		log_info("msg=\"server ignores ranges\" host=%s suppressed=%u",
+			 b->hosts->v[j->host].authority, missed);
 	j->accepted = true;
 	j->first = 0;
 	if (spool_open(b, resp) == 0) {
