@@ -143,11 +143,14 @@ static_assert(sizeof(struct proto_opened) == 24, "wire");
  * of the suffix on; DATA.off tells where in the blob that is.
  * PROTO_READ_OTHER_SOURCE: what came before was corrupt; ask another mirror,
  * or at least not a cache of the same redirect.
+ * PROTO_READ_ONE: in one request: not split over parallel ones. (A mount is to
+ * cost one request, and registries count them.)
  *
  * deadline_ms: give up, with retries, after that long; 0: 300 s.
  */
 #define PROTO_READ_SUFFIX 1u
 #define PROTO_READ_OTHER_SOURCE 2u
+#define PROTO_READ_ONE 4u
 struct proto_read {
 	struct proto_hdr h;
 	uint32_t handle;

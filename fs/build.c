@@ -20,11 +20,13 @@
 
 static uint64_t tail_bytes(uint64_t size)
 {
+	uint64_t n;
+
 	if (size == 0)
 		return TAIL_BYTES_UNKNOWN;
-	if (size / TAIL_FRACTION > TAIL_BYTES_MAX)
-		return TAIL_BYTES_MAX;
-	return MIN(size, size / TAIL_FRACTION + TAIL_BYTES_MIN);
+	n = MAX(size / TAIL_FRACTION, TAIL_BYTES_MIN);
+	n = MIN(n, TAIL_BYTES_MAX);
+	return MIN(n, size);
 }
 
 /* Footer and, with luck, the TOC: one request. */

@@ -127,6 +127,50 @@ static void await_exit(struct child *ch)
 	ch->pid = 0;
 }
 
+static sigset_t held_signals(void)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	return set;
+}
+
+/* In the foreground: until all monitors have ended. Asked to end, it
+ * unmounts, which ends them. */
+static void await_unmount(struct child *v, size_t n, const char *target)
+{
+	sigset_t set = held_signals();
+
+	for (;;) {
+		size_t alive = 0;
+		int sig;
+
+		for (size_t i = 0; i < n; i++) {
+			if (v[i].pid > 0 &&
+			    waitpid(v[i].pid, NULL, WNOHANG) == v[i].pid)
+				v[i].pid = 0;
+			alive += v[i].pid > 0;
+		}
+		if (alive == 0)
+			return;
+		sig = sigwaitinfo(&set, NULL);
+		if (sig > 0 && sig != SIGCHLD)
+			(void)umount2(target, MNT_DETACH);
+	}
+}
+
+/* Signals wait from before the first child until await_unmount(). */
+static void hold_signals(void)
+{
+	sigset_t set = held_signals();
+
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static int mount_one(const struct layer *layer, const char *target,
 		     const struct options *o, struct connect *c, struct err *e)
 {
@@ -136,8 +180,10 @@ static int mount_one(const struct layer *layer, const char *target,
 	if (r < 0)
 		return r;
 	r = await_child(&ch, e);
-	if (r < 0 || o->foreground)
+	if (r < 0)
 		await_exit(&ch);
+	else if (o->foreground)
+		await_unmount(&ch, 1, target);
 	return r;
 }
 
@@ -250,16 +296,18 @@ static int mount_image(const struct source *s, const char *target,
 	if (r == 0)
 		r = mount_overlay(s, dir, target, o, e);
 	drop_layers(v, s->n_layers, dir);
-	for (size_t i = 0; i < s->n_layers; i++) {
-		if (r < 0 || o->foreground)
-			await_exit(&v[i]);
-	}
+	for (size_t i = 0; r < 0 && i < s->n_layers; i++)
+		await_exit(&v[i]);
+	if (r == 0 && o->foreground)
+		await_unmount(v, s->n_layers, target);
 	return r;
 }
 
 int image_mount(const struct source *s, const char *target,
 		const struct options *o, struct connect *c, struct err *e)
 {
+	if (o->foreground)
+		hold_signals();
 	if (s->n_layers == 1)
 		return mount_one(&s->layers[0], target, o, c, e);
 	return mount_image(s, target, o, c, e);

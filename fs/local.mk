@@ -8,6 +8,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/layer.c %D%/layer.h \
 	%D%/source.c %D%/source.h \
 	%D%/connect.c %D%/connect.h \
+	%D%/manifests.c %D%/manifests.h \
 	%D%/image.c %D%/image.h \
 	%D%/monitor.c %D%/monitor.h \
 	%D%/control.c %D%/control.h \

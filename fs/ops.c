@@ -33,6 +33,7 @@ static void reply_errno(fuse_req_t req, int r)
 	case -EINVAL:
 	case -ENODATA:
 	case -ERANGE:
+	case -ENAMETOOLONG:
 	case -EINTR:
 	case -EROFS:
 	case -ENOMEM:
@@ -118,6 +119,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	int r;
 
 	r = inode_of(fs, parent, &dir);
+	if (r == 0 && strlen(name) >= NAME_BYTES)
+		r = -ENAMETOOLONG;
 	if (r == 0)
 		r = erofs_lookup(&fs->im, &dir, name, strlen(name), &nid, NULL);
 	if (r == -ENOENT) {

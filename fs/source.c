@@ -16,6 +16,7 @@
 #include "common/limits.h"
 #include "common/oci.h"
 #include "fs/link.h"
+#include "fs/manifests.h"
 
 #define INDEX_DEPTH_MAX 4
 
@@ -199,22 +200,15 @@ static int json_digest(struct json_object *o, const char *key,
 }
 
 /* Reads the answer to RESOLVE. */
-static int read_resolved(const char *json, struct candidates *c,
-			 char **ret_repository, struct err *e)
+static int read_resolved(const char *json, struct candidates *c, struct err *e)
 {
-	struct json_object *doc = json_tokener_parse(json);
-	struct json_object *layers, *repo, *size;
+	struct json_object *doc = json_tokener_parse(json != NULL ? json : "");
+	struct json_object *layers = NULL, *size;
 	int r = 0;
 
 	if (!json_object_object_get_ex(doc, "layers", &layers) ||
-	    !json_object_is_type(layers, json_type_array) ||
-	    !json_object_object_get_ex(doc, "repository", &repo)) {
+	    !json_object_is_type(layers, json_type_array))
 		r = err_set(e, -EPROTO, "fetcher gave a wrong answer");
-	} else {
-		*ret_repository = strdup(json_object_get_string(repo));
-		if (*ret_repository == NULL)
-			r = err_set(e, -ENOMEM, "no memory");
-	}
 	for (size_t i = 0; r == 0 && i < json_object_array_length(layers);
 	     i++) {
 		struct json_object *l = json_object_array_get_idx(layers, i);
@@ -235,10 +229,8 @@ static int read_resolved(const char *json, struct candidates *c,
 }
 
 static int ask_registry(const struct options *o, struct connect *c,
-			struct candidates *out, char **ret_repository,
-			struct err *e)
+			struct buf *ret_json, struct err *e)
 {
-	CLEANUP_BUF struct buf json = BUF_INIT(MANIFEST_BYTES_MAX);
 	struct link l;
 	int sock = -1;
 	int r = connect_fetcher(c, &sock, e);
@@ -252,11 +244,36 @@ static int ask_registry(const struct options *o, struct connect *c,
 	}
 	r = link_hello(&l, sock, e);
 	if (r == 0)
-		r = link_resolve(&l, o->source, o->plain_http, &json, e);
+		r = link_resolve(&l, o->source, o->plain_http, ret_json, e);
 	link_done(&l);
+	return r;
+}
+
+/* The layers of an image: from what is known of its digest, else asked. */
+static int resolve(const struct options *o, struct connect *c,
+		   struct candidates *out, char **ret_repository, struct err *e)
+{
+	CLEANUP_BUF struct buf json = BUF_INIT(MANIFEST_BYTES_MAX);
+	CLEANUP_OCI_REF struct oci_ref ref = {0};
+	int r = oci_ref_parse(o->source, &ref, e);
+
 	if (r < 0)
 		return r;
-	return read_resolved(json.p, out, ret_repository, e);
+	if (asprintf(ret_repository, "%s/%s", ref.host, ref.repo) < 0) {
+		*ret_repository = NULL;
+		return err_set(e, -ENOMEM, "no memory");
+	}
+	if (ref.has_digest && manifests_get(o->root, &ref.digest, &json) == 0 &&
+	    read_resolved(json.p, out, NULL) == 0)
+		return 0;
+	buf_clear(&json);
+	out->n = 0;
+	r = ask_registry(o, c, &json, e);
+	if (r == 0)
+		r = read_resolved(json.p, out, e);
+	if (r == 0 && ref.has_digest)
+		manifests_put(o->root, &ref.digest, &json);
+	return r;
 }
 
 static int registry_image(struct source *s, const struct options *o,
@@ -264,7 +281,7 @@ static int registry_image(struct source *s, const struct options *o,
 			  struct err *e)
 {
 	CLEANUP_FREE char *repository = NULL;
-	int r = ask_registry(o, c, list, &repository, e);
+	int r = resolve(o, c, list, &repository, e);
 
 	if (r == 0)
 		r = choose(o, list, e);

@@ -108,6 +108,7 @@ struct read {
 	enum proto_class class_;
 	bool suffix;
 	bool other_source;
+	bool one; /* not to be split */
 	void (*progress)(struct read *r);
 	void (*done)(struct read *r, int code, const char *text);
 	/* private, but for got */

@@ -292,6 +292,7 @@ static void do_read(struct client *c, const struct wire_msg *m)
 	q->rd.class_ = m->class_;
 	q->rd.suffix = (m->flags & PROTO_READ_SUFFIX) != 0;
 	q->rd.other_source = (m->flags & PROTO_READ_OTHER_SOURCE) != 0;
+	q->rd.one = (m->flags & PROTO_READ_ONE) != 0;
 	q->rd.progress = on_progress;
 	q->rd.done = on_read_done;
 	read_start(&q->rd);

@@ -23,7 +23,8 @@ static const struct wire_type {
 			   true},
 	[PROTO_OPEN] = {PROTO_OPEN_PLAIN_HTTP, sizeof(struct proto_open),
 			URL_BYTES_MAX, 1, true},
-	[PROTO_READ] = {PROTO_READ_SUFFIX | PROTO_READ_OTHER_SOURCE,
+	[PROTO_READ] = {PROTO_READ_SUFFIX | PROTO_READ_OTHER_SOURCE |
+				PROTO_READ_ONE,
 			sizeof(struct proto_read), 0, 0, true},
 	[PROTO_CANCEL] = {0, sizeof(struct proto_cancel), 0, 0, true},
 	[PROTO_PRIO] = {0, sizeof(struct proto_prio), 0, 0, false},
