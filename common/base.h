@@ -18,17 +18,17 @@
 #define UNUSED __attribute__((unused))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 
-#define MIN(a, b)                                                              \
-	({                                                                     \
-		__typeof__(a) min_a_ = (a);                                    \
-		__typeof__(b) min_b_ = (b);                                    \
-		min_a_ < min_b_ ? min_a_ : min_b_;                             \
+#define MIN(a, b)                                  \
+	({                                         \
+		__typeof__(a) min_a_ = (a);        \
+		__typeof__(b) min_b_ = (b);        \
+		min_a_ < min_b_ ? min_a_ : min_b_; \
 	})
-#define MAX(a, b)                                                              \
-	({                                                                     \
-		__typeof__(a) max_a_ = (a);                                    \
-		__typeof__(b) max_b_ = (b);                                    \
-		max_a_ > max_b_ ? max_a_ : max_b_;                             \
+#define MAX(a, b)                                  \
+	({                                         \
+		__typeof__(a) max_a_ = (a);        \
+		__typeof__(b) max_b_ = (b);        \
+		max_a_ > max_b_ ? max_a_ : max_b_; \
 	})
 
 /* Rounds v up to a multiple of a, a power of two; v + a must not overflow. */
@@ -56,25 +56,25 @@ static inline void cleanup_close(const int *fd)
 #define CLEANUP_CLOSE CLEANUP(cleanup_close)
 
 /* Ownership leaves the scope only through these. */
-#define TAKE_PTR(p)                                                            \
-	({                                                                     \
-		__typeof__(p) take_p_ = (p);                                   \
-		(p) = NULL;                                                    \
-		take_p_;                                                       \
+#define TAKE_PTR(p)                          \
+	({                                   \
+		__typeof__(p) take_p_ = (p); \
+		(p) = NULL;                  \
+		take_p_;                     \
 	})
-#define TAKE_FD(fd)                                                            \
-	({                                                                     \
-		int take_fd_ = (fd);                                           \
-		(fd) = -1;                                                     \
-		take_fd_;                                                      \
+#define TAKE_FD(fd)                  \
+	({                           \
+		int take_fd_ = (fd); \
+		(fd) = -1;           \
+		take_fd_;            \
 	})
 
 /* Defines a cleanup function for a heap object with a NULL-safe _free. */
-#define DEFINE_CLEANUP(type, func)                                             \
-	static inline void func##_cleanup(type **pp)                           \
-	{                                                                      \
-		func(*pp);                                                     \
-	}                                                                      \
+#define DEFINE_CLEANUP(type, func)                   \
+	static inline void func##_cleanup(type **pp) \
+	{                                            \
+		func(*pp);                           \
+	}                                            \
 	struct base_swallow_semicolon_
 
 #endif

@@ -11,7 +11,7 @@
 void buf_done(struct buf *b)
 {
 	free(b->p);
-	*b = (struct buf){ .max = b->max };
+	*b = (struct buf){.max = b->max};
 }
 
 void buf_clear(struct buf *b)
@@ -86,8 +86,9 @@ static size_t utf8_len(const unsigned char *s)
 		unsigned char mask, lead;
 		uint32_t min;
 	} forms[] = {
-		{ 0xe0, 0xc0, 0x80 }, { 0xf0, 0xe0, 0x800 },
-		{ 0xf8, 0xf0, 0x10000 },
+		{0xe0, 0xc0, 0x80},
+		{0xf0, 0xe0, 0x800},
+		{0xf8, 0xf0, 0x10000},
 	};
 
 	if (s[0] < 0x80)

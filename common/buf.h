@@ -17,7 +17,7 @@ struct buf {
 	size_t max;
 };
 
-#define BUF_INIT(max_bytes) ((struct buf){ .max = (max_bytes) })
+#define BUF_INIT(max_bytes) ((struct buf){.max = (max_bytes)})
 #define CLEANUP_BUF CLEANUP(buf_done)
 
 void buf_done(struct buf *b);

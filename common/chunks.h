@@ -22,32 +22,32 @@
 struct chunks_header_le {
 	uint8_t magic[8]; /* "eszchunk" */
 	uint32_t version;
-	uint32_t flags; /* CHUNKS_F_… */
+	uint32_t flags;                     /* CHUNKS_F_… */
 	uint8_t index_digest[DIGEST_BYTES]; /* over the meta_len bytes of
 	    layer.erofs, then this file with this field zero */
 	uint8_t toc_digest[DIGEST_BYTES];
 	uint8_t blob_digest[DIGEST_BYTES]; /* zero where not known */
 	uint64_t blob_size;
-	uint64_t toc_off; /* end of the last chunk's member */
+	uint64_t toc_off;      /* end of the last chunk's member */
 	uint64_t prefetch_end; /* blob offset; 0: nothing prioritised */
-	uint64_t image_bytes; /* of layer.erofs */
-	uint64_t meta_len; /* metadata at the front of layer.erofs */
+	uint64_t image_bytes;  /* of layer.erofs */
+	uint64_t meta_len;     /* metadata at the front of layer.erofs */
 	uint64_t n_chunks;
 	uint32_t codec; /* enum codec_kind */
 	uint32_t reserved[17];
 } __attribute__((packed));
 static_assert(sizeof(struct chunks_header_le) == 232, "on disk");
 
-#define CHUNKS_F_UNVERIFIED 1u /* some chunk has no digest */
+#define CHUNKS_F_UNVERIFIED 1u  /* some chunk has no digest */
 #define CHUNKS_F_OPAQUE_USER 2u /* user.overlay.opaque, not trusted. */
-#define CHUNKS_F_XATTRS 4u /* some inode has an extended attribute */
+#define CHUNKS_F_XATTRS 4u      /* some inode has an extended attribute */
 
 struct chunk_le {
-	uint64_t blob_off; /* of the member */
-	uint64_t blob_len; /* of the member, up to the next one */
-	uint64_t inner_off; /* of the chunk in the decoded member */
-	uint64_t image_off; /* where it goes in layer.erofs */
-	uint64_t len; /* bytes, decoded */
+	uint64_t blob_off;            /* of the member */
+	uint64_t blob_len;            /* of the member, up to the next one */
+	uint64_t inner_off;           /* of the chunk in the decoded member */
+	uint64_t image_off;           /* where it goes in layer.erofs */
+	uint64_t len;                 /* bytes, decoded */
 	uint8_t digest[DIGEST_BYTES]; /* zero: none */
 } __attribute__((packed));
 static_assert(sizeof(struct chunk_le) == 72, "on disk");

@@ -6,7 +6,10 @@
 #include "common/base.h"
 #include "common/err.h"
 
-enum codec_kind { CODEC_GZIP = 1, CODEC_ZSTD = 2 };
+enum codec_kind {
+	CODEC_GZIP = 1,
+	CODEC_ZSTD = 2
+};
 
 /**
  * struct codec - decoder state of one thread; re-usable

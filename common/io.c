@@ -150,9 +150,9 @@ int io_send_fds(int sock, const void *p, size_t n, const int *fds, size_t n_fds,
 	union {
 		char space[CMSG_SPACE(IO_FDS_MAX * sizeof(int))];
 		struct cmsghdr align;
-	} ctl = { 0 };
-	struct iovec iov = { .iov_len = n };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	} ctl = {0};
+	struct iovec iov = {.iov_len = n};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t r;
 
 	assert(n_fds <= IO_FDS_MAX);
@@ -183,7 +183,7 @@ ssize_t io_recv_fds(int sock, void *p, size_t n, int *fds, size_t fds_cap,
 		char space[CMSG_SPACE(IO_FDS_MAX * sizeof(int))];
 		struct cmsghdr align;
 	} ctl;
-	struct iovec iov = { .iov_base = p, .iov_len = n };
+	struct iovec iov = {.iov_base = p, .iov_len = n};
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -211,8 +211,7 @@ ssize_t io_recv_fds(int sock, void *p, size_t n, int *fds, size_t fds_cap,
 		for (size_t i = 0; i < k; i++) {
 			int fd;
 
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int),
-			       sizeof(fd));
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
 			if (got < fds_cap) {
 				fds[got++] = fd;
 			} else {

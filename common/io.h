@@ -38,8 +38,8 @@ uint64_t io_now_ns(void);
  * MSG_NOSIGNAL; @flags may add MSG_DONTWAIT.
  * Return: 0 or -errno (-EAGAIN, -EPIPE, …)
  */
-int io_send_fds(int sock, const void *p, size_t n, const int *fds,
-		size_t n_fds, int flags);
+int io_send_fds(int sock, const void *p, size_t n, const int *fds, size_t n_fds,
+		int flags);
 
 /**
  * io_recv_fds() - one message with descriptors

@@ -9,12 +9,12 @@
 #define TOC_JSON_BYTES_MAX MIB(128)
 #define TOC_BLOB_BYTES_MAX MIB(64) /* compressed */
 #define TOC_ENTRIES_MAX 1000000u
-#define TOC_NAME_BYTES_MAX 4096u /* one path, PATH_MAX */
-#define TOC_COMPONENT_BYTES_MAX 255u /* NAME_MAX */
-#define TOC_DEPTH_MAX 512u /* components in a path */
-#define TOC_XATTRS_MAX 4096u /* of one entry */
+#define TOC_NAME_BYTES_MAX 4096u      /* one path, PATH_MAX */
+#define TOC_COMPONENT_BYTES_MAX 255u  /* NAME_MAX */
+#define TOC_DEPTH_MAX 512u            /* components in a path */
+#define TOC_XATTRS_MAX 4096u          /* of one entry */
 #define TOC_XATTRS_TOTAL_MAX 4000000u /* of all entries together */
-#define XATTR_VALUE_BYTES_MAX 65535u /* erofs: e_value_size is 16 bits */
+#define XATTR_VALUE_BYTES_MAX 65535u  /* erofs: e_value_size is 16 bits */
 #define XATTR_NAME_BYTES_MAX 255u
 #define JSON_DEPTH_MAX 16u
 

@@ -9,7 +9,13 @@
  * err:   an operator must act      warn:  degraded, heals itself
  * info:  life cycle only           debug: one line a request
  */
-enum log_level { LOG_ERR_, LOG_WARN_, LOG_INFO_, LOG_DEBUG_, LOG_N_ };
+enum log_level {
+	LOG_ERR_,
+	LOG_WARN_,
+	LOG_INFO_,
+	LOG_DEBUG_,
+	LOG_N_
+};
 
 /* Sets the highest level that is printed; default LOG_INFO_. */
 void log_set_level(enum log_level level);
@@ -38,10 +44,10 @@ void log_line(enum log_level level, const char *mod, const char *fmt, ...)
 #define log_err(...) log_line(LOG_ERR_, LOG_MOD, __VA_ARGS__)
 #define log_warn(...) log_line(LOG_WARN_, LOG_MOD, __VA_ARGS__)
 #define log_info(...) log_line(LOG_INFO_, LOG_MOD, __VA_ARGS__)
-#define log_debug(...)                                                         \
-	do {                                                                   \
-		if (log_enabled(LOG_DEBUG_))                                   \
-			log_line(LOG_DEBUG_, LOG_MOD, __VA_ARGS__);            \
+#define log_debug(...)                                              \
+	do {                                                        \
+		if (log_enabled(LOG_DEBUG_))                        \
+			log_line(LOG_DEBUG_, LOG_MOD, __VA_ARGS__); \
 	} while (0)
 
 /**

@@ -21,16 +21,19 @@
 struct present_header_le {
 	uint8_t magic[8]; /* "eszprsnt" */
 	uint32_t version;
-	uint32_t state; /* enum present_state */
+	uint32_t state;      /* enum present_state */
 	uint8_t boot_id[16]; /* of the boot that wrote to it last */
 	uint64_t n_chunks;
-	uint64_t n_have; /* atomic: bits set in have */
+	uint64_t n_have;          /* atomic: bits set in have */
 	uint8_t index_digest[32]; /* of the chunk table it belongs to */
 	uint8_t reserved[48];
 } __attribute__((packed));
 static_assert(sizeof(struct present_header_le) == 128, "on disk");
 
-enum present_state { PRESENT_LAZY = 0, PRESENT_COMPLETE = 1 };
+enum present_state {
+	PRESENT_LAZY = 0,
+	PRESENT_COMPLETE = 1
+};
 
 struct present {
 	uint8_t *map; /* shared, writable */

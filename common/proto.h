@@ -34,17 +34,17 @@
 #define PROTO_ARENA_BYTES_MAX MIB(256)
 #define PROTO_READ_BYTES_MAX MIB(64)
 #define PROTO_READS_OPEN_MAX 1024u /* open requests of one connection */
-#define PROTO_HANDLES_MAX 1024u /* of one connection */
+#define PROTO_HANDLES_MAX 1024u    /* of one connection */
 
 enum proto_type {
-	PROTO_HELLO = 1, /* both ways; the client's carries the arena memfd */
+	PROTO_HELLO = 1,   /* both ways; the client's carries the arena memfd */
 	PROTO_RESOLVE = 2, /* reference -> JSON document in the arena */
-	PROTO_OPEN = 3, /* a blob -> OPENED; asks nothing of the network */
-	PROTO_READ = 4, /* a range of it -> DATA… */
-	PROTO_CANCEL = 5, /* a READ or RESOLVE; answered as FAILED ECANCELED */
-	PROTO_PRIO = 6, /* changes the class of a READ; no answer */
-	PROTO_CLOSE = 7, /* a handle; its READs fail; no answer */
-	PROTO_STATUS = 8, /* -> JSON document in the arena */
+	PROTO_OPEN = 3,    /* a blob -> OPENED; asks nothing of the network */
+	PROTO_READ = 4,    /* a range of it -> DATA… */
+	PROTO_CANCEL = 5,  /* a READ or RESOLVE; answered as FAILED ECANCELED */
+	PROTO_PRIO = 6,    /* changes the class of a READ; no answer */
+	PROTO_CLOSE = 7,   /* a handle; its READs fail; no answer */
+	PROTO_STATUS = 8,  /* -> JSON document in the arena */
 	PROTO_OPENED = 16,
 	PROTO_DATA = 17,
 	PROTO_FAILED = 18,

@@ -50,7 +50,7 @@ void le64_store(void *p, uint64_t v)
 
 struct rd rd_init(const void *p, size_t len)
 {
-	return (struct rd){ .p = p, .len = len };
+	return (struct rd){.p = p, .len = len};
 }
 
 const uint8_t *rd_bytes(struct rd *r, size_t n)

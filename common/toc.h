@@ -18,8 +18,8 @@
 #include "common/err.h"
 
 enum toc_format {
-	TOC_ESTARGZ = 1, /* 51-byte footer, gzip members */
-	TOC_STARGZ = 2, /* legacy, 47-byte footer, gzip members */
+	TOC_ESTARGZ = 1,      /* 51-byte footer, gzip members */
+	TOC_STARGZ = 2,       /* legacy, 47-byte footer, gzip members */
 	TOC_ZSTD_CHUNKED = 3, /* 40-byte footer "GnUlInUx" or 64-byte
 				 "GNUlInUx", zstd frames */
 };
@@ -76,7 +76,7 @@ enum toc_type {
 };
 
 struct toc_xattr {
-	const char *name; /* NUL-terminated */
+	const char *name;     /* NUL-terminated */
 	const uint8_t *value; /* [value_len], any bytes */
 	uint32_t value_len;
 };

@@ -146,6 +146,8 @@ requires_mount() {
 ### Places and processes ###
 
 T=$(mktemp -d "${TMPDIR:-/tmp}/estargz-t.XXXXXX") || exit 99
+# For contrib/clean-leftovers: this process, by its number and start.
+echo "$$ $(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)" >"$T/owner"
 # Marks every process of this test, in its environment.
 export ESTARGZ_TEST_ID=$T
 export HOME=$T/home

@@ -19,3 +19,10 @@ include %D%/tools/local.mk
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS) $(SH_TESTS)
 EXTRA_DIST += $(SH_TESTS)
+
+# For contrib/check.
+.PHONY: print-unit-tests print-fuzz-targets
+print-unit-tests:
+	@echo $(UNIT_TESTS)
+print-fuzz-targets:
+	@echo $(FUZZ_TARGETS)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # End-to-end scripts; they skip what the machine cannot do.
 SH_TESTS += \
+	%D%/d01-man.sh \
 	%D%/m01-local.sh
 
 EXTRA_DIST += tests/lib.sh tests/images.sh \

@@ -20,7 +20,7 @@
 
 static void test_rd_past_end(void **state)
 {
-	const uint8_t bytes[] = { 1, 2, 3, 4, 5 };
+	const uint8_t bytes[] = {1, 2, 3, 4, 5};
 	struct rd r = rd_init(bytes, sizeof(bytes));
 
 	(void)state;
@@ -53,7 +53,7 @@ static void test_buf_json_string(void **state)
 
 static void test_err_wrap_keeps_cause(void **state)
 {
-	struct err e = { 0 };
+	struct err e = {0};
 
 	(void)state;
 	assert_int_equal(err_set(&e, -EBADMSG, "chunk %d\n", 7), -EBADMSG);

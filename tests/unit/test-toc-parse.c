@@ -381,7 +381,8 @@ static void test_parse_many_entries(void **state)
 	assert_int_equal(t->n_entries, 8001);
 	assert_string_equal(t->entries[5000].name, "f");
 	for (uint32_t i = 0; i < 3000; i++) {
-		assert_int_equal(atoi(t->entries[5001 + i].name), (int)i);
+		assert_int_equal(strtol(t->entries[5001 + i].name, NULL, 10),
+				 (int)i);
 		assert_string_equal(t->entries[5001 + i].xattrs[0].name, "a");
 	}
 	toc_free(t);

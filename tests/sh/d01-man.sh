@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The manual pages and --help name the same options, and keys, as the code.
+. "${top_srcdir:-.}/tests/lib.sh"
+requires_programs
+man=$top_srcdir/docs/man
+
+# Options of a page: -x and --long of .It Fl lines; words of .It Cm lines.
+page_flags() {
+	sed -n 's/^\.It Fl \(.*\)/\1/p' "$1" | tr ' ,' '\n\n' |
+		sed -n 's/^-\([a-z-]\{2,\}\)$/--\1/p' | sort -u
+}
+help_flags() {
+	sed -n 's/^  *\(-.*\)$/\1/p' | grep -oE -- '--[a-z-]+' | sort -u
+}
+
+for p in mount.estargz.8:"$MOUNT_ESTARGZ" estargzd.8:"$ESTARGZD"; do
+	page=$man/${p%%:*}
+	[ -f "$page" ] || { fail "${p%%:*} is there"; continue; }
+	"${p#*:}" --help >"$T/help"
+	is "$(page_flags "$page")" "$(help_flags <"$T/help")" \
+		"${p%%:*} has the options of --help"
+done
+"$ESTARGZ" status --help >"$T/help"
+is "$(page_flags "$man/estargz.1" | grep -v version)" \
+	"$(help_flags <"$T/help")" "estargz.1 has the options of status --help"
+
+"$MOUNT_ESTARGZ" --help >"$T/help"
+is "$(sed -n 's/^\.It Cm \([a-z_]*\).*/\1/p' "$man/mount.estargz.8" |
+	grep -vxE 'oci|http|ro' | sort)" \
+	"$(sed -n 's/^     \([a-z_]*\)[ =].*/\1/p' "$T/help" |
+	grep -xvE '|ro' | sort)" "mount.estargz.8 has the mount options of --help"
+
+# Fields of status: what the code writes, and what the page says.
+grep -oE '(add_str|add_u64|add_process)\(b, "[a-z0-9_]+"|\\"[a-z0-9_]+\\":' \
+	"$top_srcdir/fs/control.c" | grep -oE '"[a-z0-9_]+\\?"' | tr -d '\\"' |
+	sort -u >"$T/fields"
+for f in $(cat "$T/fields"); do
+	grep -qwF "$f" "$man/estargz.1" || echo "$f"
+done >"$T/missing"
+is "$(cat "$T/missing")" "" "estargz.1 has every field of status --json"
+at_least=$(wc -l <"$T/fields")
+ok "... of which there are some" test "$at_least" -gt 20
+done_testing
