@@ -16,7 +16,8 @@
  * (Linux 6.9, fs/fuse/dev.c FUSE_UNIQUE_RESEND). */
 #define UNIQUE_RESEND (UINT64_C(1) << 63)
 
-static void on_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
+static void PRINTF_LIKE(2, 0)
+	on_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
 {
 	char text[256];
 
