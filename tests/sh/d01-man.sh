@@ -7,7 +7,8 @@ man=$top_srcdir/docs/man
 
 # Options of a page: -x and --long of .It Fl lines; words of .It Cm lines.
 page_flags() {
-	sed -n 's/^\.It Fl \(.*\)/\1/p' "$1" | tr ' ,' '\n\n' |
+	sed -n 's/^\.It Fl \(.*\)/\1/p' "$1" | sed 's/^Fl /-/' |
+		tr ' ,' '\n\n' |
 		sed -n 's/^-\([a-z-]\{2,\}\)$/--\1/p' | sort -u
 }
 help_flags() {
@@ -30,6 +31,11 @@ is "$(sed -n 's/^\.It Cm \([a-z_]*\).*/\1/p' "$man/mount.estargz.8" |
 	grep -vxE 'oci|http|ro' | sort)" \
 	"$(sed -n 's/^     \([a-z_]*\)[ =].*/\1/p' "$T/help" |
 	grep -xvE '|ro' | sort)" "mount.estargz.8 has the mount options of --help"
+
+is "$(sed -n '/Sh FILES/q; s/^\.It Cm \([a-z_]*\).*/\1/p' "$man/estargzd.8" |
+	sort)" "$(sed -n 's/^[[:space:]]*KEY(\([a-z_]*\),.*/\1/p' \
+	"$top_srcdir/daemon/fetcher/conf.c" | sort)" \
+	"estargzd.8 has the keys of the configuration"
 
 # Fields of status: what the code writes, and what the page says.
 grep -oE '(add_str|add_u64|add_process)\(b, "[a-z0-9_]+"|\\"[a-z0-9_]+\\":' \
