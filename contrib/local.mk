@@ -32,4 +32,12 @@ format:
 EXTRA_DIST += %D%/banned-allowed %D%/check %D%/check-banned \
 	%D%/check-format %D%/check-headers %D%/check-layers %D%/check-size \
 	%D%/clean-leftovers %D%/packages %D%/install-packages %D%/size-allowed \
-	%D%/sources.sh
+	%D%/sources.sh %D%/quickstart %D%/pre-commit %D%/git.orderfile
+
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = %D%/completion/estargz
+install-data-hook:
+	cd $(DESTDIR)$(bashcompletiondir) && rm -f mount.estargz && \
+		$(LN_S) estargz mount.estargz
+uninstall-local:
+	rm -f $(DESTDIR)$(bashcompletiondir)/mount.estargz
