@@ -354,8 +354,8 @@ void read_go_network(struct read *r, uint64_t not_before_ns)
 	off = r->off + r->got;
 	left = r->len - r->got;
 	lens[0] = r->suffix ? r->len : left;
-	r->n_pieces = r->suffix || r->one ? 1
-					  : sched_split(left, r->class_, lens);
+	r->n_pieces =
+		r->suffix || r->one ? 1 : sched_split(left, r->class_, lens);
 	for (unsigned i = 0; i < r->n_pieces; i++) {
 		struct read_piece *p = &r->pieces[i];
 
