@@ -160,7 +160,7 @@ static void test_bad_fields(void **state)
 	spoiled(make_read, 0, 2, 0, 0, "unknown type");
 	spoiled(make_read, 0, 2, PROTO_DATA, 0, "unknown type");
 	spoiled(make_read, 0, 2, 65535, 0, "unknown type");
-	spoiled(make_read, 2, 2, 4, 0, "unknown flag");
+	spoiled(make_read, 2, 2, 8, 0, "unknown flag");
 	spoiled(make_read, 8, 8, 0, 0, "request id");
 	spoiled(make_read, 20, 4, PROTO_CLASS_N_, 0, "unknown class");
 	spoiled(make_read, 24, 8, UINT64_MAX, 0, "bad range");
