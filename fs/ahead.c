@@ -80,6 +80,9 @@ void ahead_read(struct miss *m, uint64_t first, uint64_t end, bool missed,
 
 void ahead_pause(struct miss *m, uint64_t now_ns)
 {
+	/* What fails together counts once. */
+	if (now_ns < m->pump_after_ns)
+		return;
 	m->pump_backoff_ns = MIN(MAX(m->pump_backoff_ns * 2, BACKOFF_MIN_NS),
 				 BACKOFF_MAX_NS);
 	m->pump_after_ns = now_ns + m->pump_backoff_ns;
@@ -102,7 +105,7 @@ static void pump_end(struct miss *m, uint64_t now_ns)
 		m->pump_next = 0;
 		return;
 	}
-	if (m->nobackground || present_count(m->pr) == m->ch->n) {
+	if (m->nobackground || present_next_missing(m->pr, 0) >= m->ch->n) {
 		m->pump_done = true;
 		miss_want_tick(m);
 		return;

@@ -4,11 +4,14 @@
 #include "fs/cache.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "common/io.h"
+
+#define RING_TRIES 1000u
 
 /* io_uring_register(2); Debian 12's liburing does not export the wrappers of
  * the two operations used here. */
@@ -136,45 +139,64 @@ static struct io_uring_sqe *next_sqe(struct lane *l)
 	return sqe;
 }
 
-/* Waits for one completion and takes it. Return: its result, or -errno. */
-static int next_cqe(struct lane *l, uint64_t *ret_data)
+/**
+ * reap() - wait for one completion of [@first, @first + @n) and take it
+ * @ret_i:	which of them it was
+ *
+ * Passing errors of io_uring_enter(2) are tried again: a request that stays
+ * queued would otherwise be carried out later, from a buffer in other use.
+ * Return: its result; ring errors as -errno with the ring given up
+ */
+static int reap(struct lane *l, uint64_t first, size_t n, size_t *ret_i)
 {
-	struct io_uring_cqe *cqe;
-	int r;
+	for (unsigned tries = 0;; tries++) {
+		struct io_uring_cqe *cqe;
+		int r = io_uring_submit_and_wait(&l->ring, 1);
 
-	do {
-		r = io_uring_submit_and_wait(&l->ring, 1);
-	} while (r == -EINTR);
-	if (r < 0)
-		return r;
-	do {
-		r = io_uring_wait_cqe(&l->ring, &cqe);
-	} while (r == -EINTR);
-	if (r < 0)
-		return r;
-	r = cqe->res;
-	*ret_data = io_uring_cqe_get_data64(cqe);
-	io_uring_cqe_seen(&l->ring, cqe);
-	return r;
+		if (r == -EINTR ||
+		    ((r == -EAGAIN || r == -EBUSY || r == -ENOMEM) &&
+		     tries < RING_TRIES)) {
+			if (r != -EINTR)
+				(void)sched_yield();
+			continue;
+		}
+		if (r >= 0)
+			r = io_uring_peek_cqe(&l->ring, &cqe);
+		if (r == -EAGAIN)
+			continue;
+		if (r < 0) {
+			io_uring_queue_exit(&l->ring);
+			l->has_ring = false;
+			return r;
+		}
+		r = cqe->res;
+		*ret_i = (size_t)(io_uring_cqe_get_data64(cqe) - first);
+		io_uring_cqe_seen(&l->ring, cqe);
+		if (*ret_i < n)
+			return r;
+	}
 }
 
 static ssize_t read_some(struct lane *l, void *p, size_t len, uint64_t off)
 {
-	struct io_uring_sqe *sqe;
-	uint64_t data;
-	ssize_t n;
+	ssize_t n = -EIO;
 
-	if (!ring_ready(l)) {
-		do {
-			n = pread(l->fd, p, len, (off_t)off);
-		} while (n < 0 && errno == EINTR);
-		return n < 0 ? -errno : n;
+	if (ring_ready(l)) {
+		struct io_uring_sqe *sqe = next_sqe(l);
+		uint64_t id = l->next_id++;
+		size_t i;
+
+		io_uring_prep_read(sqe, 0, p, (unsigned)len, off);
+		sqe->flags |= IOSQE_FIXED_FILE;
+		io_uring_sqe_set_data64(sqe, id);
+		n = reap(l, id, 1, &i);
+		if (l->has_ring)
+			return n;
 	}
-	sqe = next_sqe(l);
-	io_uring_prep_read(sqe, 0, p, (unsigned)len, off);
-	sqe->flags |= IOSQE_FIXED_FILE;
-	io_uring_sqe_set_data64(sqe, 0);
-	return next_cqe(l, &data);
+	do {
+		n = pread(l->fd, p, len, (off_t)off);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
 }
 
 ssize_t lane_read(struct lane *l, void *p, size_t len, uint64_t off)
@@ -200,8 +222,10 @@ ssize_t lane_read(struct lane *l, void *p, size_t len, uint64_t off)
 /* At most CACHE_RING_ENTRIES pieces through the ring. */
 static int write_batch(struct lane *l, const struct lane_write *w, size_t n)
 {
+	uint64_t first = l->next_id;
 	int err = 0;
 
+	l->next_id += n;
 	for (size_t i = 0; i < n; i++) {
 		struct io_uring_sqe *sqe = next_sqe(l);
 
@@ -209,13 +233,14 @@ static int write_batch(struct lane *l, const struct lane_write *w, size_t n)
 				    (unsigned)MIN(w[i].len, (size_t)MIB(64)),
 				    w[i].off);
 		sqe->flags |= IOSQE_FIXED_FILE;
-		io_uring_sqe_set_data64(sqe, i);
+		io_uring_sqe_set_data64(sqe, first + i);
 	}
 	for (size_t k = 0; k < n; k++) {
-		uint64_t i = 0;
-		int r = next_cqe(l, &i);
+		size_t i = 0;
+		int r = reap(l, first, n, &i);
 
-		assert(i < n);
+		if (!l->has_ring)
+			return r;
 		if (r >= 0 && (size_t)r == w[i].len)
 			continue;
 		/* Short, interrupted or too large for one: finish by hand,
@@ -228,19 +253,26 @@ static int write_batch(struct lane *l, const struct lane_write *w, size_t n)
 	return err;
 }
 
+static int write_plain(struct lane *l, const struct lane_write *w, size_t n)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = io_pwrite_all(l->fd, w[i].p, w[i].len, w[i].off);
+	return err;
+}
+
 int lane_write_all(struct lane *l, const struct lane_write *w, size_t n)
 {
 	int err = 0;
 
-	if (!ring_ready(l)) {
-		for (size_t i = 0; i < n && err == 0; i++)
-			err = io_pwrite_all(l->fd, w[i].p, w[i].len, w[i].off);
-		return err;
-	}
 	while (n > 0 && err == 0) {
 		size_t k = MIN(n, (size_t)CACHE_RING_ENTRIES);
 
-		err = write_batch(l, w, k);
+		if (ring_ready(l))
+			err = write_batch(l, w, k);
+		if (!l->has_ring)
+			err = write_plain(l, w, k);
 		w += k;
 		n -= k;
 	}

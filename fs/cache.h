@@ -32,6 +32,7 @@ struct lane {
 	bool has_ring;
 	bool enabled;
 	struct io_uring ring;
+	uint64_t next_id; /* user_data of the next request */
 	uint8_t *scratch;
 	size_t scratch_bytes;
 	pthread_mutex_t busy;

@@ -4,6 +4,7 @@
 #include "fs/fill.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "common/chunks.h"
@@ -24,6 +25,9 @@ struct fill_stream {
 	uint64_t end;
 	uint64_t pos; /* decoded bytes of the member so far */
 	struct chunk c;
+	int fd; /* layer.erofs */
+	bool begun;
+	bool locked;
 	bool skip; /* the chunk is there already */
 };
 
@@ -170,14 +174,52 @@ int fill_verify(struct fill *f, struct miss *m, uint64_t i)
 	return digest_equal(&d, &c.digest) ? 0 : -EBADMSG;
 }
 
-static void stream_chunk(struct fill_stream *s)
+/* Locks or unlocks the image range of the chunk being streamed. Its bytes go
+ * into their place before they are verified, so no other process may stream
+ * the same chunk meanwhile: it could set the bit over our bytes. (One-shot
+ * chunks are verified first; two who write one write the same.) */
+static int stream_lock(const struct fill_stream *s, short type)
 {
-	chunks_get(s->m->ch, s->chunk, &s->c);
-	s->skip = present_test(s->m->pr, s->chunk);
-	sha256_start(s->sha);
+	struct flock fl = {
+		.l_type = type,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)s->c.image_off,
+		.l_len = (off_t)s->c.len,
+	};
+	int r;
+
+	do {
+		r = fcntl(s->fd, F_OFD_SETLKW, &fl);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
 }
 
-struct fill_stream *fill_stream_new(struct miss *m, uint64_t first,
+/* Begins with chunk s->chunk. */
+static int stream_chunk(struct fill_stream *s)
+{
+	int r;
+
+	chunks_get(s->m->ch, s->chunk, &s->c);
+	sha256_start(s->sha);
+	s->skip = present_test(s->m->pr, s->chunk);
+	if (s->skip)
+		return 0;
+	r = stream_lock(s, F_WRLCK);
+	if (r < 0)
+		return r;
+	s->locked = true;
+	s->skip = present_test(s->m->pr, s->chunk);
+	return 0;
+}
+
+static void stream_unlock(struct fill_stream *s)
+{
+	if (s->locked)
+		(void)stream_lock(s, F_UNLCK);
+	s->locked = false;
+}
+
+struct fill_stream *fill_stream_new(struct miss *m, int fd, uint64_t first,
 				    uint64_t end)
 {
 	struct fill_stream *s = calloc(1, sizeof(*s));
@@ -185,6 +227,7 @@ struct fill_stream *fill_stream_new(struct miss *m, uint64_t first,
 	if (s == NULL)
 		return NULL;
 	s->m = m;
+	s->fd = fd;
 	s->chunk = first;
 	s->end = end;
 	s->codec = codec_stream_new((enum codec_kind)m->ch->codec);
@@ -193,7 +236,6 @@ struct fill_stream *fill_stream_new(struct miss *m, uint64_t first,
 		fill_stream_free(s);
 		return NULL;
 	}
-	stream_chunk(s);
 	return s;
 }
 
@@ -201,6 +243,7 @@ void fill_stream_free(struct fill_stream *s)
 {
 	if (s == NULL)
 		return;
+	stream_unlock(s);
 	codec_stream_free(s->codec);
 	sha256_free(s->sha);
 	free(s);
@@ -218,16 +261,16 @@ static int stream_finish_chunk(struct fill_stream *s)
 			return -EBADMSG;
 		miss_present(s->m, s->chunk);
 	}
+	stream_unlock(s);
 	s->chunk++;
 	if (s->chunk == s->end)
 		return 1;
-	stream_chunk(s);
-	return 0;
+	return stream_chunk(s);
 }
 
 /* Takes [p, p+n) at decoded position s->pos. */
 static int stream_take(struct fill *f, struct fill_stream *s, const uint8_t *p,
-		       size_t n)
+		       size_t n, int *ret_disk)
 {
 	while (n > 0) {
 		uint64_t start = s->c.inner_off;
@@ -247,8 +290,10 @@ static int stream_take(struct fill *f, struct fill_stream *s, const uint8_t *p,
 			if (!s->skip) {
 				int r = lane_write_all(&f->lane, &w, 1);
 
-				if (r < 0)
+				if (r < 0) {
+					*ret_disk = r;
 					return r;
+				}
 				sha256_add(s->sha, p, k);
 			}
 		}
@@ -266,9 +311,17 @@ static int stream_take(struct fill *f, struct fill_stream *s, const uint8_t *p,
 }
 
 int fill_stream_run(struct fill *f, struct fill_stream *s, const uint8_t *src,
-		    size_t len)
+		    size_t len, int *ret_disk)
 {
 	uint8_t *out = f->lane.scratch + WINDOW_BYTES;
+
+	if (!s->begun) {
+		int r = stream_chunk(s);
+
+		if (r < 0)
+			return r;
+		s->begun = true;
+	}
 
 	for (;;) {
 		size_t used = len, made = 0;
@@ -279,10 +332,17 @@ int fill_stream_run(struct fill *f, struct fill_stream *s, const uint8_t *src,
 			return r;
 		src += used;
 		len -= used;
-		r = stream_take(f, s, out, made);
+		r = stream_take(f, s, out, made, ret_disk);
 		if (r != 0)
 			return r;
 		if (used == 0 && made == 0)
 			return len == 0 ? 0 : -EBADMSG;
 	}
+}
+
+void fill_drop_locks(int fd)
+{
+	struct flock fl = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	(void)fcntl(fd, F_OFD_SETLK, &fl);
 }

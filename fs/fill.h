@@ -48,8 +48,8 @@ int fill_member(struct fill *f, struct miss *m, uint64_t first, uint64_t n,
 int fill_verify(struct fill *f, struct miss *m, uint64_t i);
 
 /* For members too large for one shot: chunks [@first, @end) one behind the
- * other. */
-struct fill_stream *fill_stream_new(struct miss *m, uint64_t first,
+ * other. @fd: layer.erofs, borrowed. */
+struct fill_stream *fill_stream_new(struct miss *m, int fd, uint64_t first,
 				    uint64_t end);
 void fill_stream_free(struct fill_stream *s);
 
@@ -57,10 +57,16 @@ void fill_stream_free(struct fill_stream *s);
  * fill_stream_run() - decode more of the member
  * @src:	[@len] the bytes that follow those given before
  *
+ * A cache that cannot be written is an error here: there is no memory for
+ * chunks of this size. *@ret_disk is the errno then.
  * Return: 1 all chunks are done, 0 more is needed, -EBADMSG, -ENOMEM, a disk
  * errno
  */
 int fill_stream_run(struct fill *f, struct fill_stream *s, const uint8_t *src,
-		    size_t len);
+		    size_t len, int *ret_disk);
+
+/* A predecessor who was killed while it streamed left its locks on the open
+ * file, which the monitor keeps: they are ours to drop. */
+void fill_drop_locks(int fd);
 
 #endif

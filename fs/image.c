@@ -3,6 +3,7 @@
 
 #include "fs/image.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -65,28 +66,28 @@ static int start_child(struct child *ch, const struct layer *layer,
 		       const char *target, const struct options *o,
 		       struct connect *c, struct err *e)
 {
-	int pipefd[2];
+	int sv[2];
 
-	if (pipe2(pipefd, O_CLOEXEC) < 0)
-		return err_set(e, -errno, "pipe: %s", err_name(errno));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return err_set(e, -errno, "socketpair: %s", err_name(errno));
 	ch->pid = fork();
 	if (ch->pid < 0) {
 		int r = -errno;
 
-		(void)close(pipefd[0]);
-		(void)close(pipefd[1]);
+		(void)close(sv[0]);
+		(void)close(sv[1]);
 		ch->pid = 0;
 		return err_set(e, r, "fork: %s", err_name(r));
 	}
 	if (ch->pid == 0) {
-		(void)close(pipefd[0]);
+		(void)close(sv[0]);
 		connect_forked(c);
 		if (!o->foreground)
 			detach();
-		_exit(monitor_main(layer, target, o, c, pipefd[1]));
+		_exit(monitor_main(layer, target, o, c, sv[1]));
 	}
-	(void)close(pipefd[1]);
-	ch->ready_fd = pipefd[0];
+	(void)close(sv[1]);
+	ch->ready_fd = sv[0];
 	return 0;
 }
 
@@ -106,18 +107,22 @@ static int await_child(struct child *ch, struct err *e)
 			break;
 		n += (size_t)k;
 	}
+	if (n == sizeof(got) && got.code == 0)
+		return 0;
 	(void)close(ch->ready_fd);
 	ch->ready_fd = -1;
-	if (n == sizeof(got) && got.code < 0) {
-		*e = got;
-		return got.code;
-	}
-	/* An end without a word is readiness only of one that lives. */
-	if (waitpid(ch->pid, NULL, WNOHANG) == ch->pid) {
-		ch->pid = 0;
+	if (n < sizeof(got))
 		return err_set(e, -EIO, "estargzfs died while mounting");
-	}
-	return 0;
+	*e = got;
+	return got.code < 0 ? got.code : -EIO;
+}
+
+/* Tells a child that its mount is wanted; without that it takes it away. */
+static void keep_child(struct child *ch)
+{
+	(void)io_write_all(ch->ready_fd, "k", 1);
+	(void)close(ch->ready_fd);
+	ch->ready_fd = -1;
 }
 
 static void await_exit(struct child *ch)
@@ -180,9 +185,12 @@ static int mount_one(const struct layer *layer, const char *target,
 	if (r < 0)
 		return r;
 	r = await_child(&ch, e);
-	if (r < 0)
+	if (r < 0) {
 		await_exit(&ch);
-	else if (o->foreground)
+		return r;
+	}
+	keep_child(&ch);
+	if (o->foreground)
 		await_unmount(&ch, 1, target);
 	return r;
 }
@@ -200,7 +208,7 @@ static int start_layers(struct child *v, const struct source *s,
 			v[i].target = NULL;
 			return err_set(e, -ENOMEM, "no memory");
 		}
-		if (mkdir(v[i].target, 0700) < 0)
+		if (mkdir(v[i].target, 0700) < 0 && errno != EEXIST)
 			return err_set(e, -errno, "%s: %s", v[i].target,
 				       err_name(errno));
 		r = start_child(&v[i], &s->layers[i], v[i].target, o, c, e);
@@ -271,6 +279,44 @@ static void drop_layers(struct child *v, size_t n, const char *dir)
 	(void)rmdir(dir);
 }
 
+/* Directories of mounts that were killed before they were complete. */
+static void sweep(void)
+{
+	DIR *d = opendir(IMAGES_DIR);
+	struct dirent *de;
+
+	while (d != NULL && (de = readdir(d)) != NULL) {
+		int pid = (int)strtol(de->d_name, NULL, 10);
+		CLEANUP_FREE char *dir = NULL;
+		DIR *in;
+
+		if (pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH)
+			continue;
+		if (asprintf(&dir, IMAGES_DIR "/%d", pid) < 0) {
+			dir = NULL;
+			break;
+		}
+		in = opendir(dir);
+		while (in != NULL && (de = readdir(in)) != NULL) {
+			struct stat st;
+
+			if (de->d_name[0] == '.')
+				continue;
+			if (fstatat(dirfd(in), de->d_name, &st, 0) < 0 &&
+			    errno == ENOTCONN && fchdir(dirfd(in)) == 0)
+				(void)umount2(de->d_name, MNT_DETACH);
+			(void)unlinkat(dirfd(in), de->d_name, AT_REMOVEDIR);
+		}
+		if (in != NULL)
+			(void)closedir(in);
+		(void)rmdir(dir);
+	}
+	if (d != NULL)
+		(void)closedir(d);
+	if (chdir("/") < 0)
+		return;
+}
+
 static int mount_image(const struct source *s, const char *target,
 		       const struct options *o, struct connect *c,
 		       struct err *e)
@@ -285,6 +331,7 @@ static int mount_image(const struct source *s, const char *target,
 	}
 	for (size_t i = 0; i < s->n_layers; i++)
 		v[i].ready_fd = -1;
+	sweep();
 	r = io_mkdir_p(dir, 0700);
 	if (r < 0)
 		return err_set(e, r, "%s: %s", dir, err_name(r));
@@ -295,6 +342,12 @@ static int mount_image(const struct source *s, const char *target,
 		(void)await_layers(v, s, NULL);
 	if (r == 0)
 		r = mount_overlay(s, dir, target, o, e);
+	for (size_t i = 0; i < s->n_layers; i++) {
+		if (r == 0)
+			keep_child(&v[i]);
+		else if (v[i].ready_fd >= 0)
+			(void)close(v[i].ready_fd);
+	}
 	drop_layers(v, s->n_layers, dir);
 	for (size_t i = 0; r < 0 && i < s->n_layers; i++)
 		await_exit(&v[i]);

@@ -9,7 +9,7 @@
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,16 +23,53 @@
 #include "fs/options.h"
 #include "fs/source.h"
 
+/* Whether the topmost mount at @path is one of ours. @path as /proc/mounts has
+ * it: absolute. */
+static bool is_ours(const char *path)
+{
+	FILE *f = setmntent("/proc/self/mounts", "r");
+	struct mntent *m;
+	bool ours = false;
+
+	while (f != NULL && (m = getmntent(f)) != NULL) {
+		if (strcmp(m->mnt_dir, path) == 0)
+			ours = strcmp(m->mnt_type, "fuse.estargz") == 0;
+	}
+	if (f != NULL)
+		(void)endmntent(f);
+	return ours;
+}
+
 /* A mount of ours whose processes were killed answers ENOTCONN: the only
  * thing to be done with it is to take it away. */
 static void clear_dead_mount(const char *target)
 {
+	CLEANUP_FREE char *copy = strdup(target);
+	CLEANUP_FREE char *parent = NULL;
+	CLEANUP_FREE char *path = NULL;
 	struct stat st;
+	char *slash;
+	size_t n;
 
-	for (int tries = 0; tries < 8; tries++) {
-		if (stat(target, &st) == 0 || errno != ENOTCONN)
-			return;
-		if (umount2(target, MNT_DETACH) < 0)
+	if (copy == NULL || stat(target, &st) == 0 || errno != ENOTCONN)
+		return;
+	for (n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+		copy[n - 1] = '\0';
+	slash = strrchr(copy, '/');
+	if (slash != NULL)
+		*slash = '\0';
+	parent = realpath(slash == NULL   ? "."
+			  : slash == copy ? "/"
+					  : copy,
+			  NULL);
+	if (parent == NULL ||
+	    asprintf(&path, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent,
+		     slash == NULL ? copy : slash + 1) < 0) {
+		path = NULL;
+		return;
+	}
+	for (int tries = 0; tries < 8 && is_ours(path); tries++) {
+		if (umount2(path, MNT_DETACH) < 0)
 			return;
 	}
 }

@@ -21,6 +21,8 @@
 #include "common/log.h"
 
 #define NO_SPACE_PAUSE_NS (10 * NSEC_PER_SEC)
+#define TICK_MS 200
+#define IDLE_TICK_MS 5000
 
 void miss_poke(int event_fd)
 {
@@ -140,6 +142,7 @@ static bool receive(struct miss *m, struct waiter **list, char *text,
 		    size_t text_bytes)
 {
 	struct link_event ev;
+	unsigned part;
 	int n;
 
 	if (!m->link_up)
@@ -155,11 +158,15 @@ static bool receive(struct miss *m, struct waiter **list, char *text,
 		(void)snprintf(text, text_bytes, "%s",
 			       ev.text[0] != '\0' ? ev.text
 						  : err_name(ev.code));
+	part = (unsigned)(ev.id & ((1u << RUN_PART_BITS) - 1));
+	if (part >= RUN_WINDOWS) {
+		run_link_lost(m); /* no id of ours */
+		return false;
+	}
 	for (struct run *r = m->runs; r != NULL; r = r->link) {
 		if (r->seq != ev.id >> RUN_PART_BITS)
 			continue;
-		run_event(m, r, (unsigned)(ev.id & ((1u << RUN_PART_BITS) - 1)),
-			  &ev, list);
+		run_event(m, r, part, &ev, list);
 		if (run_over(r))
 			run_drop(m, r);
 		break;
@@ -295,10 +302,11 @@ static int do_job(struct miss *m, struct fill *f, const struct job *j,
 	case RUN_STREAM:
 		/* claims keeps other threads away from r->stream. */
 		if (r->stream == NULL)
-			r->stream = fill_stream_new(m, r->first, r->end);
+			r->stream = fill_stream_new(m, f->lane.fd, r->first,
+						    r->end);
 		if (r->stream == NULL)
 			return -ENOMEM;
-		rc = fill_stream_run(f, r->stream, j->src, j->len);
+		rc = fill_stream_run(f, r->stream, j->src, j->len, ret_disk);
 		break;
 	}
 	return rc;
@@ -358,6 +366,8 @@ static void job_done(struct miss *m, const struct job *j, int rc,
 		corrupt(m, j->first, end, attempt, list);
 	else if (rc < 0)
 		wait_take_failed(m, j->first, end, UINT64_MAX, -EIO, list);
+	else
+		m->pump_backoff_ns = 0;
 	wait_take_ready(m, j->first, end, list);
 }
 
@@ -456,7 +466,11 @@ void miss_fill_loop(struct miss *m, struct fill *f)
 			stats_error(m->st, text);
 			log_warn("msg=\"fetch failed: %s\"", text);
 		}
-		answer(m, &f->lane, list);
+		if (list != NULL) {
+			lane_lock(&f->lane);
+			answer(m, &f->lane, list);
+			lane_unlock(&f->lane);
+		}
 		if (found)
 			run_job(m, f, &j);
 		else
@@ -479,11 +493,7 @@ void miss_deliver(struct miss *m, uint64_t i, const uint8_t *p)
 
 		if (i < w->first || i >= w->end)
 			continue;
-		if (w->bounce == NULL) {
-			w->bounce = calloc(1, w->size);
-			w->mem = calloc(w->end - w->first, sizeof(*w->mem));
-		}
-		if (w->bounce == NULL || w->mem == NULL)
+		if (w->bounce == NULL && !wait_bounce(w))
 			continue; /* its deadline will find it */
 		a = MAX(c.image_off, w->image_off);
 		z = MIN(c.image_off + c.len, w->image_off + w->size);
@@ -567,11 +577,20 @@ void miss_start(struct miss *m)
 {
 	(void)pthread_mutex_lock(&m->lock);
 	m->pump_prefetch = !m->noprefetch && m->ch->prefetch_end > 0;
-	m->pump_done = present_count(m->pr) == m->ch->n ||
+	m->pump_done = present_next_missing(m->pr, 0) >= m->ch->n ||
 		       (m->nobackground && !m->pump_prefetch);
 	if (m->link.sock >= 0)
 		listen_to_link(m);
 	ahead_pump(m, io_now_ns());
+	miss_want_tick(m);
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+void miss_again(struct miss *m)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	m->pump_done = m->nobackground && !m->pump_prefetch;
+	m->pump_next = 0;
 	miss_want_tick(m);
 	(void)pthread_mutex_unlock(&m->lock);
 }
@@ -625,10 +644,11 @@ void miss_link_close(struct miss *m)
 void miss_adopt(struct miss *m, uint64_t off, uint64_t len, uint64_t arena_off)
 {
 	uint64_t first = chunks_find_blob(m->ch, off);
+	uint64_t end = run_oneshot_end(m, first);
 	struct run *r;
 
 	(void)pthread_mutex_lock(&m->lock);
-	if (first >= m->ch->n || off + len < m->ch->toc_off) {
+	if (first >= end || off + len < m->ch->toc_off) {
 		link_free(&m->link, arena_off, len);
 		(void)pthread_mutex_unlock(&m->lock);
 		return;
@@ -645,7 +665,7 @@ void miss_adopt(struct miss *m, uint64_t off, uint64_t len, uint64_t arena_off)
 		.seq = ++m->next_seq,
 		.first = first,
 		.next = first,
-		.end = m->ch->n,
+		.end = end,
 		.blob_off = off,
 		.blob_end = off + len,
 		.link = m->runs,
@@ -666,11 +686,43 @@ void miss_adopt(struct miss *m, uint64_t off, uint64_t len, uint64_t arena_off)
 	(void)pthread_mutex_unlock(&m->lock);
 }
 
-bool miss_tick(struct miss *m, uint64_t now_ns)
+/* Locked. A fetcher that has said nothing of a READ for longer than it was
+ * given is as good as gone. */
+static bool link_is_stuck(const struct miss *m, uint64_t now_ns)
+{
+	for (const struct run *r = m->runs; r != NULL; r = r->link) {
+		for (unsigned k = 0; k < RUN_WINDOWS; k++) {
+			const struct run_part *p = &r->parts[k];
+
+			if (p->sent && !p->ended && now_ns > p->late_ns)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Locked. Return: what miss_tick() does. */
+static int next_tick_ms(struct miss *m, uint64_t now_ns)
+{
+	uint64_t after;
+
+	if (m->runs != NULL || m->waiters != NULL)
+		return TICK_MS;
+	if (m->pump_done)
+		return -1;
+	after = MAX(m->pump_after_ns, m->no_space_until_ns);
+	if (after <= now_ns)
+		return m->link_up ? TICK_MS : IDLE_TICK_MS;
+	return (int)MIN((after - now_ns) / NSEC_PER_MSEC + 1,
+			(uint64_t)IDLE_TICK_MS);
+}
+
+int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns)
 {
 	struct waiter *list = NULL;
 	struct waiter **at;
-	bool busy, late = false;
+	bool late = false;
+	int ms;
 
 	(void)pthread_mutex_lock(&m->lock);
 	at = &m->waiters;
@@ -687,20 +739,26 @@ bool miss_tick(struct miss *m, uint64_t now_ns)
 		w->next = list;
 		list = w;
 	}
+	if (m->link_up && link_is_stuck(m, now_ns))
+		run_link_lost(m);
 	wait_take_ready(m, 0, m->ch->n, &list);
 	ensure_waiters(m);
 	run_send_all(m);
 	ahead_pump(m, now_ns);
-	busy = m->runs != NULL || m->waiters != NULL || !m->pump_done;
-	if (!busy && link_idle(&m->link))
+	ms = next_tick_ms(m, now_ns);
+	if (m->runs == NULL && m->waiters == NULL && link_idle(&m->link))
 		link_trim(&m->link);
-	m->ticking = busy;
+	m->ticking = ms >= 0;
 	(void)pthread_mutex_unlock(&m->lock);
 	if (late) {
 		stats_error(m->st, "a read waited longer than read_timeout");
 		log_warn("err=ETIMEDOUT msg=\"a read waited longer than "
 			 "read_timeout\"");
 	}
-	answer(m, NULL, list);
-	return busy;
+	if (list != NULL) {
+		lane_lock(lane);
+		answer(m, lane, list);
+		lane_unlock(lane);
+	}
+	return ms;
 }

@@ -54,7 +54,7 @@ struct miss_cursor {
  * @ready:	all bytes of @w are in the cache (or its bounce): answer it
  * @failed:	answer it with @w->error, a negative errno
  * Both own @w->req from then on, are called without the lock, on any thread
- * of ours; @lane is the calling thread's or NULL.
+ * of ours; @lane is the calling thread's, locked, or NULL on a FUSE thread.
  */
 struct miss_ops {
 	void (*ready)(void *arg, struct lane *lane, struct waiter *w);
@@ -138,11 +138,15 @@ bool miss_link_wanted(struct miss *m);
 void miss_link_close(struct miss *m);
 
 /**
- * miss_tick() - deadlines, pauses that end, pages to give back
+ * miss_tick() - deadlines, pauses that end, what other processes brought
+ * @lane:	the main thread's, not locked
  *
- * Return: true while there is something to tick for
+ * Return: milliseconds until it is wanted again, -1: when poked
  */
-bool miss_tick(struct miss *m, uint64_t now_ns);
+int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns);
+
+/* Something that was there is not any more: the background goes over it. */
+void miss_again(struct miss *m);
 
 /* Main thread, before the threads run: members that lie wholly in
  * [@off, @off + @len) of the blob are already at @arena_off (the tail that

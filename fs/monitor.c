@@ -15,9 +15,10 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <time.h>
 
+#include "common/buf.h"
 #include "common/io.h"
 #include "fs/control.h"
 #include "fs/ctl.h"
@@ -30,8 +31,12 @@
 #define DEATHS_KEPT 6u
 #define DEATHS_EIO 3u /* in DEATHS_NS: re-sent requests get EIO */
 #define DEATHS_NS (60 * NSEC_PER_SEC)
-#define RETRY_MIN_MS 50
-#define RETRY_MAX_MS 2000
+#define RESPAWN_PAUSE_NS (100 * NSEC_PER_MSEC)
+#define RETRY_MIN_NS (50 * NSEC_PER_MSEC)
+#define RETRY_MAX_NS (2 * NSEC_PER_SEC)
+#define ANSWER_TIMEOUT_S 120 /* two fetches of the tail, at their slowest */
+#define SEND_TIMEOUT_S 10
+#define MAX_READ "1048576" /* 256 pages of 4 KiB: what libfuse asks for */
 #define READ_AHEAD_KB "1024"
 #define NOTIFY_RESEND 7
 
@@ -57,7 +62,9 @@ struct monitor {
 	pid_t worker;
 	int ctl;
 	bool want_fetcher;
-	int retry_ms;
+	uint64_t retry_ns; /* pause before the next try */
+	uint64_t retry_at_ns;
+	unsigned dev_major, dev_minor; /* of the mount */
 	uint64_t deaths_ns[DEATHS_KEPT];
 	unsigned n_deaths;
 };
@@ -66,11 +73,18 @@ struct monitor {
 
 static int spawn(struct monitor *m, struct err *e)
 {
+	const struct timeval answer = {.tv_sec = ANSWER_TIMEOUT_S};
+	const struct timeval listen = {.tv_sec = SEND_TIMEOUT_S};
 	pid_t self = getpid();
 	int sv[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return err_set(e, -errno, "socketpair: %s", err_name(errno));
+	/* A worker that does not answer or listen is as good as dead. */
+	(void)setsockopt(sv[0], SOL_SOCKET, SO_RCVTIMEO, &answer,
+			 sizeof(answer));
+	(void)setsockopt(sv[0], SOL_SOCKET, SO_SNDTIMEO, &listen,
+			 sizeof(listen));
 	m->worker = fork();
 	if (m->worker < 0) {
 		(void)close(sv[0]);
@@ -109,12 +123,19 @@ static int expect(struct monitor *m, union ctl_msg *msg, struct err *e)
 {
 	ssize_t n = io_recv_fds(m->ctl, msg, sizeof(*msg), NULL, 0, 0);
 
-	if (n <= 0)
+	if (n == -EAGAIN)
+		return err_set(e, -ETIMEDOUT, "worker does not answer");
+	if (n <= 0 || (size_t)n < sizeof(msg->type))
 		return err_set(e, -EIO, "worker died");
-	if (msg->type == CTL_FAILED) {
+	if (msg->type == CTL_FAILED && (size_t)n == sizeof(msg->failed)) {
 		*e = msg->failed.e;
-		return e->code < 0 ? e->code : -EIO;
+		e->text[sizeof(e->text) - 1] = '\0';
+		err_sanitize(e->text);
+		e->code = e->code < 0 ? e->code : -EIO;
+		return e->code;
 	}
+	if (msg->type == CTL_INDEXED && (size_t)n != sizeof(msg->indexed))
+		return err_set(e, -EPROTO, "worker said half a word");
 	return 0;
 }
 
@@ -203,6 +224,21 @@ static int serve(struct monitor *m, bool fail_resent, struct err *e)
 
 /* ---- the mount --------------------------------------------------------- */
 
+/* Which device is mounted at the target. AT_STATX_DONT_SYNC asks the kernel
+ * only, never our worker. */
+static int target_device(const struct monitor *m, unsigned *ret_major,
+			 unsigned *ret_minor)
+{
+	struct statx sx;
+
+	if (statx(AT_FDCWD, m->target, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+		  STATX_TYPE, &sx) < 0)
+		return -errno;
+	*ret_major = sx.stx_dev_major;
+	*ret_minor = sx.stx_dev_minor;
+	return 0;
+}
+
 static int mount_target(struct monitor *m, struct err *e)
 {
 	char data[128];
@@ -213,13 +249,14 @@ static int mount_target(struct monitor *m, struct err *e)
 		return err_set(e, -errno, "/dev/fuse: %s", err_name(errno));
 	(void)snprintf(data, sizeof(data),
 		       "fd=%d,rootmode=40000,user_id=0,group_id=0,"
-		       "default_permissions,allow_other",
+		       "default_permissions,allow_other,max_read=" MAX_READ,
 		       m->fuse_fd);
 	if (mount(m->layer->source, m->target, "fuse.estargz",
 		  m->o->mount_flags, data) < 0)
 		return err_set(e, -errno, "cannot mount on %s: %s", m->target,
 			       err_name(errno));
 	m->mounted = true;
+	(void)target_device(m, &m->dev_major, &m->dev_minor);
 	/* The kernel has put INIT into the queue while mounting. It must be
 	 * read with room for the largest request. */
 	{
@@ -239,18 +276,25 @@ static int mount_target(struct monitor *m, struct err *e)
 static void raise_read_ahead(const struct monitor *m)
 {
 	CLEANUP_CLOSE int fd = -EBADF;
-	struct statx sx;
 	char path[96];
 
-	/* AT_STATX_DONT_SYNC: asks the kernel only, never our worker. */
-	if (statx(AT_FDCWD, m->target, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
-		  STATX_TYPE, &sx) < 0)
-		return;
 	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
-		       sx.stx_dev_major, sx.stx_dev_minor);
+		       m->dev_major, m->dev_minor);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && write(fd, READ_AHEAD_KB, sizeof(READ_AHEAD_KB) - 1) < 0)
 		log_debug("msg=\"read_ahead_kb stays as it is\"");
+}
+
+/* Takes our mount away, if it is still ours that is there. */
+static void unmount(struct monitor *m)
+{
+	unsigned major, minor;
+
+	if (!m->mounted || target_device(m, &major, &minor) < 0 ||
+	    major != m->dev_major || minor != m->dev_minor)
+		return;
+	(void)umount2(m->target, MNT_DETACH);
+	m->mounted = false;
 }
 
 /* ---- after it is mounted ----------------------------------------------- */
@@ -286,17 +330,69 @@ static unsigned count_death(struct monitor *m)
 	return n;
 }
 
-/* A new worker on the same session. Return: 0, -errno: it is hopeless */
-static int replace_worker(struct monitor *m, int status)
+static void kill_worker(struct monitor *m)
+{
+	if (m->ctl >= 0)
+		(void)close(TAKE_FD(m->ctl));
+	if (m->worker > 0) {
+		(void)kill(m->worker, SIGKILL);
+		while (waitpid(m->worker, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	m->worker = 0;
+}
+
+/* One try. */
+static int start_worker(struct monitor *m, bool fail_resent, struct err *e)
+{
+	int r = spawn(m, e);
+
+	if (r == 0)
+		r = index_layer(m, e);
+	if (r == 0)
+		r = serve(m, fail_resent, e);
+	if (r < 0)
+		kill_worker(m);
+	return r;
+}
+
+/* Whether nobody waits for an answer on this connection, as fusectl says. */
+static bool nobody_waits(const struct monitor *m)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(64);
+	char path[96];
+
+	(void)snprintf(path, sizeof(path),
+		       "/sys/fs/fuse/connections/%u/waiting", m->dev_minor);
+	return io_read_file(AT_FDCWD, path, &b) == 0 && b.p != NULL &&
+	       strtoul(b.p, NULL, 10) == 0;
+}
+
+/* Has the kernel send again what the dead worker had taken. */
+static int resend(const struct monitor *m)
 {
 	const struct fuse_out_header resend = {
 		.len = sizeof(resend),
 		.error = NOTIFY_RESEND,
 	};
+
+	if (write(m->fuse_fd, &resend, sizeof(resend)) >= 0 || nobody_waits(m))
+		return 0;
+	/* Linux before 6.9. Who waits would wait for ever, unkillably; an
+	 * aborted connection gives them an error. */
+	log_err("err=%s msg=\"kernel cannot send again what was in flight: the "
+		"mount is aborted\"",
+		err_symbol(errno));
+	return -EIO;
+}
+
+/* A new worker on the same session. Return: 0, -errno: it is hopeless */
+static int replace_worker(struct monitor *m, int status)
+{
+	const struct timespec pause = {.tv_nsec = RESPAWN_PAUSE_NS};
 	unsigned deaths = count_death(m);
 	struct err e = {0};
 	char text[96];
-	int r;
 
 	(void)snprintf(text, sizeof(text), "worker died (%s %d), replaced",
 		       WIFSIGNALED(status) ? "signal" : "status",
@@ -304,28 +400,19 @@ static int replace_worker(struct monitor *m, int status)
 					   : WEXITSTATUS(status));
 	stats_error(m->st, text);
 	log_err("msg=\"%s\" deaths=%u", text, deaths);
-	(void)close(m->ctl);
-	m->ctl = -1;
+	kill_worker(m);
 	m->want_fetcher = false;
 	atomic_store_explicit(&m->st->fetcher_up, 0, memory_order_relaxed);
-	if (deaths >= DEATHS_KEPT) {
-		log_err("msg=\"too many deaths: the mount is aborted\"");
-		return -EIO;
+	while (deaths < DEATHS_KEPT) {
+		if (start_worker(m, deaths >= DEATHS_EIO, &e) == 0)
+			return resend(m);
+		deaths = count_death(m);
+		log_err("msg=\"worker cannot be replaced: %s\" deaths=%u",
+			e.text, deaths);
+		(void)nanosleep(&pause, NULL);
 	}
-	r = spawn(m, &e);
-	if (r == 0)
-		r = index_layer(m, &e);
-	if (r == 0)
-		r = serve(m, deaths >= DEATHS_EIO, &e);
-	if (r < 0) {
-		log_err("msg=\"worker cannot be replaced: %s\"", e.text);
-		return r;
-	}
-	if (write(m->fuse_fd, &resend, sizeof(resend)) < 0)
-		log_warn("err=%s msg=\"kernel cannot send again what was in "
-			 "flight\"",
-			 err_symbol(errno));
-	return 0;
+	log_err("msg=\"too many deaths: the mount is aborted\"");
+	return -EIO;
 }
 
 static void give_fetcher(struct monitor *m)
@@ -335,14 +422,15 @@ static void give_fetcher(struct monitor *m)
 	int sock = -1;
 
 	if (connect_fetcher(m->connect, &sock, &e) < 0) {
-		if (m->retry_ms == RETRY_MIN_MS)
+		if (m->retry_ns == RETRY_MIN_NS)
 			log_warn("msg=\"%s\"", e.text);
 		stats_error(m->st, e.text);
-		m->retry_ms = MIN(m->retry_ms * 2, RETRY_MAX_MS);
+		m->retry_at_ns = io_now_ns() + m->retry_ns;
+		m->retry_ns = MIN(m->retry_ns * 2, RETRY_MAX_NS);
 		return;
 	}
 	m->want_fetcher = false;
-	(void)io_send_fds(m->ctl, &msg, sizeof(msg), &sock, 1, 0);
+	(void)io_send_fds(m->ctl, &msg, sizeof(msg), &sock, 1, MSG_DONTWAIT);
 	(void)close(sock);
 }
 
@@ -352,13 +440,36 @@ static void handle_worker(struct monitor *m)
 	ssize_t n =
 		io_recv_fds(m->ctl, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 
-	/* Its end is seen as SIGCHLD too, which decides. */
-	if (n <= 0)
+	if (n == -EAGAIN)
 		return;
-	if (msg.type == CTL_NEED_FETCHER) {
+	if (n <= 0) {
+		/* It is dead, and SIGCHLD decides what follows; or it has let
+		 * go of us, and is made dead. */
+		(void)close(TAKE_FD(m->ctl));
+		if (m->worker > 0)
+			(void)kill(m->worker, SIGKILL);
+		return;
+	}
+	if ((size_t)n >= sizeof(msg.type) && msg.type == CTL_NEED_FETCHER) {
 		m->want_fetcher = true;
-		m->retry_ms = RETRY_MIN_MS;
+		m->retry_ns = RETRY_MIN_NS;
 		give_fetcher(m);
+	}
+}
+
+/* The front either has all it wants, or is gone and nobody will. */
+static void handle_front(struct monitor *m)
+{
+	char c;
+	ssize_t n = read(m->ready_fd, &c, 1);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	(void)close(TAKE_FD(m->ready_fd));
+	if (n != 1) {
+		log_warn("msg=\"mount.estargz died: unmounting %s\"",
+			 m->target);
+		unmount(m);
 	}
 }
 
@@ -373,8 +484,7 @@ static bool handle_signal(struct monitor *m, int *ret_exit)
 		return false;
 	if (si.ssi_signo != SIGCHLD) {
 		log_info("msg=\"asked to end: unmounting %s\"", m->target);
-		(void)umount2(m->target, MNT_DETACH);
-		m->mounted = false;
+		unmount(m);
 		return false; /* the worker ends with the session */
 	}
 	reap(m, &status, &worker_gone);
@@ -388,6 +498,18 @@ static bool handle_signal(struct monitor *m, int *ret_exit)
 	return true;
 }
 
+/* How long poll(2) may wait. */
+static int retry_ms(const struct monitor *m)
+{
+	uint64_t now = io_now_ns();
+
+	if (!m->want_fetcher)
+		return -1;
+	return now >= m->retry_at_ns
+		       ? 0
+		       : (int)((m->retry_at_ns - now) / NSEC_PER_MSEC) + 1;
+}
+
 static int watch(struct monitor *m)
 {
 	const struct control_facts facts = {
@@ -399,28 +521,25 @@ static int watch(struct monitor *m)
 	int status = 0;
 
 	for (;;) {
-		struct pollfd p[3] = {
+		struct pollfd p[4] = {
 			{.fd = m->signal_fd, .events = POLLIN},
 			{.fd = m->ctl, .events = POLLIN},
 			{.fd = m->control.fd, .events = POLLIN},
+			{.fd = m->ready_fd, .events = POLLIN},
 		};
-		int n = poll(p, 3, m->want_fetcher ? m->retry_ms : -1);
 
-		if (n < 0 && errno != EINTR)
+		if (poll(p, 4, retry_ms(m)) < 0 && errno != EINTR)
 			return 1;
-		if (n == 0 && m->want_fetcher)
+		if (m->want_fetcher && io_now_ns() >= m->retry_at_ns)
 			give_fetcher(m);
 		if (p[0].revents != 0 && handle_signal(m, &status))
 			return status;
-		if ((p[1].revents & POLLIN) != 0 && m->ctl == p[1].fd)
+		if (p[1].revents != 0 && m->ctl == p[1].fd)
 			handle_worker(m);
-		/* A hang-up alone would spin until SIGCHLD is read. */
-		else if (p[1].revents != 0 && m->ctl == p[1].fd) {
-			(void)close(m->ctl);
-			m->ctl = -1;
-		}
 		if (p[2].revents != 0)
 			control_answer(&m->control, &facts, m->st);
+		if (p[3].revents != 0)
+			handle_front(m);
 	}
 }
 
@@ -472,14 +591,14 @@ static int start(struct monitor *m, struct err *e)
 /* Ends what there is; a worker that still runs is killed. */
 static void stop(struct monitor *m, bool failed)
 {
-	if (failed && m->mounted)
-		(void)umount2(m->target, MNT_DETACH);
+	if (failed)
+		unmount(m);
 	if (m->fuse_fd >= 0)
 		(void)close(m->fuse_fd);
-	if (m->worker > 0) {
-		(void)kill(m->worker, SIGKILL);
-		(void)waitpid(m->worker, NULL, 0);
-	}
+	kill_worker(m);
+	/* A layer of an image has a directory of its own. */
+	if (strcmp(m->target, m->o->target) != 0)
+		(void)rmdir(m->target);
 	control_close(&m->control);
 	state_close(&m->state);
 	connect_done(m->connect);
@@ -499,7 +618,7 @@ int monitor_main(const struct layer *layer, const char *target,
 		.ctl = -1,
 		.control = {.fd = -1},
 		.state = {.dirfd = -1, .fds = {-1, -1, -1}},
-		.retry_ms = RETRY_MIN_MS,
+		.retry_ns = RETRY_MIN_NS,
 	};
 	struct err e = {0};
 	int r, status;
@@ -507,13 +626,15 @@ int monitor_main(const struct layer *layer, const char *target,
 	(void)prctl(PR_SET_NAME, "estargzfs", 0, 0, 0);
 	state_boot_id(m.boot_id);
 	r = start(&m, &e);
+	/* An empty error is readiness. If the front is gone, watch() sees. */
+	if (r == 0)
+		e = (struct err){0};
+	(void)io_write_all(ready_fd, &e, sizeof(e));
 	if (r < 0) {
 		stop(&m, true);
-		(void)io_write_all(ready_fd, &e, sizeof(e));
 		return 1;
 	}
-	(void)close(ready_fd);
-	m.ready_fd = -1;
+	state_sync(&m.state);
 	log_info("source=%s target=%s msg=mounted", layer->source, target);
 	status = watch(&m);
 	log_info("source=%s target=%s msg=\"unmounted\"", layer->source,

@@ -24,8 +24,10 @@
  * monitor_main() - mount one layer and look after it until it is unmounted
  * @target:	where; may differ from @o->target for a layer of an image
  * @c:		borrowed
- * @ready_fd:	owned: receives nothing but its end when the mount is ready, or
- *		one struct err when it failed
+ * @ready_fd:	owned: a socket to the front. Receives one struct err, empty
+ *		when the mount is ready. The front then sends a byte when it
+ *		has all it wants; where it closes without, the mount is taken
+ *		away again.
  *
  * Return: exit status
  */

@@ -15,6 +15,7 @@
 #include "fs/wait.h"
 
 #define AHEAD_DEADLINE_NS (120 * NSEC_PER_SEC)
+#define LATE_NS (30 * NSEC_PER_SEC) /* grace over what the fetcher was told */
 
 static_assert(RUN_WINDOWS <= 1u << RUN_PART_BITS, "a part fits its bits");
 
@@ -70,6 +71,7 @@ static void part_send(struct miss *m, struct run *r, unsigned k)
 	if (link_send_read(&m->link, &rd) < 0)
 		return; /* full, or gone: tried again at the tick */
 	p->base = p->got;
+	p->late_ns = io_now_ns() + wait_ns + LATE_NS;
 	p->sent = true;
 	stats_add(&m->st->fetch_requests, 1);
 }
@@ -82,7 +84,10 @@ void run_send_all(struct miss *m)
 			if (r->class_ != c || r->error != 0 ||
 			    r->kind == RUN_VERIFY)
 				continue;
-			for (unsigned k = 0; k < run_parts(r); k++) {
+			/* A stream's head first: the rest waits for it. */
+			for (unsigned i = 0; i < run_parts(r); i++) {
+				unsigned k = (r->head + i) % run_parts(r);
+
 				if (r->parts[k].len > 0)
 					part_send(m, r, k);
 			}
@@ -187,7 +192,9 @@ void run_drop(struct miss *m, struct run *r)
 		if (r->parts[k].sent && !r->parts[k].ended && m->link_up) {
 			uint64_t id = r->seq << RUN_PART_BITS | k;
 
-			(void)link_send_cancel(&m->link, id);
+			/* Without it the piece would be written to. */
+			if (link_send_cancel(&m->link, id) < 0)
+				run_link_lost(m);
 		}
 		part_free(m, &r->parts[k]);
 	}
@@ -218,6 +225,19 @@ static bool member_is_large(const struct miss *m, uint64_t first, uint64_t n)
 			return true;
 	}
 	return false;
+}
+
+uint64_t run_oneshot_end(const struct miss *m, uint64_t first)
+{
+	uint64_t i = first, mf, mn;
+
+	while (i < m->ch->n) {
+		chunks_member(m->ch, i, &mf, &mn);
+		if (member_is_large(m, mf, mn))
+			break;
+		i = mf + mn;
+	}
+	return i;
 }
 
 static bool any_suspect(const struct miss *m, uint64_t first, uint64_t n)
@@ -318,6 +338,7 @@ void run_link_lost(struct miss *m)
 	m->link_up = false;
 	atomic_store_explicit(&m->st->fetcher_up, 0, memory_order_relaxed);
 	(void)epoll_ctl(m->epoll_fd, EPOLL_CTL_DEL, m->link.sock, NULL);
+	link_detach(&m->link);
 	for (struct run *r = m->runs; r != NULL; r = r->link) {
 		for (unsigned k = 0; k < run_parts(r); k++)
 			r->parts[k].sent = false;
@@ -385,6 +406,8 @@ void run_event(struct miss *m, struct run *r, unsigned k,
 	}
 	stats_add(&m->st->fetched_bytes, got - p->got);
 	p->got = got;
+	p->late_ns = io_now_ns() + MAX(AHEAD_DEADLINE_NS, m->read_timeout_ns) +
+		     LATE_NS;
 	if (!ev->end)
 		return;
 	p->ended = true;

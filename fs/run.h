@@ -21,6 +21,7 @@ enum run_kind {
  * struct run_part - one READ of a run
  * @got:	contiguous bytes there; kept over a lost connection
  * @base:	bytes that were there before the READ now open was sent
+ * @late_ns:	when the fetcher should have said something of it
  */
 struct run_part {
 	uint64_t off;
@@ -29,7 +30,8 @@ struct run_part {
 	uint64_t got;
 	uint64_t base;
 	uint64_t consumed; /* RUN_STREAM */
-	bool live;         /* holds arena space */
+	uint64_t late_ns;
+	bool live; /* holds arena space */
 	bool sent;
 	bool ended;
 };
@@ -105,6 +107,10 @@ uint64_t run_extend(struct miss *m, uint64_t first, uint64_t limit,
  */
 uint64_t run_ensure(struct miss *m, uint64_t first, uint64_t end,
 		    uint8_t class_, uint64_t ahead_max);
+
+/* The first chunk from @first on whose member must be streamed; m->ch->n
+ * where none must. */
+uint64_t run_oneshot_end(const struct miss *m, uint64_t first);
 
 /* Sends what is not sent yet: demand first, it gets what arena there is. */
 void run_send_all(struct miss *m);

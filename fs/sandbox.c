@@ -4,12 +4,15 @@
 #include "fs/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
 #define NOBODY 65534u
+#define ADDRESS_BYTES (UINT64_C(8) << 30) /* a bomb ends here at the latest */
 
 static const int allowed[] = {
 	/* descriptors it has */
@@ -25,7 +28,6 @@ static const int allowed[] = {
 	SCMP_SYS(lseek),
 	SCMP_SYS(fstat),
 	SCMP_SYS(newfstatat),
-	SCMP_SYS(fcntl),
 	SCMP_SYS(ftruncate),
 	SCMP_SYS(fallocate),
 	SCMP_SYS(fsync),
@@ -51,8 +53,6 @@ static const int allowed[] = {
 	SCMP_SYS(brk),
 	/* threads and time */
 	SCMP_SYS(futex),
-	SCMP_SYS(clone3),
-	SCMP_SYS(clone),
 	SCMP_SYS(set_robust_list),
 	SCMP_SYS(rseq),
 	SCMP_SYS(gettid),
@@ -71,7 +71,6 @@ static const int allowed[] = {
 	SCMP_SYS(rt_sigprocmask),
 	SCMP_SYS(rt_sigreturn),
 	SCMP_SYS(sigaltstack),
-	SCMP_SYS(tgkill),
 	SCMP_SYS(exit),
 	SCMP_SYS(exit_group),
 };
@@ -83,10 +82,46 @@ static const int deadly[] = {
 	SCMP_SYS(process_vm_writev),
 };
 
+#define CLONE_NEW_ANY                                                  \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | \
+	 CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+
+/* Calls that are allowed only in part. */
+static int add_conditional(scmp_filter_ctx ctx)
+{
+	static const int fcntls[] = {
+		F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_OFD_SETLK, F_OFD_SETLKW,
+	};
+	int r;
+
+	/* Threads only: a new user namespace would give every capability. */
+	r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+			     SCMP_A0(SCMP_CMP_MASKED_EQ,
+				     CLONE_THREAD | CLONE_NEW_ANY,
+				     CLONE_THREAD));
+	/* Its flags are in memory, out of sight; glibc falls back to clone. */
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
+				     SCMP_SYS(clone3), 0);
+	/* Other workers are nobody, too: signals for this process alone. */
+	if (r == 0)
+		r = seccomp_rule_add(
+			ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+			SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(fcntls); i++)
+		r = seccomp_rule_add(
+			ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+			SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i]));
+	return r;
+}
+
 static int filter_load(void)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int r = ctx != NULL ? 0 : -ENOMEM;
+
+	if (r == 0)
+		r = add_conditional(ctx);
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(allowed); i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
@@ -104,6 +139,7 @@ static int filter_load(void)
 int sandbox_enter(struct err *e)
 {
 	const struct rlimit none = {0, 0};
+	const struct rlimit space = {ADDRESS_BYTES, ADDRESS_BYTES};
 	int r;
 
 	if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
@@ -119,12 +155,15 @@ int sandbox_enter(struct err *e)
 	if (prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0) < 0)
 		return err_set(e, -errno, "sandbox: %s", err_name(errno));
 #ifndef WITH_SANITIZERS
+	if (setrlimit(RLIMIT_AS, &space) < 0)
+		return err_set(e, -errno, "sandbox: %s", err_name(errno));
 	r = filter_load();
 	if (r < 0)
 		return err_set(e, r, "sandbox: seccomp: %s", err_name(r));
 #else
-	/* Sanitizers read /proc and more when they report. */
+	/* Sanitizers read /proc and more when they report, and map terabytes. */
 	(void)filter_load;
+	(void)space;
 	r = 0;
 #endif
 	return r;

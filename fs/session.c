@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #define LOG_MOD "session"
 #include "common/log.h"
@@ -93,6 +94,12 @@ int session_loop(struct session *s, struct lane *lane)
 		r = fuse_session_receive_buf(s->se, &buf);
 		if (r == -EINTR || r == -EAGAIN)
 			continue;
+		if (r == -ENOMEM) {
+			const struct timespec pause = {.tv_nsec = 10000000};
+
+			(void)nanosleep(&pause, NULL);
+			continue;
+		}
 		if (r <= 0)
 			break;
 		if (!refuse_resent(s, &buf))

@@ -365,7 +365,8 @@ static int find_manifest(const char *dir, const char *tag, struct digest *ret,
 		    json_object_object_get_ex(m, "annotations", &ann) &&
 		    json_object_object_get_ex(
 			    ann, "org.opencontainers.image.ref.name", &name))
-			match = strcmp(json_object_get_string(name), tag) == 0;
+			match = json_object_is_type(name, json_type_string) &&
+				strcmp(json_object_get_string(name), tag) == 0;
 		if (match && json_digest(m, "digest", ret) == 0)
 			found++;
 	}

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "common/buf.h"
@@ -30,7 +31,9 @@ void state_boot_id(uint8_t ret[16])
 	CLEANUP_BUF struct buf b = BUF_INIT(64);
 	size_t n = 0;
 
-	memset(ret, 0, 16);
+	/* Not known: as if the machine had been booted since. */
+	if (getrandom(ret, 16, 0) != 16)
+		memset(ret, 0, 16);
 	if (io_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &b) < 0)
 		return;
 	for (size_t i = 0; i < b.len && n < 32; i++) {
@@ -147,6 +150,8 @@ static int open_files(struct state *s, struct err *e)
 static int create_files(struct state *s, struct err *e)
 {
 	close_files(s);
+	/* Of a damaged index: the bitmap must not meet the next data file. */
+	(void)unlinkat(s->dirfd, file_names[STATE_PRESENT], 0);
 	for (int i = 0; i < STATE_FILES; i++) {
 		(void)unlinkat(s->dirfd, new_names[i], 0);
 		s->fds[i] = openat(s->dirfd, new_names[i],
@@ -247,9 +252,15 @@ int state_open(struct state *s, const char *root,
 	s->temporary = true;
 	if (asprintf(&s->path, "%s/tmp.%d", layers, (int)getpid()) < 0)
 		return err_set(e, -ENOMEM, "no memory");
-	r = make_dir(s, s->path, e);
-	if (r == 0)
-		r = lock(s, LOCK_EX, e);
+	/* Another mount's sweep may come between mkdir and flock. */
+	for (int tries = 0; tries < 100; tries++) {
+		r = make_dir(s, s->path, e);
+		if (r == 0)
+			r = lock(s, LOCK_EX, e);
+		if (r < 0 || !is_gone(s))
+			break;
+		(void)close(TAKE_FD(s->dirfd));
+	}
 	s->exclusive = true;
 	return r < 0 ? r : create_files(s, e);
 }
@@ -338,6 +349,12 @@ int state_publish(struct state *s, const struct digest *toc_digest,
 	if (r == 0)
 		s->building = false;
 	return r;
+}
+
+void state_sync(const struct state *s)
+{
+	if (fsync(s->dirfd) < 0)
+		return; /* the files' own digest tells what is torn */
 }
 
 void state_share(struct state *s)

@@ -72,11 +72,14 @@ int state_publish(struct state *s, const struct digest *toc_digest,
 		  bool opaque_user, bool unverified, bool *ret_other,
 		  struct err *e);
 
+/* Makes the names durable; not needed before the mount is ready. */
+void state_sync(const struct state *s);
+
 /* From now on others may serve the layer too. */
 void state_share(struct state *s);
 void state_close(struct state *s);
 
-/* 16 bytes of /proc/sys/kernel/random/boot_id; zero where there is none. */
+/* 16 bytes of /proc/sys/kernel/random/boot_id; random where there is none. */
 void state_boot_id(uint8_t ret[16]);
 
 #endif

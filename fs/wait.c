@@ -13,6 +13,19 @@ void wait_free(struct waiter *w)
 	free(w);
 }
 
+bool wait_bounce(struct waiter *w)
+{
+	w->bounce = calloc(1, w->size);
+	w->mem = calloc(w->end - w->first, sizeof(*w->mem));
+	if (w->bounce != NULL && w->mem != NULL)
+		return true;
+	free(w->bounce);
+	free(w->mem);
+	w->bounce = NULL;
+	w->mem = NULL;
+	return false;
+}
+
 bool wait_ready(const struct miss *m, const struct waiter *w)
 {
 	if (w->mem == NULL)

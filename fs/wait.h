@@ -31,6 +31,8 @@ struct waiter {
 };
 
 void wait_free(struct waiter *w);
+/* Gives @w its bounce. Return: false: no memory, and it has none. */
+bool wait_bounce(struct waiter *w);
 
 /* All below: with miss.lock held. */
 

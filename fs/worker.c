@@ -27,6 +27,9 @@
 #define THREADS_MAX 4u
 #define FUSE_SCRATCH_BYTES (MIB(1) + KIB(4))
 #define SYNC_INTERVAL_NS (10 * NSEC_PER_SEC)
+#define IDLE_MS 1000
+#define ASK_PAUSE_MIN_NS (50 * NSEC_PER_MSEC)
+#define ASK_PAUSE_MAX_NS (30 * NSEC_PER_SEC)
 
 /**
  * struct worker - owns everything of the process
@@ -40,6 +43,7 @@ struct worker {
 	struct fs fs;
 	struct miss miss;
 	struct session session;
+	struct lane lane; /* the main thread's */
 	struct lane lanes[THREADS_MAX];
 	struct fill fills[THREADS_MAX];
 	pthread_t fuse_threads[THREADS_MAX];
@@ -54,7 +58,10 @@ struct worker {
 	uint64_t *snapshot; /* for syncing: a copy of the bitmap */
 	bool complete;
 	bool fetcher_asked;
+	uint64_t ask_after_ns; /* not before: the last one refused us */
+	uint64_t ask_pause_ns;
 	_Atomic bool ended;
+	_Atomic bool failed; /* ended, but not because of an unmount */
 };
 
 struct fuse_thread_arg {
@@ -92,6 +99,10 @@ static int prepare(struct worker *w, struct err *e)
 
 	if (r < 0)
 		return r;
+	r = lane_init(&w->lane, FUSE_SCRATCH_BYTES);
+	if (r < 0)
+		return err_set(e, r, "worker: %s", err_name(r));
+	w->lane.wake_fd = w->miss.main_fd;
 	w->n_threads = MIN(MAX(count_cpus(), 2u), THREADS_MAX);
 	for (unsigned i = 0; i < w->n_threads; i++) {
 		r = lane_init(&w->lanes[i], FUSE_SCRATCH_BYTES);
@@ -235,12 +246,15 @@ static int do_start(struct worker *w, const struct ctl_start *m, int *fds,
 			r = open_index(w, m, e);
 		return r;
 	}
-	if (r == 0 && open_index(w, m, e) < 0) {
-		log_warn("msg=\"%s: made anew\"", e->text);
-		unmap_files(w);
-		return 1;
-	}
-	return r;
+	if (r < 0)
+		return r;
+	r = open_index(w, m, e);
+	/* Only what is wrong with the files is mended by making new ones. */
+	if (r != -EBADMSG && r != -EOPNOTSUPP)
+		return r;
+	log_warn("msg=\"%s: made anew\"", e->text);
+	unmap_files(w);
+	return 1;
 }
 
 /* Return: 0, 1 the monitor is to start again, -errno */
@@ -256,6 +270,7 @@ static int handle_start(struct worker *w, const struct ctl_start *m, int *fds)
 	}
 	if (r == 1)
 		return send_plain(w, CTL_BAD_INDEX);
+	fill_drop_locks(w->fds[CTL_FD_EROFS]);
 	w->indexed = true;
 	ok.toc_digest = w->fs.ch.toc_digest;
 	ok.unverified = (w->fs.ch.flags & CHUNKS_F_UNVERIFIED) != 0;
@@ -274,8 +289,10 @@ static void *fuse_thread(void *arg)
 
 	free(a);
 	r = session_loop(&w->session, lane);
-	if (r < 0 && r != -ECONNABORTED)
+	if (r < 0 && r != -ECONNABORTED) {
 		log_warn("err=%s msg=\"FUSE session ended\"", err_symbol(r));
+		atomic_store_explicit(&w->failed, true, memory_order_relaxed);
+	}
 	atomic_store_explicit(&w->ended, true, memory_order_release);
 	miss_poke(w->miss.main_fd);
 	return NULL;
@@ -359,6 +376,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	w->snapshot = calloc(present_words(&fs->pr) + 1, sizeof(uint64_t));
 	if (w->snapshot == NULL)
 		return err_set(e, -ENOMEM, "worker: no memory");
+	r = lane_set_file(&w->lane, w->fds[CTL_FD_EROFS]);
 	for (unsigned i = 0; r == 0 && i < w->n_threads; i++) {
 		r = lane_set_file(&w->lanes[i], w->fds[CTL_FD_EROFS]);
 		if (r == 0)
@@ -373,10 +391,6 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	if (r < 0)
 		return r;
 	adopt_tail(w);
-	miss_start(&w->miss);
-	r = start_threads(w);
-	if (r < 0)
-		return err_set(e, r, "worker: threads: %s", err_name(r));
 	return 0;
 }
 
@@ -400,12 +414,20 @@ static int handle_serve(struct worker *w, const struct ctl_serve *m,
 			      memory_order_relaxed);
 	/* What building the index needed is not needed any more. */
 	(void)malloc_trim(0);
-	return send_plain(w, CTL_READY);
+	/* Before the threads: a request that kills its worker is then a death
+	 * of one that was ready, and counted as such. */
+	r = send_plain(w, CTL_READY);
+	if (r == 0) {
+		miss_start(&w->miss);
+		r = start_threads(w);
+	}
+	return r;
 }
 
 /* A new connection to a fetcher, greeted while the old state stands. */
 static void handle_fetcher(struct worker *w, int sock)
 {
+	static struct log_limit limit;
 	struct link fresh = w->miss.link;
 	struct err e = {0};
 
@@ -414,10 +436,20 @@ static void handle_fetcher(struct worker *w, int sock)
 		return;
 	fresh.sock = -1;
 	if (connect_link(w, &fresh, sock, &e) < 0) {
-		log_warn("msg=\"fetcher: %s\"", e.text);
+		uint64_t now = io_now_ns();
+		unsigned n;
+
+		w->ask_pause_ns =
+			MIN(MAX(w->ask_pause_ns * 2, ASK_PAUSE_MIN_NS),
+			    ASK_PAUSE_MAX_NS);
+		w->ask_after_ns = now + w->ask_pause_ns;
+		if (log_allow(&limit, now, &n))
+			log_warn("msg=\"fetcher: %s\" suppressed=%u", e.text,
+				 n);
 		stats_error(w->st, e.text);
 		return;
 	}
+	w->ask_pause_ns = 0;
 	miss_link_up(&w->miss, &fresh);
 }
 
@@ -439,6 +471,7 @@ static void sync_cache(struct worker *w, uint64_t now_ns)
 		stats_error(w->st, "cache cannot be synced");
 		stats_add(&w->st->errors_disk, 1);
 		present_sync_failed(pr);
+		miss_again(&w->miss);
 		return;
 	}
 	present_synced(pr, w->snapshot);
@@ -465,7 +498,7 @@ static void become_complete(struct worker *w)
 /* Gives back what was not used for a tick. Return: whether more is to come. */
 static bool trim(struct worker *w)
 {
-	bool more = false;
+	bool more = lane_trim(&w->lane);
 
 	for (unsigned i = 0; i < w->n_threads; i++) {
 		more = lane_trim(&w->lanes[i]) || more;
@@ -476,29 +509,44 @@ static bool trim(struct worker *w)
 	return more;
 }
 
+/* The sooner of two times in milliseconds, -1 being never. */
+static int sooner(int a, int b)
+{
+	if (a < 0 || b < 0)
+		return MAX(a, b);
+	return MIN(a, b);
+}
+
 /* Return: milliseconds until it is to be called again, -1: when poked */
 static int tick(struct worker *w)
 {
 	uint64_t now = io_now_ns();
-	bool busy = miss_tick(&w->miss, now);
+	int ms = miss_tick(&w->miss, &w->lane, now);
 	struct present *pr = &w->fs.pr;
-	uint64_t have = present_count(pr);
-	bool dirty = have != present_count_durable(pr);
+	bool whole = present_next_missing(pr, 0) >= pr->n;
+	bool dirty = present_count(pr) != present_count_durable(pr);
 
-	if (!w->complete && have == pr->n && !busy)
-		sync_cache(w, now);
-	else if (dirty && now - w->synced_ns >= SYNC_INTERVAL_NS)
-		sync_cache(w, now);
-	if (!w->complete && have == pr->n && !busy)
+	if (!w->complete && whole && ms < 0) {
+		if (dirty)
+			sync_cache(w, now);
 		become_complete(w);
-	if (!w->fetcher_asked && miss_link_wanted(&w->miss)) {
-		w->fetcher_asked = true;
-		(void)send_plain(w, CTL_NEED_FETCHER);
+	} else if (dirty && now - w->synced_ns >= SYNC_INTERVAL_NS) {
+		sync_cache(w, now);
 	}
-	if (busy)
-		return 200;
+	if (!w->fetcher_asked && miss_link_wanted(&w->miss)) {
+		if (now < w->ask_after_ns) {
+			ms = sooner(ms, (int)((w->ask_after_ns - now) /
+					      NSEC_PER_MSEC) +
+						1);
+		} else {
+			w->fetcher_asked = true;
+			(void)send_plain(w, CTL_NEED_FETCHER);
+		}
+	}
 	dirty = present_count(pr) != present_count_durable(pr);
-	return trim(w) || (dirty && !w->complete) ? 1000 : -1;
+	if ((ms < 0 || ms >= IDLE_MS) && trim(w))
+		ms = sooner(ms, IDLE_MS);
+	return sooner(ms, dirty && !w->complete ? IDLE_MS : -1);
 }
 
 /* Return: 0, 1 at the monitor's end, -errno */
@@ -555,7 +603,7 @@ static int loop(struct worker *w)
 	miss_stop(&w->miss);
 	if (present_count(&w->fs.pr) != present_count_durable(&w->fs.pr))
 		sync_cache(w, io_now_ns());
-	return 0;
+	return atomic_load_explicit(&w->failed, memory_order_relaxed) ? 1 : 0;
 }
 
 int worker_main(int ctl, pid_t parent, const struct layer *layer,

@@ -54,6 +54,7 @@ struct lab {
 	int cache_fd;
 	struct stats *st;
 	struct miss m;
+	struct lane lane; /* of the main thread */
 	struct fill fills[THREADS];
 	pthread_t threads[THREADS];
 	int far; /* the fetcher's end */
@@ -61,6 +62,7 @@ struct lab {
 	/* answers */
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
+	bool lane_optional; /* a read found its bytes itself */
 	unsigned n_ready;
 	unsigned n_failed;
 	int last_error;
@@ -88,7 +90,8 @@ static void on_ready(void *arg, struct lane *lane, struct waiter *w)
 		assert_int_equal(
 			pread(l->cache_fd, p, w->size, (off_t)w->image_off),
 			w->size);
-	(void)lane;
+	/* Every answer comes with a lane to read by; ours is a file. */
+	assert_true(lane != NULL || l->lane_optional);
 	pthread_mutex_lock(&l->lock);
 	memcpy(l->got + w->image_off - CHUNK, p, w->size);
 	l->n_ready++;
@@ -236,6 +239,7 @@ static void start(struct lab *l, unsigned per, int cache, uint64_t timeout_ms)
 	l->m.link.handle = 1;
 	l->far = sv[1];
 	l->arena = l->m.link.arena;
+	assert_int_equal(lane_init(&l->lane, MIB(1)), 0);
 	for (unsigned i = 0; i < THREADS; i++) {
 		assert_int_equal(fill_init(&l->fills[i]), 0);
 		assert_int_equal(lane_set_file(&l->fills[i].lane, l->cache_fd),
@@ -277,6 +281,7 @@ static void stop(struct lab *l)
 		pthread_join(l->threads[i], NULL);
 		fill_done(&l->fills[i]);
 	}
+	lane_done(&l->lane);
 	miss_free(&l->m);
 	munmap(l->present_map, (size_t)present_file_bytes(N_CHUNKS));
 	munmap(l->st, sizeof(*l->st));
@@ -597,13 +602,14 @@ static void test_deadline_and_late_answer(void **state)
 	run(&l);
 	(void)read_at(&l, 0, CHUNK);
 	r = next_read(&l);
-	assert_true(miss_tick(&l.m, io_now_ns()));
+	assert_true(miss_tick(&l.m, &l.lane, io_now_ns()) > 0);
 	await(&l, 0, 0);
-	(void)miss_tick(&l.m, io_now_ns() + 6 * NSEC_PER_SEC);
+	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 6 * NSEC_PER_SEC);
 	await(&l, 0, 1);
 	assert_int_equal(l.last_error, -ETIMEDOUT);
 	/* Late is still of use to the next one. */
 	answer(&l, &r);
+	l.lane_optional = true;
 	(void)read_at(&l, 0, CHUNK);
 	await(&l, 1, 1);
 	same(&l, 0, CHUNK);
@@ -627,6 +633,7 @@ static void test_interrupt_gives_up_the_wait_not_the_fetch(void **state)
 	answer(&l, &r);
 	while (present_count(&l.pr) == 0)
 		sched_yield();
+	l.lane_optional = true;
 	(void)read_at(&l, 0, CHUNK);
 	await(&l, 1, 1);
 	stop(&l);
@@ -736,6 +743,7 @@ static void test_sequential_reader_is_read_ahead_of(void **state)
 
 	(void)state;
 	start(&l, 1, -1, WAIT_MS);
+	l.lane_optional = true;
 	run(&l);
 	for (unsigned i = 0; i < 16; i++) {
 		(void)read_at(&l, i * CHUNK, CHUNK);
@@ -802,6 +810,64 @@ static void test_tail_is_adopted(void **state)
 	stop(&l);
 }
 
+/* What another process brought is noticed at the tick, and answered. */
+static void test_other_process_was_faster(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 4 * CHUNK, CHUNK);
+	r = next_read(&l);
+	assert_int_equal(
+		pwrite(l.cache_fd, l.data + 4 * CHUNK, CHUNK, 5 * CHUNK),
+		CHUNK);
+	(void)present_set(&l.pr, 4);
+	(void)miss_tick(&l.m, &l.lane, io_now_ns());
+	await(&l, 1, 0);
+	same(&l, 4 * CHUNK, CHUNK);
+	answer(&l, &r);
+	stop(&l);
+}
+
+/* An answer to a part that no READ has is a fetcher gone mad. */
+static void test_wrong_id_ends_the_link(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 0, CHUNK);
+	r = next_read(&l);
+	send_data(&l, r.id | 7, r.len, true);
+	while (!miss_link_wanted(&l.m))
+		sched_yield();
+	assert_int_equal(present_count(&l.pr), 0);
+	stop(&l);
+}
+
+/* So is one that never says a word of a READ. */
+static void test_silent_fetcher_is_given_up(void **state)
+{
+	struct lab l;
+
+	(void)state;
+	start(&l, 1, -1, 5000);
+	run(&l);
+	(void)read_at(&l, 0, CHUNK);
+	(void)next_read(&l);
+	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 4 * NSEC_PER_SEC);
+	assert_false(miss_link_wanted(&l.m));
+	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 60 * NSEC_PER_SEC);
+	assert_true(miss_link_wanted(&l.m));
+	await(&l, 0, 1);
+	stop(&l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -828,6 +894,9 @@ int main(void)
 		cmocka_unit_test(test_sequential_reader_is_read_ahead_of),
 		cmocka_unit_test(test_suspect_chunk_is_verified_not_fetched),
 		cmocka_unit_test(test_tail_is_adopted),
+		cmocka_unit_test(test_other_process_was_faster),
+		cmocka_unit_test(test_wrong_id_ends_the_link),
+		cmocka_unit_test(test_silent_fetcher_is_given_up),
 	};
 
 	log_set_level(LOG_ERR_);
