@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "common/buf.h"
@@ -298,12 +299,13 @@ static void sweep(void)
 		}
 		in = opendir(dir);
 		while (in != NULL && (de = readdir(in)) != NULL) {
-			struct stat st;
+			struct statfs sf;
 
-			if (de->d_name[0] == '.')
+			if (de->d_name[0] == '.' || fchdir(dirfd(in)) < 0)
 				continue;
-			if (fstatat(dirfd(in), de->d_name, &st, 0) < 0 &&
-			    errno == ENOTCONN && fchdir(dirfd(in)) == 0)
+			/* Asks whoever serves it, unlike stat(2). */
+			if (statfs(de->d_name, &sf) < 0 &&
+			    (errno == ENOTCONN || errno == ECONNABORTED))
 				(void)umount2(de->d_name, MNT_DETACH);
 			(void)unlinkat(dirfd(in), de->d_name, AT_REMOVEDIR);
 		}

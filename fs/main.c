@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "common/err.h"
 #include "common/log.h"
@@ -40,18 +41,27 @@ static bool is_ours(const char *path)
 	return ours;
 }
 
-/* A mount of ours whose processes were killed answers ENOTCONN: the only
- * thing to be done with it is to take it away. */
+/* Attributes are cached for ever, also of a mount that nobody serves any more;
+ * statfs(2) is always asked. */
+static bool is_dead(const char *path)
+{
+	struct statfs sf;
+
+	return statfs(path, &sf) < 0 &&
+	       (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
+/* A mount of ours whose processes were killed: the only thing to be done with
+ * it is to take it away. */
 static void clear_dead_mount(const char *target)
 {
 	CLEANUP_FREE char *copy = strdup(target);
 	CLEANUP_FREE char *parent = NULL;
 	CLEANUP_FREE char *path = NULL;
-	struct stat st;
 	char *slash;
 	size_t n;
 
-	if (copy == NULL || stat(target, &st) == 0 || errno != ENOTCONN)
+	if (copy == NULL)
 		return;
 	for (n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
 		copy[n - 1] = '\0';
@@ -68,7 +78,8 @@ static void clear_dead_mount(const char *target)
 		path = NULL;
 		return;
 	}
-	for (int tries = 0; tries < 8 && is_ours(path); tries++) {
+	for (int tries = 0; tries < 8 && is_ours(path) && is_dead(path);
+	     tries++) {
 		if (umount2(path, MNT_DETACH) < 0)
 			return;
 	}
