@@ -11,6 +11,11 @@
 #define WINDOW_MIN KIB(512)
 #define NEAR_BYTES MIB(2)
 #define JOIN_BYTES KIB(256)
+/* While readers miss, the background goes on in small steps: they share the
+ * link with it, and may need just what it has under way. */
+#define DEMAND_RECENT_NS (500 * NSEC_PER_MSEC)
+#define STEP_RUN_BYTES KIB(512)
+#define STEP_BYTES MIB(1) /* outstanding */
 
 /* ---- read-ahead, in the order of the blob ------------------------------ */
 
@@ -116,11 +121,26 @@ static void pump_end(struct miss *m, uint64_t now_ns)
 	ahead_pause(m, now_ns);
 }
 
+/* Where a run of the pump that starts with chunk @first ends at the latest. */
+static uint64_t pump_run_limit(const struct miss *m, uint64_t first,
+			       uint64_t limit)
+{
+	struct chunk c;
+
+	chunks_get(m->ch, first, &c);
+	return MIN(limit,
+		   MAX(first + 1,
+		       chunks_find_blob(m->ch, c.blob_off + STEP_RUN_BYTES)));
+}
+
 void ahead_pump(struct miss *m, uint64_t now_ns)
 {
+	bool small =
+		!m->pump_prefetch && now_ns - m->demand_ns < DEMAND_RECENT_NS;
+
 	while (!m->pump_done && m->link_up && now_ns >= m->pump_after_ns &&
 	       now_ns >= m->no_space_until_ns &&
-	       m->ahead_bytes < MISS_BACKGROUND_BYTES) {
+	       m->ahead_bytes < (small ? STEP_BYTES : MISS_BACKGROUND_BYTES)) {
 		uint8_t class_ = m->pump_prefetch ? PROTO_CLASS_PREFETCH
 						  : PROTO_CLASS_BACKGROUND;
 		uint64_t limit = pump_limit(m);
@@ -143,6 +163,8 @@ void ahead_pump(struct miss *m, uint64_t now_ns)
 			continue;
 		}
 		chunks_member(m->ch, i, &mf, &mn);
+		if (small)
+			limit = pump_run_limit(m, mf, limit);
 		limit = run_extend(m, mf, limit, &kind);
 		r = run_new(m, kind, class_, mf, limit, 0);
 		if (r == NULL)

@@ -93,6 +93,7 @@ void miss_wait(struct miss *m, struct waiter *w)
 	} else if (wait_ready(m, w)) {
 		list = w;
 	} else {
+		m->demand_ns = now;
 		w->next = m->waiters;
 		m->waiters = w;
 		/* Where memory is short it is tried again at the tick. */
@@ -576,6 +577,7 @@ static void listen_to_link(struct miss *m)
 void miss_start(struct miss *m)
 {
 	(void)pthread_mutex_lock(&m->lock);
+	m->demand_ns = io_now_ns();
 	m->pump_prefetch = !m->noprefetch && m->ch->prefetch_end > 0;
 	m->pump_done = present_next_missing(m->pr, 0) >= m->ch->n ||
 		       (m->nobackground && !m->pump_prefetch);

@@ -92,6 +92,7 @@ struct miss {
 	unsigned idle_threads;
 	bool parked;          /* a demand run found no room in the arena */
 	uint64_t ahead_bytes; /* outstanding, not demand */
+	uint64_t demand_ns;   /* a reader missed, or the mount began */
 	uint64_t pump_next;   /* chunk */
 	bool pump_done;
 	bool pump_prefetch;     /* still in the prioritised range */

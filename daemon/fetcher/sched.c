@@ -181,6 +181,10 @@ static struct sched_piece *blob_ready(struct sched_blob *b,
 		return NULL;
 	if (b->whole && whole_running(b))
 		return NULL;
+	/* The end of a job brings the next call; no need to be woken. */
+	if (class_ == PROTO_CLASS_BACKGROUND && !b->whole &&
+	    now_ns < b->host->demand_until_ns && b->host->running_bg > 0)
+		return NULL;
 	if (b->host->not_before_ns > now_ns) {
 		*wake_ns = MIN(*wake_ns, b->host->not_before_ns);
 		return NULL;
@@ -319,9 +323,14 @@ static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
 	} else if (!p->suffix && !p->alone) {
 		job_merge(j, now_ns);
 	}
-	if (j->class_ == PROTO_CLASS_BACKGROUND && s->bg_rate != 0 &&
-	    !j->whole && !j->suffix)
-		j->len = MIN(j->len, SCHED_PACED_BYTES_MAX);
+	if (j->class_ == PROTO_CLASS_BACKGROUND && !j->whole && !j->suffix) {
+		if (s->bg_rate != 0)
+			j->len = MIN(j->len, SCHED_PACED_BYTES_MAX);
+		if (now_ns < b->host->demand_until_ns)
+			j->len = MIN(j->len, SCHED_QUIET_BYTES_MAX);
+	}
+	if (j->class_ == PROTO_CLASS_DEMAND)
+		b->host->demand_until_ns = now_ns + SCHED_QUIET_NS;
 	if (!j->whole) {
 		b->served[j->class_] += j->len;
 		if (j->class_ == PROTO_CLASS_BACKGROUND && s->bg_rate != 0)
@@ -331,6 +340,7 @@ static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
 		list_del(&b->node);
 	list_add(&b->jobs, &j->node);
 	b->host->running++;
+	b->host->running_bg += j->class_ == PROTO_CLASS_BACKGROUND;
 }
 
 bool sched_next(struct sched *s, uint64_t now_ns, struct sched_job *ret,
@@ -435,6 +445,7 @@ void sched_job_end(struct sched_job *j, struct list *left)
 {
 	assert(j->host->running > 0);
 	j->host->running--;
+	j->host->running_bg -= j->class_ == PROTO_CLASS_BACKGROUND;
 	list_del(&j->node);
 	LIST_EACH(n, &j->pieces)
 	piece_of(n)->job = NULL;

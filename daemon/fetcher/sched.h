@@ -12,7 +12,9 @@
  *   - a piece that a running job will soon pass is served by that job;
  *   - a host has at most max jobs running, one while it is on probation, and
  *     none before its not_before_ns;
- *   - background is paced by a token bucket.
+ *   - background is paced by a token bucket; while a host has been asked for
+ *     demand in the last SCHED_QUIET_NS it gets one small background job at
+ *     a time, so that readers find the link nearly free.
  * A blob whose server ignores ranges (sched_job_whole()) gets one job at a
  * time, which serves whatever piece it passes.
  *
@@ -33,6 +35,8 @@
 #define SCHED_SPLIT_MAX 4u
 #define SCHED_SPLIT_BYTES_MIN MIB(1)
 #define SCHED_PACED_BYTES_MAX MIB(1) /* one background job under a limit */
+#define SCHED_QUIET_NS (500 * NSEC_PER_MSEC)
+#define SCHED_QUIET_BYTES_MAX KIB(256) /* one background job meanwhile */
 #define SCHED_JOB_PIECES_MAX 64u
 
 /**
@@ -40,12 +44,15 @@
  * @max:	jobs at the same time
  * @probation:	one job at a time
  * @not_before_ns: none before then
+ * @demand_until_ns: demand is or was being fetched: background keeps quiet
  */
 struct sched_host {
 	unsigned running;
+	unsigned running_bg;
 	unsigned max;
 	bool probation;
 	uint64_t not_before_ns;
+	uint64_t demand_until_ns;
 };
 
 struct sched_blob {

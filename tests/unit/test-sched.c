@@ -262,6 +262,41 @@ static void test_background_is_paced(void **state)
 	assert_int_equal(l.jobs[0].off, MIB(1));
 }
 
+/* Readers find the link nearly free; later the background has all of it. */
+static void test_background_keeps_quiet_beside_demand(void **state)
+{
+	struct lab l;
+	struct sched_piece de, bg[2];
+	struct list left;
+
+	(void)state;
+	lab_init(&l, 0);
+	de = piece(&l.a, 0, 100, PROTO_CLASS_DEMAND);
+	bg[0] = piece(&l.a, MIB(8), MIB(4), PROTO_CLASS_BACKGROUND);
+	bg[1] = piece(&l.b, 0, MIB(4), PROTO_CLASS_BACKGROUND);
+	sched_add(&l.s, &de);
+	sched_add(&l.s, &bg[0]);
+	sched_add(&l.s, &bg[1]);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].class_, PROTO_CLASS_DEMAND);
+	assert_true(next(&l, 1));
+	assert_int_equal(l.jobs[1].len, SCHED_QUIET_BYTES_MAX);
+	assert_false(next(&l, 2));
+	/* One ends, the next small one begins. */
+	list_init(&left);
+	sched_job_end(&l.jobs[1], &left);
+	assert_true(next(&l, 2));
+	assert_int_equal(l.jobs[2].len, SCHED_QUIET_BYTES_MAX);
+	assert_false(next(&l, 3));
+	/* Some time later there is no need to be quiet. */
+	sched_job_end(&l.jobs[2], &left);
+	sched_add(&l.s, &bg[0]);
+	sched_add(&l.s, &bg[1]);
+	assert_true(sched_next(&l.s, T0 + SCHED_QUIET_NS, &l.jobs[3], &l.wake));
+	assert_int_equal(l.jobs[3].len, MIB(4));
+	assert_true(sched_next(&l.s, T0 + SCHED_QUIET_NS, &l.jobs[4], &l.wake));
+}
+
 static void test_bytes_reach_every_piece(void **state)
 {
 	struct lab l;
@@ -440,6 +475,7 @@ int main(void)
 		cmocka_unit_test(test_hosts_have_limits),
 		cmocka_unit_test(test_back_off_is_kept),
 		cmocka_unit_test(test_background_is_paced),
+		cmocka_unit_test(test_background_keeps_quiet_beside_demand),
 		cmocka_unit_test(test_bytes_reach_every_piece),
 		cmocka_unit_test(test_delivery_may_remove_pieces),
 		cmocka_unit_test(test_demand_joins_what_runs),
