@@ -1,10 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # End-to-end scripts; they skip what the machine cannot do.
 SH_TESTS += \
-	%D%/m01-local.sh
+	%D%/m01-local.sh \
+	%D%/m02-registry.sh \
+	%D%/m03-auth.sh \
+	%D%/m04-requests.sh \
+	%D%/m05-faults.sh \
+	%D%/m06-hostile.sh \
+	%D%/m07-kill.sh \
+	%D%/m08-options.sh \
+	%D%/m09-semantics.sh
 
 EXTRA_DIST += tests/lib.sh tests/images.sh \
-	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/treecmp.py
+	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
+	tests/tools/treecmp.py
+
 check_PROGRAMS += tests/tools/erofs-sample
 tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h
 SH_TESTS += %D%/erofs-kernel.sh

@@ -140,7 +140,7 @@ class Blob:
         self.diff_len = 0
         self.toc = []
         self.z = None
-        self.memo = {}
+        self.files = {}  # name: SHA-256 of what was given to add()
 
     # One gzip member at a time.
     def emit(self, b):
@@ -244,6 +244,7 @@ class Blob:
                 done += len(piece)
         if not e.size:
             t["chunkDigest"] = sha256(b"")
+        self.files[t["name"]] = total.hexdigest()
         t["digest"] = "sha256:" + total.hexdigest()
 
     def finish(self, toc_json=None, footer=None, toc_member=None,

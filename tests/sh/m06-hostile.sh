@@ -1,0 +1,79 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Hostile blobs: refused with one clear line, or EIO for what is bad; bounded
+# memory, no crash, nothing left.
+. "${top_srcdir:-.}/tests/lib.sh"
+requires_mount
+requires_cmd jq
+
+M=$T/m
+mkesgz all hostile "$T/h" || bail mkesgz
+sanitized() { ldd "$MOUNT_ESTARGZ" | grep -q 'libasan\|libtsan\|libubsan'; }
+crashed() { grep -rqsE 'Sanitizer|runtime error:|stack-overflow' \
+	"$T/mount.err" "$T/serve.log"; }
+# Memory: a TOC may take 128 MiB, and what is made of it several times that.
+sanitized || LIMIT_KB=2000000
+
+for j in "$T"/h/*.json; do
+	b=${j%.json}
+	n=$(basename "$b" .esgz)
+	STATE=$T/state-$n
+	want=$(jget "$j" .expect)
+	why=$(jget "$j" '.why // "."')
+	toc=$(jget "$j" .toc_digest)
+	if [ "$want" = refused ]; then
+		refused "$n is refused" "$b" "$why" "toc_digest=$toc"
+		[ ! -d "$STATE/layers" ] || is "$(find "$STATE/layers" -type f \
+			-name 'layer.erofs')" "" "$n: leaves no state"
+	else
+		mount_esgz "$b" "$M" "toc_digest=$toc" >/dev/null
+		rc=$?
+		if [ $rc = 0 ]; then
+			ok "$n: right bytes or EIO" timeout 60 "$PYTHON" \
+				"$TOOLS/rdcheck.py" "$M" "$j"
+			ok "$n: unmounts" umount_esgz "$M"
+		elif [ "$want" = any ] && [ $rc = 1 ]; then
+			pass "$n is refused"
+			is "$(wc -l <"$T/mount.err")" 1 "$n: one line"
+		else
+			fail "$n: exit $rc, expected $want"
+			diag_file "$T/mount.err"
+			umount -l "$M" 2>/dev/null
+			drop_leaks
+		fi
+	fi
+	! crashed || { fail "$n: crashed"; diag_file "$T/mount.err"; }
+	rm -rf "$STATE"
+done
+
+# Not verified is refused, unless it is asked for.
+mkesgz make plain "$T/plain" >"$T/plain.json"
+STATE=$T/state-plain
+refused "without a TOC digest" "$T/plain" 'digest|verif'
+ok "insecure_no_verify mounts it" mount_esgz "$T/plain" "$M" insecure_no_verify
+ok "and it reads right" treecmp "$M" "$T/plain"
+ok "unmounts" umount_esgz "$M"
+b=$T/h/chunk-digest-missing.esgz
+STATE=$T/state-nodigest
+ok "insecure_no_verify mounts chunks without digest" \
+	mount_esgz "$b" "$M" insecure_no_verify
+ok "and they read right" treecmp "$M" "$b"
+ok "unmounts" umount_esgz "$M"
+
+# Big, not hostile.
+mkesgz all big "$T/big" || bail mkesgz
+for n in big-dir chunk-40m file-5g; do
+	b=$T/big/$n.esgz
+	STATE=$T/state-$n
+	ok "$n mounts" mount_esgz "$b" "$M" \
+		"nobackground,toc_digest=$(jget "$b.json" .toc_digest)"
+	ok "$n: the tree is the tar's" treecmp "$M" "$b"
+	for p in $(worker_pids); do
+		kb=$(awk '/^Private_Dirty/ {print $2}' "/proc/$p/smaps_rollup")
+		sanitized || at_most "$kb" 100000 "$n: the worker has $kb KB"
+	done
+	ok "$n: unmounts" umount_esgz "$M"
+	rm -rf "$STATE" "$b"
+done
+no_leaks
+done_testing
