@@ -62,7 +62,7 @@ at_mount() {
 		ok "at mount, $d: unmounts" umount_esgz "$M"
 	elif [ $rc = 1 ] && [ "$want" != right ]; then
 		pass "at mount, $d: is refused"
-		is "$(wc -l <"$T/mount.err")" 1 "at mount, $d: one line"
+		is "$(err_lines)" 1 "at mount, $d: one line"
 		like "$(cat "$T/mount.err")" "127.0.0.1.*/f/b" \
 			"at mount, $d: names the source"
 		ok "at mount, $d: nothing mounted" not is_mounted "$M"

@@ -34,7 +34,7 @@ for j in "$T"/h/*.json; do
 			ok "$n: unmounts" umount_esgz "$M"
 		elif [ "$want" = any ] && [ $rc = 1 ]; then
 			pass "$n is refused"
-			is "$(wc -l <"$T/mount.err")" 1 "$n: one line"
+			is "$(err_lines)" 1 "$n: one line"
 		else
 			fail "$n: exit $rc, expected $want"
 			diag_file "$T/mount.err"

@@ -96,7 +96,12 @@ class Tree:
                 target = links[target]
             self.nodes[name] = self.nodes[target]
         for w in self.wh:
-            if w not in self.nodes:
+            if w in self.nodes:
+                # What is below is hidden by the whiteout, and the name is
+                # there again: a directory of that kind is opaque.
+                if self.nodes[w].type == "dir":
+                    self.opaque.add(w)
+            else:
                 n = Node("char")
                 n.whiteout, n.rdev = True, 0
                 self.parents(w)
@@ -197,7 +202,7 @@ class Compare:
         self.a = a
         self.bad = []
         self.files = self.bytes = self.eio = 0
-        self.hashes = {}
+        self.ignore = {x.encode() for x in getattr(a, "ignore_xattr", [])}
 
     def say(self, name, what, got, want):
         self.bad.append("%s: %s: got %s, want %s" % (
@@ -307,7 +312,7 @@ class Compare:
             if a.opaque and n.xattrs.get(a.opaque.encode()) and \
                     name not in self.opaque:
                 want.pop(a.opaque.encode(), None)
-            for k in sorted(set(got) | set(want)):
+            for k in sorted((set(got) | set(want)) - self.ignore):
                 if got.get(k) != want.get(k):
                     self.say(name, "xattr " + ascii(k), got.get(k),
                              want.get(k))
@@ -403,6 +408,7 @@ def main():
     p.add_argument("--block", type=int, default=1 << 17)
     for o in ("content", "xattrs", "times", "nlink", "dir-nlink", "ino"):
         p.add_argument("--no-" + o, action="store_true")
+    p.add_argument("--ignore-xattr", action="append", default=[])
     p.add_argument("--allow-eio", action="store_true",
                    help="a read may fail with EIO (but never give other bytes)")
     p.add_argument("--max", type=int, default=40, help="lines to print")
