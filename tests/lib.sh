@@ -190,14 +190,14 @@ pid_gone() {
 
 # Pids of this test's processes, optionally only of the program $1 (its name).
 test_procs() {
-	local d pid exe
-	for d in /proc/[0-9]*; do
-		pid=${d#/proc/}
+	local pid exe
+	for pid in $({
+		grep -lszxF "ESTARGZ_TEST_ID=$T" /proc/[0-9]*/environ
+		grep -lsF "$T" /proc/[0-9]*/cmdline
+	} | cut -d / -f 3 | sort -un); do
 		[ "$pid" != $$ ] && [ "$pid" != "$BASHPID" ] || continue
-		grep -qzxF "ESTARGZ_TEST_ID=$T" "$d/environ" 2>/dev/null ||
-			grep -qF "$T" "$d/cmdline" 2>/dev/null || continue
 		if [ -n "${1:-}" ]; then
-			exe=$(readlink "$d/exe" 2>/dev/null) || continue
+			exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || continue
 			exe=$(basename "${exe% (deleted)}")
 			[ "$exe" = "$1" ] || continue
 		fi
@@ -208,8 +208,7 @@ test_procs() {
 KEEP_PIDS=
 product_procs() {
 	local p
-	for p in $(test_procs 'mount.estargz') $(test_procs 'estargzfs') \
-		$(test_procs 'estargzd'); do
+	for p in $(test_procs 'mount.estargz') $(test_procs 'estargzd'); do
 		[[ " $KEEP_PIDS " == *" $p "* ]] || echo "$p"
 	done
 }
@@ -312,13 +311,13 @@ is_mounted() { findmnt -n --mountpoint "$1" >/dev/null; }
 # The pids that serve a mount (private: all but the test's own estargzd).
 monitor_pids() {
 	local p
-	for p in $(test_procs 'mount.estargz') $(test_procs 'estargzfs'); do
+	for p in $(test_procs 'mount.estargz'); do
 		grep -qE '^Uid:[[:space:]]+0' "/proc/$p/status" && echo "$p"
 	done
 }
 worker_pids() {
 	local p
-	for p in $(test_procs 'mount.estargz') $(test_procs 'estargzfs'); do
+	for p in $(test_procs 'mount.estargz'); do
 		grep -qE '^Uid:[[:space:]]+0' "/proc/$p/status" || echo "$p"
 	done
 }

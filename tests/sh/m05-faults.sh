@@ -40,6 +40,7 @@ while_reading() {
 	srv_fault "$@"
 	ok "$d: right bytes${allow:+ or EIO}" timeout 120 "$PYTHON" \
 		"$TOOLS/treecmp.py" --jobs 12 $allow "$M" "$T/f/b"
+	at_most 1 "$(srv_count fault=.)" "$d: the fault was met"
 	srv_clear
 	ok "$d: recovers" wait_for 60 treecmp --jobs 4 "$M" "$T/f/b"
 	ok "$d: unmounts" umount_esgz "$M"

@@ -37,11 +37,11 @@ gone_all() {
 }
 
 ### The worker ###
-for moment in 1 2000000 20000000; do
+for moment in 1 1000000 8000000; do
 	d="worker killed after $moment bytes"
 	STATE=$T/state-w$moment
 	srv_reset
-	srv_fault '{"kind":"slow","bps":8000000}'
+	srv_fault '{"kind":"slow","bps":1000000}'
 	ok "$d: mounts" mount_esgz "$URL" "$M" "$LAZY" || continue
 	mon=$(monitor_pids)
 	reader "w$moment"
@@ -82,13 +82,13 @@ rm -rf "$STATE"
 ### estargzd ###
 STATE=$T/state-f
 srv_reset
-srv_fault '{"kind":"slow","bps":12000000}'
+srv_fault '{"kind":"slow","bps":1000000}'
 start_estargzd shared
 sock=$FETCHER
 ok "with a shared fetcher: mounts" mount_esgz "$URL" "$M" "$LAZY"
 reader fetcher
 r=$BG_PID
-for n in 3000000 12000000 25000000; do
+for n in 1000000 6000000 12000000; do
 	wait_for 30 served $n
 	kill -9 "$ESTARGZD_PID"
 	wait "$ESTARGZD_PID" 2>/dev/null
@@ -102,14 +102,16 @@ ok "unmounts" umount_esgz "$M"
 stop_estargzd
 rm -rf "$STATE"
 
+has_fetcher() { [ -n "$(test_procs estargzd)" ]; }
 STATE=$T/state-p
 srv_reset
-srv_fault '{"kind":"slow","bps":12000000}'
+srv_fault '{"kind":"slow","bps":1000000}'
 ok "with a private fetcher: mounts" mount_esgz "$URL" "$M" "$LAZY"
 reader private
 r=$BG_PID
-for n in 3000000 25000000; do
+for n in 1000000 10000000; do
 	wait_for 30 served $n
+	wait_for 10 has_fetcher
 	p=$(test_procs estargzd)
 	like "$p" '^[0-9]+$' "private fetcher: there is one"
 	[ -z "$p" ] || kill -9 $p

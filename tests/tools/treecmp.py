@@ -96,12 +96,7 @@ class Tree:
                 target = links[target]
             self.nodes[name] = self.nodes[target]
         for w in self.wh:
-            if w in self.nodes:
-                # What is below is hidden by the whiteout, and the name is
-                # there again: a directory of that kind is opaque.
-                if self.nodes[w].type == "dir":
-                    self.opaque.add(w)
-            else:
+            if w not in self.nodes:
                 n = Node("char")
                 n.whiteout, n.rdev = True, 0
                 self.parents(w)
