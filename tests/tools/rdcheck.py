@@ -21,7 +21,12 @@ for d, dirs, names in os.walk(root, onerror=lambda e: bad.append(str(e))):
         name = os.path.relpath(path, root)
         try:
             st = os.lstat(path)
-            os.listxattr(path, follow_symlinks=False)
+            try:
+                os.listxattr(path, follow_symlinks=False)
+            except OSError as e:
+                # What a layer without any says.
+                if e.errno != errno.ENOTSUP:
+                    raise
             if stat.S_ISLNK(st.st_mode):
                 os.readlink(path)
             if not stat.S_ISREG(st.st_mode):
