@@ -15,7 +15,7 @@
 # The cache is $ESTARGZ_TEST_CACHE; a new VERSION makes everything anew.
 set -eu
 VERSION=1
-export LC_ALL=C TZ=UTC
+export LC_ALL=C TZ=UTC PYTHONDONTWRITEBYTECODE=1
 umask 022
 here=$(cd "$(dirname "$0")" && pwd)
 PYTHON=${PYTHON:-/usr/bin/python3}
