@@ -8,53 +8,60 @@ requires_cmd jq curl
 
 M=$T/m
 mkdir -p "$T/f"
-# Several members, some compressed, some not.
+# Several members, some compressed, some not; much more than what comes with
+# the TOC (1 MiB where the size is not known).
 "$PYTHON" - "$T/in.tar" <<'END'
 import io, random, sys, tarfile
 with tarfile.open(sys.argv[1], "w") as t:
-    for i in range(12):
+    for i in range(16):
         r = random.Random(i)
-        d = r.randbytes(60000 + i * 9000)
-        if i % 2:
+        d = r.randbytes(200000 + i * 29000)
+        if i % 4 == 3:
             d = d[:1000] * (len(d) // 1000)
         m = tarfile.TarInfo("f%d" % i)
         m.size = len(d)
         t.addfile(m, io.BytesIO(d))
 END
-mkesgz from-tar --chunk-size 50000 "$T/in.tar" "$T/f/b" >"$T/b.json"
+mkesgz from-tar --chunk-size 150000 "$T/in.tar" "$T/f/b" >"$T/b.json"
 D=$(jget "$T/b.json" .toc_digest)
 SIZE=$(jget "$T/b.json" .size)
 start_srv srv --files "$T/f"
 URL=$SRV_URL/f/b
-OPTS=nobackground,noprefetch,read_timeout=4,toc_digest=$D
+OPTS=nobackground,noprefetch,read_timeout=2,toc_digest=$D
 N=0
 
 # while_reading DESC right|any FAULT...: the fault comes after the mount.
 while_reading() {
-	local d=$1 want=$2 allow=
+	local d=$1 want=$2 allow='' t0
 	shift 2
+	t0=$(now_ms)
 	[ "$want" = right ] || allow=--allow-eio
 	STATE=$T/state-$((N += 1))
 	srv_reset
 	ok "$d: mounts" mount_esgz "$URL" "$M" "$OPTS" || return
 	srv_fault "$@"
 	ok "$d: right bytes${allow:+ or EIO}" timeout 120 "$PYTHON" \
-		"$TOOLS/treecmp.py" --jobs 12 $allow "$M" "$T/f/b"
+		"$TOOLS/treecmp.py" --jobs 16 $allow "$M" "$T/f/b"
 	at_most 1 "$(srv_count fault=.)" "$d: the fault was met"
 	srv_clear
+	diag "$(($(now_ms) - t0)) ms, EIO: $(sed -n 's/.* \([0-9]*\) EIO.*/\1/p' \
+		"$T/.ok")"
 	ok "$d: recovers" wait_for 60 treecmp --jobs 4 "$M" "$T/f/b"
 	ok "$d: unmounts" umount_esgz "$M"
+	diag "$(($(now_ms) - t0)) ms in all"
 	rm -rf "$STATE"
 }
 # at_mount DESC right|any|refused FAULT...
 at_mount() {
-	local d=$1 want=$2 rc
+	local d=$1 want=$2 rc t0
 	shift 2
 	STATE=$T/state-$((N += 1))
 	srv_reset
 	srv_fault "$@"
+	t0=$(now_ms)
 	mount_esgz "$URL" "$M" "$OPTS" >/dev/null
 	rc=$?
+	diag "mount.estargz took $(($(now_ms) - t0)) ms"
 	if [ $rc = 0 ] && [ "$want" != refused ]; then
 		pass "at mount, $d: mounts"
 		srv_clear
@@ -113,7 +120,7 @@ for f in '"kind":"drop"' '"kind":"reset"' '"kind":"short"' \
 	'"kind":"garbage"' '"kind":"flip","every":1000' '"kind":"zeros"' \
 	'"kind":"shift"' '"kind":"html"' '"kind":"multipart"' \
 	'"kind":"status","status":500' '"kind":"status","status":503' \
-	'"kind":"status","status":429,"retry_after":100' \
+	'"kind":"status","status":429,"retry_after":5' \
 	'"kind":"status","status":401' '"kind":"status","status":403' \
 	'"kind":"status","status":404' '"kind":"status","status":416' \
 	'"kind":"redirect","loop":true' \

@@ -371,7 +371,8 @@ class Handler(BaseHTTPRequestHandler):
         d = flt.d if flt else {}
         size = os.fstat(f.fileno()).st_size
         status, a, b = self.parse_range(size)
-        if k == "redirect" and self.port_name == "main":
+        if k == "redirect" and self.port_name == "main" and \
+                not self.path.startswith("/cdn/"):
             return self.redirect(file, d)
         if k == "no-suffix" and (self.range or "").startswith("bytes=-"):
             if d.get("answer", 416) != 200:
