@@ -57,8 +57,7 @@ is "$(err_of 'os.listdir(p)' "$M/page")" ENOTDIR "ENOTDIR of readdir"
 is "$(err_of 'open(p, "rb")' "$M/a")" EISDIR "EISDIR" ||
 	true
 is "$(err_of 'os.readlink(p)' "$M/page")" EINVAL "EINVAL of readlink"
-known "the kernel leaves names up to 1024 bytes to the server" \
-	is "$(err_of 'os.stat(p + "/" + "n" * 256)' "$M")" ENAMETOOLONG ENAMETOOLONG
+is "$(err_of 'os.stat(p + "/" + "n" * 256)' "$M")" ENAMETOOLONG ENAMETOOLONG
 for c in 'open(p + "/new", "w")' 'os.mkdir(p + "/new")' \
 	'os.unlink(p + "/page")' 'os.rename(p + "/page", p + "/x")' \
 	'os.chmod(p + "/page", 0)' 'os.chown(p + "/page", 1, 1)' \
