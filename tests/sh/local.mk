@@ -9,7 +9,8 @@ SH_TESTS += \
 	%D%/m06-hostile.sh \
 	%D%/m07-kill.sh \
 	%D%/m08-options.sh \
-	%D%/m09-semantics.sh
+	%D%/m09-semantics.sh \
+	%D%/m10-shared.sh
 
 EXTRA_DIST += tests/lib.sh tests/images.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
