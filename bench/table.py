@@ -62,6 +62,8 @@ ROWS = [
 
     ("cpu", "CPU s/GB of filling: worker + estargzd", S,
      "cpu.ours", "curl | inflate | sha256sum", "cpu.sha", None),
+    ("cpu", "  the same against", S, "cpu.ours", "curl | inflate", "cpu.curl",
+     None),
     ("cpu", "  of it the worker", S, "cpu.worker", None, None, None),
     ("cpu", "  of it estargzd", S, "cpu.fetcher", None, None, None),
     ("cpu", "  and cat, which waits for it", S, "cpu.cat", None, None, None),
@@ -113,6 +115,13 @@ def spread(v, unit, fmt=None):
     return "%s [%s..%s]" % (m, fmt(min(v)), fmt(max(v)))
 
 
+def pairs(v, o):
+    """Ratios of pairs; of the medians where they are not pairs."""
+    if len(v) != len(o):
+        v, o = [statistics.median(v)], [statistics.median(o)] if o else []
+    return [a / b for a, b in zip(v, o) if b > 0]
+
+
 def judge(target, v, ratios):
     """The verdict on a row, or ""."""
     if target is None:
@@ -140,7 +149,7 @@ def main():
         if v is None or (sys.argv[2:] and group not in sys.argv[2:]):
             continue
         o = samples.get(okey, []) if okey else []
-        ratios = [a / b for a, b in zip(v, o) if b > 0]
+        ratios = pairs(v, o)
         verdict = judge(target, v, ratios)
         missed += verdict == "MISS"
         out.append((title, unit, spread(v, unit), other if o else "",
