@@ -11,8 +11,23 @@ mkesgz all hostile "$T/h" || bail mkesgz
 sanitized() { ldd "$MOUNT_ESTARGZ" | grep -q 'libasan\|libtsan\|libubsan'; }
 crashed() { grep -rqsE 'Sanitizer|runtime error:|stack-overflow' \
 	"$T/mount.err" "$T/serve.log"; }
-# Memory: a TOC may take 128 MiB, and what is made of it several times that.
-sanitized || LIMIT_KB=2000000
+# Memory: the TOC is bounded by 128 MiB, and what is made of it.
+peak() {
+	"$PYTHON" - "$@" <<'END'
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL,
+               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+END
+}
+for n in toc-bomb-1g toc-200m toc-deep toc-hardlink-cycle-long; do
+	! sanitized || continue
+	b=$T/h/$n.esgz
+	mkdir -p "$M"
+	kb=$(STATE=$T/state-peak peak "$MOUNT_ESTARGZ" "$b" "$M" -o \
+		"$(mount_opts "toc_digest=$(jget "$b.json" .toc_digest)")")
+	at_most "$kb" 400000 "$n: at most 400 MB ($kb KB)"
+done
 
 for j in "$T"/h/*.json; do
 	b=${j%.json}
@@ -29,8 +44,10 @@ for j in "$T"/h/*.json; do
 		mount_esgz "$b" "$M" "toc_digest=$toc" >/dev/null
 		rc=$?
 		if [ $rc = 0 ]; then
+			w=$(worker_pids)
 			ok "$n: right bytes or EIO" timeout 60 "$PYTHON" \
 				"$TOOLS/rdcheck.py" "$M" "$j"
+			is "$(worker_pids)" "$w" "$n: the worker lives"
 			ok "$n: unmounts" umount_esgz "$M"
 		elif [ "$want" = any ] && [ $rc = 1 ]; then
 			pass "$n is refused"
