@@ -14,10 +14,10 @@ SH_TESTS += \
 
 EXTRA_DIST += tests/lib.sh tests/images.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
-	tests/tools/treecmp.py
+	tests/tools/treecmp.py tests/tools/connectproxy.py
 
 check_PROGRAMS += tests/tools/erofs-sample
 tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h
 SH_TESTS += %D%/erofs-kernel.sh
-SH_TESTS += %D%/f01-estargzd.sh %D%/f02-faults.sh
+SH_TESTS += %D%/f01-estargzd.sh %D%/f02-faults.sh %D%/f03-proxy.sh
 SH_TESTS += %D%/d01-man.sh
