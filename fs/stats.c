@@ -61,18 +61,21 @@ uint64_t stats_quantile_us(const struct stats *s, double q)
 
 void stats_error(struct stats *s, const char *text)
 {
-	uint32_t seq = atomic_fetch_add_explicit(&s->error_seq, 1,
-						 memory_order_acquire);
+	uint32_t next = 1u - (atomic_load_explicit(&s->error_shown,
+						   memory_order_relaxed) &
+			      1u);
 
-	/* Somebody else is writing one: theirs will do. */
-	if ((seq & 1u) == 0)
-		(void)snprintf(s->error, sizeof(s->error), "%s", text);
-	(void)atomic_fetch_add_explicit(&s->error_seq,
-					(seq & 1u) == 0 ? 1u : UINT32_MAX,
-					memory_order_release);
+	(void)snprintf(s->error[next], sizeof(s->error[next]), "%s", text);
+	/* Pairs with the acquire in stats_last_error(). */
+	atomic_store_explicit(&s->error_shown, next, memory_order_release);
 }
 
 void stats_last_error(const struct stats *s, char *buf, size_t n)
 {
-	(void)snprintf(buf, n, "%.*s", (int)sizeof(s->error) - 1, s->error);
+	uint32_t shown =
+		atomic_load_explicit(&s->error_shown, memory_order_acquire) &
+		1u;
+
+	(void)snprintf(buf, n, "%.*s", (int)sizeof(s->error[shown]) - 1,
+		       s->error[shown]);
 }

@@ -44,9 +44,10 @@ struct stats {
 	_Atomic uint64_t errors_fetch;  /* fetches that failed */
 	_Atomic uint64_t errors_disk;   /* cache writes that failed */
 	_Atomic uint64_t interrupted;
-	/* Last error, one line. Written under a sequence: odd while writing. */
-	_Atomic uint32_t error_seq;
-	char error[STATS_ERROR_BYTES];
+	/* Last error, one line: written to the one that is not shown, then
+	 * shown. Two writers at once may mix their texts, no more. */
+	_Atomic uint32_t error_shown;
+	char error[2][STATS_ERROR_BYTES];
 };
 
 static inline void stats_add(_Atomic uint64_t *c, uint64_t n)
