@@ -338,10 +338,6 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	ssize_t n;
 	int r;
 
-	if (!fs->has_xattrs) {
-		(void)fuse_reply_err(req, ENOSYS);
-		return;
-	}
 	r = inode_of(fs, ino, &in);
 	n = r == 0 ? erofs_xattr_list(&fs->im, &in, NULL, 0) : r;
 	if (n < 0) {

@@ -232,6 +232,24 @@ void exch_stop(struct exch *x)
 	free(TAKE_PTR(x->next));
 }
 
+/* What a status means to a person. */
+static const char *status_words(unsigned status)
+{
+	switch (status) {
+	case 401:
+		return ", credentials are missing or wrong";
+	case 403:
+		return ", access is denied";
+	case 404:
+	case 410:
+		return ", not found";
+	case 429:
+		return ", too many requests";
+	default:
+		return status >= 500 ? ", the server is in trouble" : "";
+	}
+}
+
 void exch_status_error(const struct exch *x, struct exch_end *end,
 		       struct err *e)
 {
@@ -255,6 +273,6 @@ void exch_status_error(const struct exch *x, struct exch_end *end,
 	end->permanent = end->status >= 300 && end->status < 500 &&
 			 end->status != 408 && end->status != 425 &&
 			 end->status != 429;
-	err_set(e, code, "%s%s%s: status %u%s", x->host->authority, slash, repo,
-		end->status, why);
+	err_set(e, code, "%s%s%s: status %u%s%s", x->host->authority, slash,
+		repo, end->status, status_words(end->status), why);
 }
