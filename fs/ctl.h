@@ -9,7 +9,6 @@
  *   (START again after BAD_INDEX, or when another mount was faster)
  *   SERVE   /dev/fuse and its INIT        READY
  *   FETCHER a new connection              NEED_FETCHER
- *                                         COMPLETE
  * A worker ends by itself, with exit status 0, when its session ends.
  */
 #ifndef FS_CTL_H
@@ -30,7 +29,6 @@ enum ctl_type {
 	CTL_FAILED,
 	CTL_READY,
 	CTL_NEED_FETCHER,
-	CTL_COMPLETE,
 };
 
 /* Descriptors of START, in this order; the blob is there for PROTO_BLOB_FD.
@@ -70,7 +68,7 @@ struct ctl_failed {
 	struct err e;
 };
 
-/* FETCHER, READY, NEED_FETCHER, COMPLETE, BAD_INDEX. */
+/* FETCHER, READY, NEED_FETCHER, BAD_INDEX. */
 struct ctl_plain {
 	uint32_t type;
 };

@@ -190,7 +190,7 @@ static int open_index(struct worker *w, const struct ctl_start *m,
 			    fs->ch.index_digest.b, m->boot_id, m->exclusive, e);
 }
 
-static int count_blob_bytes(struct worker *w)
+static void count_blob_bytes(struct worker *w)
 {
 	const struct fs *fs = &w->fs;
 	uint64_t have = 0, total = 0;
@@ -212,7 +212,6 @@ static int count_blob_bytes(struct worker *w)
 	stats_set(&w->st->chunks_total, fs->ch.n);
 	stats_set(&w->st->chunks_have, present_count(&fs->pr));
 	stats_set(&w->st->image_bytes, fs->ch.image_bytes);
-	return 0;
 }
 
 static int connect_link(struct worker *w, struct link *l, int sock,
@@ -385,7 +384,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	}
 	if (r < 0)
 		return err_set(e, r, "io_uring: %s", err_name(r));
-	(void)count_blob_bytes(w);
+	count_blob_bytes(w);
 	w->session.fail_resent = m->fail_resent;
 	r = session_init(&w->session, fs, fuse_fd, m->init, m->init_len, e);
 	if (r < 0)
@@ -492,7 +491,6 @@ static void become_complete(struct worker *w)
 	miss_link_close(&w->miss);
 	log_info("msg=\"layer is complete\" bytes=%llu",
 		 (unsigned long long)w->fs.ch.image_bytes);
-	(void)send_plain(w, CTL_COMPLETE);
 }
 
 /* Gives back what was not used for a tick. Return: whether more is to come. */
