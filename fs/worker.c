@@ -408,6 +408,7 @@ static int handle_serve(struct worker *w, const struct ctl_serve *m,
 		return r;
 	}
 	w->complete = complete;
+	w->synced_ns = io_now_ns(); /* not while everything starts */
 	atomic_store_explicit(&w->st->state,
 			      complete ? STATS_COMPLETE : STATS_LAZY,
 			      memory_order_relaxed);

@@ -10,7 +10,8 @@ SH_TESTS += \
 	%D%/m07-kill.sh \
 	%D%/m08-options.sh \
 	%D%/m09-semantics.sh \
-	%D%/m10-shared.sh
+	%D%/m10-shared.sh \
+	%D%/m11-powercut.sh
 
 EXTRA_DIST += tests/lib.sh tests/images.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
