@@ -107,11 +107,11 @@ static int add_conditional(scmp_filter_ctx ctx)
 	if (r == 0)
 		r = seccomp_rule_add(
 			ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-			SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+			SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(fcntls); i++)
 		r = seccomp_rule_add(
 			ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-			SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i]));
+			SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i], 0));
 	return r;
 }
 
