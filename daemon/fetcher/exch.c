@@ -237,7 +237,7 @@ static const char *status_words(unsigned status)
 {
 	switch (status) {
 	case 401:
-		return ", credentials are missing or wrong";
+		return ", credentials are missing or not accepted";
 	case 403:
 		return ", access is denied";
 	case 404:
