@@ -75,6 +75,11 @@ static int collect(struct json_object *array)
 	struct dirent *de;
 	int silent = 0;
 
+	if (d == NULL && errno != ENOENT) {
+		(void)fprintf(stderr, "estargz: " LAYERS_DIR ": %s\n",
+			      err_name(errno));
+		return 1;
+	}
 	while (d != NULL && (de = readdir(d)) != NULL) {
 		CLEANUP_BUF struct buf b = BUF_INIT(ANSWER_BYTES_MAX);
 		CLEANUP_FREE char *path = NULL;
@@ -168,8 +173,9 @@ static void print_layer(struct json_object *o)
 		     total > 0 ? 100.0 * (double)have / (double)total : 100.0,
 		     (double)num_of(o, "bytes_fetched") / 1048576.0,
 		     num_of(o, "fetches"));
-	(void)printf("  misses   %" PRIu64 ", waited p50 %s, p99 %s\n", misses,
-		     p50, p99);
+	(void)printf("  misses   %" PRIu64 ", waited p50 %s, p99 %s; %" PRIu64
+		     " waiting\n",
+		     misses, p50, p99, num_of(demand, "waiting"));
 	(void)printf("  errors   %" PRIu64 "%s%s\n", failed,
 		     last[0] != '\0' ? ", last: " : "", last);
 	(void)printf("  process  monitor %" PRIu64 ", worker %" PRIu64

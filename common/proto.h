@@ -144,7 +144,8 @@ static_assert(sizeof(struct proto_opened) == 24, "wire");
  * PROTO_READ_OTHER_SOURCE: what came before was corrupt; ask another mirror,
  * or at least not a cache of the same redirect.
  * PROTO_READ_ONE: in one request: not split over parallel ones. (A mount is to
- * cost one request, and registries count them.)
+ * cost one request, and registries count them.) Given up after a few tries
+ * without a byte: somebody waits for the mount.
  *
  * deadline_ms: give up, with retries, after that long; 0: 300 s.
  */

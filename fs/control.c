@@ -3,9 +3,11 @@
 
 #include "fs/control.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,6 +27,24 @@ static const char *const state_names[] = {
 };
 static_assert(ARRAY_SIZE(state_names) == STATS_N_, "a name for each state");
 
+/* Sockets of monitors that were killed: nobody has their pid. */
+static void sweep(void)
+{
+	DIR *d = opendir(LAYERS_DIR);
+	struct dirent *de;
+
+	while (d != NULL && (de = readdir(d)) != NULL) {
+		char *end;
+		long pid = strtol(de->d_name, &end, 10);
+
+		if (pid > 0 && strcmp(end, ".sock") == 0 &&
+		    kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+			(void)unlinkat(dirfd(d), de->d_name, 0);
+	}
+	if (d != NULL)
+		(void)closedir(d);
+}
+
 int control_open(struct control *c, struct err *e)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
@@ -36,6 +56,7 @@ int control_open(struct control *c, struct err *e)
 	r = io_mkdir_p(LAYERS_DIR, 0700);
 	if (r < 0)
 		return err_set(e, r, LAYERS_DIR ": %s", err_name(r));
+	sweep();
 	if (asprintf(&c->path, LAYERS_DIR "/%d.sock", (int)getpid()) < 0) {
 		c->path = NULL;
 		return err_set(e, -ENOMEM, "no memory");
@@ -143,9 +164,10 @@ static void format(struct buf *b, const struct control_facts *f,
 	add_u64(b, "read_bytes", stats_get(&st->read_bytes));
 	(void)buf_addf(b,
 		       "\"demand\":{\"misses\":%" PRIu64 ",\"p50_us\":%" PRIu64
-		       ",\"p99_us\":%" PRIu64 "},",
+		       ",\"p99_us\":%" PRIu64 ",\"waiting\":%" PRIu64 "},",
 		       stats_get(&st->demand_misses),
-		       stats_quantile_us(st, 0.5), stats_quantile_us(st, 0.99));
+		       stats_quantile_us(st, 0.5), stats_quantile_us(st, 0.99),
+		       stats_get(&st->waiting));
 	add_u64(b, "interrupted", stats_get(&st->interrupted));
 	add_errors(b, st);
 	add_process(b, "monitor", getpid());

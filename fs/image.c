@@ -239,6 +239,19 @@ static int await_layers(struct child *v, const struct source *s, struct err *e)
 	return first;
 }
 
+/* overlayfs copies mode and owner of its root from the inode of the topmost
+ * layer's root, and FUSE knows nothing of that one before it is asked. */
+static void learn_roots(const struct child *v, size_t n)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < n; i++) {
+		if (stat(v[i].target, &st) < 0)
+			log_debug("target=%s err=%s", v[i].target,
+				  err_symbol(errno));
+	}
+}
+
 /* lowerdir=N-1:…:0, relative to the directory, so that 120 layers fit. */
 static int mount_overlay(const struct source *s, const char *dir,
 			 const char *target, const struct options *o,
@@ -342,6 +355,8 @@ static int mount_image(const struct source *s, const char *target,
 		r = await_layers(v, s, e);
 	else
 		(void)await_layers(v, s, NULL);
+	if (r == 0)
+		learn_roots(v, s->n_layers);
 	if (r == 0)
 		r = mount_overlay(s, dir, target, o, e);
 	for (size_t i = 0; i < s->n_layers; i++) {

@@ -11,7 +11,7 @@
 /**
  * struct layer - one blob to mount
  * @source:	what the user named, for messages and /proc/mounts
- * @number:	0 is the lowest of the image's layers that are mounted
+ * @number:	of the image's layers, 0 the lowest; 0 for one blob
  * @kind:	where its bytes come from
  * @open_name:	text of PROTO_OPEN: "HOST/REPO@sha256:…", the URL, the path
  * @blob_fd:	PROTO_BLOB_FD: open for reading; else -1

@@ -374,7 +374,7 @@ int link_fetch(struct link *l, bool suffix, uint64_t off, uint64_t len,
 		.off = off,
 		.len = len,
 		.arena_off = arena_off,
-		.flags = suffix ? PROTO_READ_SUFFIX : PROTO_READ_ONE,
+		.flags = PROTO_READ_ONE | (suffix ? PROTO_READ_SUFFIX : 0),
 		.class_ = PROTO_CLASS_DEMAND,
 		.deadline_ms = FETCH_TIMEOUT_MS,
 	};

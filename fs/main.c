@@ -24,6 +24,20 @@
 #include "fs/options.h"
 #include "fs/source.h"
 
+/* Whether it is an overlayfs over layers as image.c makes it: their names are
+ * numbers, relative to a directory that is gone. */
+static bool is_image(const struct mntent *m)
+{
+	const char *lower = strstr(m->mnt_opts, "lowerdir=");
+	size_t n;
+
+	if (strcmp(m->mnt_type, "overlay") != 0 || lower == NULL)
+		return false;
+	lower += strlen("lowerdir=");
+	n = strspn(lower, "0123456789:");
+	return n > 0 && (lower[n] == ',' || lower[n] == '\0');
+}
+
 /* Whether the topmost mount at @path is one of ours. @path as /proc/mounts has
  * it: absolute. */
 static bool is_ours(const char *path)
@@ -34,7 +48,8 @@ static bool is_ours(const char *path)
 
 	while (f != NULL && (m = getmntent(f)) != NULL) {
 		if (strcmp(m->mnt_dir, path) == 0)
-			ours = strcmp(m->mnt_type, "fuse.estargz") == 0;
+			ours = strcmp(m->mnt_type, "fuse.estargz") == 0 ||
+			       is_image(m);
 	}
 	if (f != NULL)
 		(void)endmntent(f);

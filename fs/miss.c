@@ -723,6 +723,7 @@ int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns)
 {
 	struct waiter *list = NULL;
 	struct waiter **at;
+	uint64_t waiting = 0;
 	bool late = false;
 	int ms;
 
@@ -748,6 +749,9 @@ int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns)
 	run_send_all(m);
 	ahead_pump(m, now_ns);
 	ms = next_tick_ms(m, now_ns);
+	for (const struct waiter *w = m->waiters; w != NULL; w = w->next)
+		waiting++;
+	stats_set(&m->st->waiting, waiting);
 	if (m->runs == NULL && m->waiters == NULL && link_idle(&m->link))
 		link_trim(&m->link);
 	m->ticking = ms >= 0;

@@ -25,6 +25,7 @@ struct candidate {
 	struct digest digest;
 	struct digest toc_digest;
 	bool has_toc_digest;
+	unsigned number; /* in the manifest, 0 the lowest */
 	uint64_t size;
 };
 
@@ -44,7 +45,9 @@ static int add_candidate(struct candidates *c, const struct candidate *one,
 	v = realloc(c->v, (c->n + 1) * sizeof(*v));
 	if (v == NULL)
 		return err_set(e, -ENOMEM, "no memory");
-	v[c->n++] = *one;
+	v[c->n] = *one;
+	v[c->n].number = (unsigned)c->n;
+	c->n++;
 	c->v = v;
 	return 0;
 }
@@ -59,7 +62,6 @@ static int new_layer(struct source *s, const struct options *o,
 	s->layers = v;
 	*ret = &v[s->n_layers++];
 	**ret = (struct layer){
-		.number = (unsigned)s->n_layers - 1,
 		.blob_fd = -1,
 		.plain_http = o->plain_http,
 		.source = strdup(o->source),
@@ -178,6 +180,7 @@ static int take_candidate(struct source *s, const struct options *o,
 
 	if (r < 0)
 		return r;
+	(*ret)->number = c->number;
 	(*ret)->has_digest = true;
 	(*ret)->digest = c->digest;
 	(*ret)->size = c->size;
@@ -249,6 +252,17 @@ static int ask_registry(const struct options *o, struct connect *c,
 	return r;
 }
 
+/* Also under the digest that a tag, or an index, led to. */
+static void keep_by_manifest(const struct options *o, const struct buf *json)
+{
+	struct json_object *doc = json_tokener_parse(json->p);
+	struct digest d;
+
+	if (json_digest(doc, "manifest_digest", &d) == 0)
+		manifests_put(o->root, &d, json);
+	(void)json_object_put(doc);
+}
+
 /* The layers of an image: from what is known of its digest, else asked. */
 static int resolve(const struct options *o, struct connect *c,
 		   struct candidates *out, char **ret_repository, struct err *e)
@@ -273,6 +287,8 @@ static int resolve(const struct options *o, struct connect *c,
 		r = read_resolved(json.p, out, e);
 	if (r == 0 && ref.has_digest)
 		manifests_put(o->root, &ref.digest, &json);
+	if (r == 0)
+		keep_by_manifest(o, &json);
 	return r;
 }
 

@@ -38,6 +38,7 @@ struct stats {
 	_Atomic uint64_t reads;
 	_Atomic uint64_t read_bytes;
 	_Atomic uint64_t demand_misses;
+	_Atomic uint64_t waiting; /* reads that wait now, as of the last tick */
 	_Atomic uint64_t demand_latency[STATS_BUCKETS];
 	_Atomic uint64_t errors_eio;    /* reads answered with EIO */
 	_Atomic uint64_t errors_verify; /* chunks with a wrong digest */

@@ -487,6 +487,7 @@ static void become_complete(struct worker *w)
 	(void)msync(w->map[CTL_FD_PRESENT], w->map_len[CTL_FD_PRESENT],
 		    MS_SYNC);
 	w->complete = true;
+	count_blob_bytes(w); /* others may have brought some of it */
 	atomic_store_explicit(&w->st->state, STATS_COMPLETE,
 			      memory_order_relaxed);
 	miss_link_close(&w->miss);

@@ -195,6 +195,10 @@ static void end_of(struct http_req *r, CURLcode rc, struct http_end *end)
 		   rc == CURLE_SSL_CACERT_BADFILE) {
 		end->code = -EACCES;
 		end->permanent = true;
+	} else if (strstr(text, "wrong version number") != NULL) {
+		/* OpenSSL, of bytes that are no TLS at all. */
+		text = "the server does not speak TLS (is it plain HTTP?)";
+		end->permanent = true;
 	} else if (rc == CURLE_OUT_OF_MEMORY) {
 		end->code = -ENOMEM;
 	} else if (rc == CURLE_URL_MALFORMAT) {

@@ -27,6 +27,7 @@
 #include "daemon/fetcher/exch.h"
 #include "daemon/fetcher/hosts.h"
 
+#define JOB_TRIES_ONE 5u /* without a byte, of a READ with the flag ONE */
 #define JOB_BACKOFF_NS (100 * NSEC_PER_MSEC)
 #define JOB_BACKOFF_MAX_NS (10 * NSEC_PER_SEC)
 #define JOB_RETRY_AFTER_MAX_S 60u
@@ -134,6 +135,11 @@ static void retry(struct job *j, struct list *left, const struct exch_end *end,
 		list_del(&p->sp.node);
 		p->tries++;
 		p->read->last = *e;
+		/* Somebody stands there and waits for a mount. */
+		if (p->read->one && p->tries >= JOB_TRIES_ONE) {
+			give_up(p, e);
+			continue;
+		}
 		d->stats.retries++;
 		again(p, now + backoff_ns(p->tries, end->retry_after_s));
 	}

@@ -102,4 +102,34 @@ ok "the monitor ends with its session" wait_for 20 no_product_procs
 ok "what was mounted since is still there" is_mounted "$A"
 umount "$A"
 no_leaks "leaves nothing"
+
+### An image, for everybody ###
+images small
+STATE=$T/state-image
+as_user() { setpriv --reuid 1000 --regid 1000 --clear-groups "$@"; }
+chmod 755 "$T"
+mkdir -p "$A"
+chmod 755 "$A"
+ok "an image mounts" mount_esgz "oci:$IMAGES:small" "$A" nobackground
+is "$(stat -c %a "$A")" 755 "its root is open to all"
+ok "a user lists it" as_user ls "$A"
+ok "a user reads it" as_user cat "$A/etc/passwd"
+want=$(jq -r '.layers[].digest' <"$(manifest_of "$IMAGES" small)" | sort -u)
+is "$("$ESTARGZ" status --json | jq -r --arg t "$A" \
+	'.[] | select(.target == $t) | .digest' | sort -u)" "$want" \
+	"status has each of its layers"
+n=$("$ESTARGZ" status --json | jq -r --arg t "$A" \
+	'[.[] | select(.target == $t) | .layer] | max')
+is "$("$ESTARGZ" status --json | jq -r --arg t "$A" --argjson n "$n" \
+	'.[] | select(.target == $t and .layer == $n) | .digest')" \
+	"$(layer_digest "$IMAGES" small "$n")" "numbered as layer= does"
+not_ok "status is for root" as_user "$ESTARGZ" status
+kill -9 $(monitor_pids)
+wait_for 10 no_product_procs
+ok "an image whose monitors were killed: mounts again" \
+	mount_esgz "oci:$IMAGES:small" "$A" nobackground
+is "$(grep -c " $A " /proc/self/mountinfo)" 1 "once"
+ok "reads" cat "$A/etc/passwd"
+ok "unmounts" umount_esgz "$A"
+no_leaks "an image leaves nothing"
 done_testing
