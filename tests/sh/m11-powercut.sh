@@ -16,7 +16,7 @@ start_srv srv --files "$T/f"
 URL=$SRV_URL/f/few
 LAZY=nobackground,noprefetch,toc_digest=$D
 undo() { umount "$BOOT_ID" 2>/dev/null; }
-trap 'undo; cleanup' EXIT
+trap 'rc=$?; undo; (exit "$rc"); cleanup' EXIT
 
 kill_all() {
 	local p
