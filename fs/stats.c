@@ -3,6 +3,7 @@
 
 #include "fs/stats.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -59,15 +60,22 @@ uint64_t stats_quantile_us(const struct stats *s, double q)
 	return bucket_end_us(STATS_BUCKETS - 1);
 }
 
+/* Of this process's threads; the monitor is another process, and writes when
+ * there is no worker. */
+static pthread_mutex_t error_lock = PTHREAD_MUTEX_INITIALIZER;
+
 void stats_error(struct stats *s, const char *text)
 {
-	uint32_t next = 1u - (atomic_load_explicit(&s->error_shown,
-						   memory_order_relaxed) &
-			      1u);
+	uint32_t next;
 
+	(void)pthread_mutex_lock(&error_lock);
+	next = 1u -
+	       (atomic_load_explicit(&s->error_shown, memory_order_relaxed) &
+		1u);
 	(void)snprintf(s->error[next], sizeof(s->error[next]), "%s", text);
 	/* Pairs with the acquire in stats_last_error(). */
 	atomic_store_explicit(&s->error_shown, next, memory_order_release);
+	(void)pthread_mutex_unlock(&error_lock);
 }
 
 void stats_last_error(const struct stats *s, char *buf, size_t n)

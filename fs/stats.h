@@ -45,8 +45,7 @@ struct stats {
 	_Atomic uint64_t errors_fetch;  /* fetches that failed */
 	_Atomic uint64_t errors_disk;   /* cache writes that failed */
 	_Atomic uint64_t interrupted;
-	/* Last error, one line: written to the one that is not shown, then
-	 * shown. Two writers at once may mix their texts, no more. */
+	/* Last error, one line: written to the one that is not shown. */
 	_Atomic uint32_t error_shown;
 	char error[2][STATS_ERROR_BYTES];
 };
