@@ -2,7 +2,7 @@
 noinst_LIBRARIES += %D%/libcommon.a
 COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LIBS)
 %C%_libcommon_a_SOURCES = \
-	%D%/base.h %D%/limits.h %D%/checked.h \
+	%D%/base.h %D%/limits.h %D%/checked.h %D%/list.h \
 	%D%/err.c %D%/err.h \
 	%D%/log.c %D%/log.h \
 	%D%/rd.c %D%/rd.h \
@@ -20,7 +20,8 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/present.c %D%/present.h \
 	%D%/tree.c %D%/tree.h \
 	%D%/index.c %D%/index.h \
-	%D%/proto.h
+	%D%/loop.c %D%/loop.h \
+	%D%/proto.h %D%/sup.h
 
 # Apart, because it needs the C++ linker.
 noinst_LIBRARIES += %D%/libtoml.a

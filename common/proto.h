@@ -45,6 +45,7 @@ enum proto_type {
 	PROTO_PRIO = 6,    /* changes the class of a READ; no answer */
 	PROTO_CLOSE = 7,   /* a handle; its READs fail; no answer */
 	PROTO_STATUS = 8,  /* -> JSON document in the arena */
+	PROTO_WARM = 9,    /* the tails of blobs that will be mounted soon */
 	PROTO_OPENED = 16,
 	PROTO_DATA = 17,
 	PROTO_FAILED = 18,
@@ -191,6 +192,26 @@ struct proto_status {
 	uint64_t arena_len;
 } __attribute__((packed));
 static_assert(sizeof(struct proto_status) == 32, "wire");
+
+/*
+ * WARM. Text: names as in OPEN of PROTO_BLOB_REGISTRY, one a line. The fetcher
+ * resolves and connects, and fetches the last tail_bytes (0: 1 MiB) of each blob,
+ * all of them at once, into memory of its own, where they are kept for hold_ms
+ * (0: 60 s). A READ of the same name by any client is answered from there as far
+ * as that reaches, and waits for it while it is on its way rather than asking
+ * twice. A hint: failures are only logged, and what is kept is bounded
+ * (PROTO_WARM_BYTES_MAX, oldest dropped first). The answer, DATA with
+ * PROTO_DATA_END and nothing else, says only that it was understood.
+ */
+#define PROTO_WARM_PLAIN_HTTP 1u
+#define PROTO_WARM_BLOBS_MAX 128u /* of one message */
+#define PROTO_WARM_BYTES_MAX MIB(64)
+struct proto_warm {
+	struct proto_hdr h;
+	uint32_t tail_bytes;
+	uint32_t hold_ms;
+} __attribute__((packed));
+static_assert(sizeof(struct proto_warm) == 24, "wire");
 
 /*
  * DATA. got: bytes from arena_off on that are there, contiguous, growing from

@@ -11,7 +11,7 @@
 
 #include "common/base.h"
 #include "common/err.h"
-#include "daemon/fetcher/list.h"
+#include "common/list.h"
 
 struct auth;
 struct fetchd;

@@ -14,10 +14,10 @@
 
 #include "common/base.h"
 #include "common/err.h"
+#include "common/list.h"
+#include "common/loop.h"
 #include "common/proto.h"
 #include "daemon/fetcher/fetchd.h"
-#include "daemon/fetcher/list.h"
-#include "daemon/fetcher/loop.h"
 #include "daemon/fetcher/sched.h"
 
 struct hosts;

@@ -20,7 +20,7 @@
 #include "common/io.h"
 #include "common/limits.h"
 #include "common/log.h"
-#include "daemon/fetcher/loop.h"
+#include "common/loop.h"
 
 static const char docker_key[] = "https://index.docker.io/v1/";
 

@@ -10,9 +10,9 @@
 
 #include "common/base.h"
 #include "common/err.h"
+#include "common/loop.h"
 #include "daemon/fetcher/auth.h"
 #include "daemon/fetcher/http.h"
-#include "daemon/fetcher/loop.h"
 
 #define EXCH_REDIRECTS_MAX 5u
 #define EXCH_DRAIN_BYTES_MAX KIB(64)

@@ -5,10 +5,10 @@
 
 #include "common/base.h"
 #include "common/digest.h"
+#include "common/list.h"
+#include "common/loop.h"
 #include "common/proto.h"
 #include "daemon/fetcher/conf.h"
-#include "daemon/fetcher/list.h"
-#include "daemon/fetcher/loop.h"
 #include "daemon/fetcher/sched.h"
 
 struct http;

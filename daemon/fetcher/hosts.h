@@ -11,7 +11,7 @@
 
 #include "common/base.h"
 #include "common/err.h"
-#include "daemon/fetcher/list.h"
+#include "common/list.h"
 #include "daemon/fetcher/sched.h"
 
 #define HOSTS_MAX 31u /* a bit each in sched_piece.avoid */

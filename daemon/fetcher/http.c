@@ -12,9 +12,9 @@
 #include <curl/curl.h>
 
 #include "common/limits.h"
+#include "common/loop.h"
 #include "daemon/fetcher/conf.h"
 #include "daemon/fetcher/hosts.h"
-#include "daemon/fetcher/loop.h"
 
 #define HTTP_CONNECTIONS_KEPT 32L
 #define HTTP_BULK_BUFFER 131072L

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += %D%/libfetcher.a
 %C%_libfetcher_a_SOURCES = \
-	%D%/list.h \
 	%D%/fetchd.c %D%/fetchd.h \
 	%D%/auth.c %D%/auth.h \
 	%D%/blob.c %D%/blob.h \
@@ -12,7 +11,6 @@ noinst_LIBRARIES += %D%/libfetcher.a
 	%D%/hosts.c %D%/hosts.h \
 	%D%/http.c %D%/http.h \
 	%D%/job.c \
-	%D%/loop.c %D%/loop.h \
 	%D%/metrics.c %D%/metrics.h \
 	%D%/resolve.c %D%/resolve.h \
 	%D%/sandbox.c %D%/sandbox.h \

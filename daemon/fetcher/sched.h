@@ -26,8 +26,8 @@
 #define FETCHER_SCHED_H
 
 #include "common/base.h"
+#include "common/list.h"
 #include "common/proto.h"
-#include "daemon/fetcher/list.h"
 
 #define SCHED_GAP_BYTES KIB(64)
 #define SCHED_JOB_BYTES_MAX MIB(8)  /* of merged pieces */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * DOC: the one event loop: epoll, timers, and work that is left for the end
- * of a turn. Everything of the fetcher runs on its thread; nothing here takes
+ * of a turn. Everything of a daemon that is not said to be elsewhere runs on its thread; nothing here takes
  * a lock. With no descriptor ready, no timer set and no task, it sleeps.
  */
-#ifndef FETCHER_LOOP_H
-#define FETCHER_LOOP_H
+#ifndef COMMON_LOOP_H
+#define COMMON_LOOP_H
 
 #include "common/base.h"
-#include "daemon/fetcher/list.h"
+#include "common/list.h"
 
 struct loop;
 

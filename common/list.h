@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Intrusive doubly linked lists; a head is a node of its own. */
-#ifndef FETCHER_LIST_H
-#define FETCHER_LIST_H
+#ifndef COMMON_LIST_H
+#define COMMON_LIST_H
 
 #include "common/base.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/fetcher/loop.h"
+#include "common/loop.h"
 
 #include <errno.h>
 #include <sys/epoll.h>

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config.toml of estargz-snapshotter: estargz.toml(5). */
+#ifndef SNAPSHOTTER_CONF_H
+#define SNAPSHOTTER_CONF_H
+
+#include "common/base.h"
+#include "common/err.h"
+#include "common/log.h"
+
+#define CONFIG_BYTES_MAX KIB(256)
+
+/* Keys have the names of the fields; tables those in front of the dash. */
+struct config {
+	char *root;    /* /var/lib/estargz */
+	char *address; /* /run/estargz/snapshotter.sock */
+	enum log_level log_level;
+
+	/* [fetcher] */
+	char *fetcher_address; /* address: /run/estargz/fetcher.sock */
+	bool fetcher_start; /* start: run an estargzd where none listens, true */
+	char *fetcher_program; /* program: SBINDIR/estargzd */
+
+	/* [layers] */
+	bool lazy;       /* true; false: every layer is an ordinary one */
+	bool prefetch;   /* true */
+	bool background; /* true */
+	char *estargzfs; /* program: SBINDIR/mount.estargz */
+	unsigned mount_timeout_s; /* 40; then the layer is an ordinary one */
+	unsigned read_timeout_s;  /* 300 */
+	bool scope; /* systemd unit of its own for each, where there is systemd */
+
+	/* [cache] */
+	uint64_t
+		cache_max_bytes; /* max_bytes; 0: no limit. 16 GiB. "10GiB" or a number */
+
+	/* [mount] */
+	char **options; /* [@n_options] options: added to every overlay */
+	size_t n_options;
+	enum {
+		USERXATTR_AUTO,
+		USERXATTR_YES,
+		USERXATTR_NO
+	} userxattr; /* "auto", "yes", "no" */
+};
+
+int config_init(struct config *c);
+void config_done(struct config *c);
+
+/* As estargzd's: -EINVAL (unknown key, wrong type or value; @e names the key and
+ * its table), -EBADMSG (not TOML), -ENOMEM */
+int config_parse(struct config *c, const char *text, size_t len, struct err *e);
+
+#endif

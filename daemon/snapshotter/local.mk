@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += %D%/libsnapshotter.a
+%C%_libsnapshotter_a_SOURCES = \
+	%D%/conf.h \
+	%D%/filter.h \
+	%D%/grpc.h \
+	%D%/labels.h \
+	%D%/layers.h \
+	%D%/pool.h \
+	%D%/snapshots.h \
+	%D%/stack.h \
+	%D%/tree.h
+# protoc-c's, which does not know our warnings.
+noinst_LIBRARIES += %D%/libsnapshotspb.a
+nodist_%C%_libsnapshotspb_a_SOURCES = %D%/snapshots.pb-c.c %D%/snapshots.pb-c.h
+%C%_libsnapshotspb_a_CFLAGS = -std=gnu11 $(HARDEN_CFLAGS) $(SAN_CFLAGS)
+EXTRA_DIST += %D%/snapshots.proto
+BUILT_SOURCES += %D%/snapshots.pb-c.h
+CLEANFILES += %D%/snapshots.pb-c.c %D%/snapshots.pb-c.h
+%D%/snapshots.pb-c.c: %D%/snapshots.pb-c.h
+%D%/snapshots.pb-c.h: %D%/snapshots.proto
+	$(AM_V_GEN)$(MKDIR_P) %D% && $(PROTOC_C) -I$(srcdir)/%D% \
+		--c_out=%D% $(srcdir)/%D%/snapshots.proto
+
+SNAPSHOTTER_LIBS = daemon/snapshotter/libsnapshotter.a \
+	daemon/snapshotter/libsnapshotspb.a common/libtoml.a \
+	common/libcommon.a $(NGHTTP2_LIBS) $(PROTOBUFC_LIBS) $(SQLITE_LIBS) \
+	$(PCRE_LIBS) $(TOML_LIBS) $(COMMON_LIBS)

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: the tree of snapshots, in SQLite (WAL).
+ *
+ * Every function is one transaction, takes the tree's own lock and never
+ * waits for anything but the disk. What makes a committed snapshot is durable
+ * when the function returns (synchronous=FULL for those); the rest (active
+ * snapshots, removals) survives a crash of the process, and a power cut but for
+ * the last moments.
+ *
+ * A snapshot is ordinary (its files are in ROOT/snapshots/<id>/fs) or lazy
+ * (layer > 0: its files are the mount ROOT/m/<layer>, see layers.h). Lazy ones
+ * are always committed.
+ */
+#ifndef SNAPSHOTTER_TREE_H
+#define SNAPSHOTTER_TREE_H
+
+#include "common/base.h"
+#include "common/err.h"
+#include "daemon/snapshotter/labels.h"
+
+#define TREE_KEY_MAX 1024u /* bytes of a key or name */
+#define TREE_DEPTH_MAX 512u
+
+/* The values are those on the wire. */
+enum snap_kind {
+	SNAP_VIEW = 1,
+	SNAP_ACTIVE = 2,
+	SNAP_COMMITTED = 3,
+};
+
+/**
+ * struct snap - one row
+ * @parent:	its key, "" where there is none
+ * @created_ns, @updated_ns: CLOCK_REALTIME
+ * @bytes, @inodes: as given at commit
+ * @layer:	of struct layer_row; 0: ordinary
+ */
+struct snap {
+	int64_t id;
+	char *name;
+	char *parent;
+	enum snap_kind kind;
+	int64_t created_ns;
+	int64_t updated_ns;
+	struct labels labels;
+	uint64_t bytes;
+	uint64_t inodes;
+	int64_t layer;
+};
+
+#define CLEANUP_SNAP CLEANUP(snap_done)
+void snap_done(struct snap *s);
+
+/* A snapshot as the stack sees it. */
+struct chain_link {
+	int64_t id;
+	int64_t layer;
+};
+
+/* Ancestors, the nearest first. */
+struct chain {
+	struct chain_link *v;
+	size_t n;
+};
+
+#define CLEANUP_CHAIN CLEANUP(chain_done)
+void chain_done(struct chain *c);
+
+/* A layer that is or was mounted: everything that is needed to mount it again,
+ * the same for all snapshots of it. */
+struct layer_row {
+	int64_t id;
+	char *reference;
+	char *repository;
+	struct digest blob;
+	struct digest toc;
+	bool opaque_user;
+	uint64_t n_snapshots;
+};
+
+void layer_row_done(struct layer_row *l);
+
+struct tree;
+
+/**
+ * tree_open() - ROOT/snapshots.db, made where it is not there
+ *
+ * Return: 0; -EBADMSG where the file is no such database, or its schema is of a
+ * later version (it is left alone); -errno with @e
+ */
+int tree_open(struct tree **ret, const char *path, struct err *e);
+void tree_close(struct tree *t);
+
+/**
+ * tree_create() - a new active snapshot or view
+ * @parent:	"" or the key of a committed one
+ * @ret_id:	never used before
+ * @ret_chain:	may be NULL
+ *
+ * Return: 0; -EEXIST; -ENOENT no such parent; -EINVAL parent is not
+ * committed, key is empty or too long; -errno, all with @e
+ */
+int tree_create(struct tree *t, enum snap_kind kind, const char *key,
+		const char *parent, const struct labels *labels, int64_t now_ns,
+		int64_t *ret_id, struct chain *ret_chain, struct err *e);
+
+/* A lazy layer becomes a committed snapshot at once. Errors as tree_create(). */
+int tree_create_lazy(struct tree *t, const char *name, const char *parent,
+		     const struct labels *labels, int64_t layer, int64_t now_ns,
+		     struct err *e);
+
+/* Active @key becomes committed @name; labels replace where given (non-NULL).
+ * Return: 0; -EEXIST name; -ENOENT; -EBUSY not active */
+int tree_commit(struct tree *t, const char *key, const char *name,
+		const struct labels *labels, uint64_t bytes, uint64_t inodes,
+		int64_t now_ns, struct err *e);
+
+/* Return: 0; -ENOENT; -EBUSY it has children */
+int tree_remove(struct tree *t, const char *key, struct snap *ret,
+		struct err *e);
+
+/* @ret_chain: may be NULL. Return: 0, -ENOENT */
+int tree_get(struct tree *t, const char *key, struct snap *ret,
+	     struct chain *ret_chain, struct err *e);
+
+/**
+ * tree_update() - what containerd allows to be changed: labels
+ * @paths:	[@n_paths] field mask, "labels" or "labels.<key>"; none: all
+ *		labels are replaced
+ *
+ * Return: 0 and the snapshot as it is now; -ENOENT; -EINVAL another path
+ */
+int tree_update(struct tree *t, const char *key, const struct labels *labels,
+		const char *const *paths, size_t n_paths, int64_t now_ns,
+		struct snap *ret, struct err *e);
+
+/* Calls @fn for every snapshot, ordered by name, with no lock held; what comes
+ * or goes meanwhile may or may not be seen. @fn < 0 ends it.
+ * Return: 0, what @fn returned, -errno */
+int tree_walk(struct tree *t, int (*fn)(void *arg, const struct snap *s),
+	      void *arg, struct err *e);
+
+/* Whether an id is of a snapshot. Return: 1, 0, -errno */
+int tree_has_id(struct tree *t, int64_t id);
+
+/**
+ * tree_layer_put() - the row of a layer, a new one where there is none
+ *
+ * Layers are one where blob, toc and opaque_user are equal; the reference of
+ * the first stays. Return: its id (> 0), -errno with @e
+ */
+int64_t tree_layer_put(struct tree *t, const struct layer_row *l,
+		       struct err *e);
+/* Return: 0, -ENOENT */
+int tree_layer_get(struct tree *t, int64_t id, struct layer_row *ret,
+		   struct err *e);
+/* Calls @fn for every row with no lock held. */
+int tree_layer_walk(struct tree *t,
+		    int (*fn)(void *arg, const struct layer_row *l), void *arg,
+		    struct err *e);
+/* Removes the row if no snapshot is of it. Return: 1 removed, 0 in use */
+int tree_layer_drop(struct tree *t, int64_t id);
+/* Whether this is the oldest snapshot of its layer: the one that accounts for
+ * its bytes. Return: 1, 0, -errno */
+int tree_layer_first(struct tree *t, const struct snap *s);
+
+#endif
