@@ -15,7 +15,8 @@ SH_TESTS += \
 
 EXTRA_DIST += tests/lib.sh tests/images.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
-	tests/tools/treecmp.py tests/tools/connectproxy.py
+	tests/tools/treecmp.py tests/tools/connectproxy.py \
+	tests/tools/snapctl.py
 
 check_PROGRAMS += tests/tools/erofs-sample
 tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h
