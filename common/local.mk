@@ -23,7 +23,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/loop.c %D%/loop.h \
 	%D%/proto.h %D%/sup.h
 
-# Apart, because it needs the C++ linker.
+# Apart, because they need the C++ linker.
 noinst_LIBRARIES += %D%/libtoml.a
-%C%_libtoml_a_SOURCES = %D%/toml.cc %D%/toml.h
+%C%_libtoml_a_SOURCES = %D%/toml.cc %D%/toml.h %D%/conftab.c %D%/conftab.h
 %C%_libtoml_a_CPPFLAGS = $(AM_CPPFLAGS) $(TOML_CFLAGS)

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <new>
 #include <sstream>
 #include <string>
@@ -21,6 +22,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 int toml_parse(const char *text, size_t len, struct json_object **ret,
 	       struct err *e);
+unsigned toml_line(const struct json_object *o);
 }
 
 static json_object *convert(const toml::node &n);
@@ -44,7 +46,7 @@ static json_object *convert_table(const toml::table &t)
 	return o;
 }
 
-static json_object *convert(const toml::node &n)
+static json_object *convert_value(const toml::node &n)
 {
 	if (const auto *t = n.as_table())
 		return convert_table(*t);
@@ -74,6 +76,25 @@ static json_object *convert(const toml::node &n)
 	else if (const auto *dt = n.as_date_time())
 		text << dt->get();
 	return json_object_new_string(text.str().c_str());
+}
+
+/* The line goes where json-c lets its users keep something. */
+static json_object *convert(const toml::node &n)
+{
+	json_object *o = convert_value(n);
+	uintptr_t line = n.source().begin.line;
+
+	if (o != nullptr)
+		json_object_set_userdata(o, reinterpret_cast<void *>(line),
+					 nullptr);
+	return o;
+}
+
+unsigned toml_line(const struct json_object *o)
+{
+	auto *p = json_object_get_userdata(const_cast<json_object *>(o));
+
+	return static_cast<unsigned>(reinterpret_cast<uintptr_t>(p));
 }
 
 int toml_parse(const char *text, size_t len, struct json_object **ret,

@@ -23,6 +23,10 @@ extern "C" {
 int toml_parse(const char *text, size_t len, struct json_object **ret,
 	       struct err *e);
 
+/* The line on which a value of such an object begins, counted from 1; not of
+ * the document itself. */
+unsigned toml_line(const struct json_object *o);
+
 #ifdef __cplusplus
 }
 #endif

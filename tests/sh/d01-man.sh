@@ -33,7 +33,7 @@ is "$(sed -n 's/^\.It Cm \([a-z_]*\).*/\1/p' "$man/mount.estargz.8" |
 	grep -xvE '|ro' | sort)" "mount.estargz.8 has the mount options of --help"
 
 is "$(sed -n '/Sh FILES/q; s/^\.It Cm \([a-z_]*\).*/\1/p' "$man/estargzd.8" |
-	sort)" "$(sed -n 's/^[[:space:]]*KEY(\([a-z_]*\),.*/\1/p' \
+	sort)" "$(sed -n 's/^[[:space:]]*[A-Z]*(\([a-z_]*\),.*/\1/p' \
 	"$top_srcdir/daemon/fetcher/conf.c" | sort)" \
 	"estargzd.8 has the keys of the configuration"
 

@@ -134,7 +134,7 @@ like "$(timeout 5 "$ESTARGZD" --config "$T/nothing" 2>&1)" 'nothing: No such' \
 	"a configuration that is not there"
 echo 'sockte = "/x"' >"$T/bad.toml"
 like "$(timeout 5 "$ESTARGZD" --config "$T/bad.toml" 2>&1)" \
-	'bad.toml: unknown key sockte' "an unknown key"
+	'bad.toml: line 1: unknown key sockte' "an unknown key"
 FETCHER=$T/run/idle.sock
 background idle "$ESTARGZD" --socket "$FETCHER" --exit-when-idle
 IDLE_PID=$BG_PID
