@@ -9,7 +9,13 @@
 
 #define CONFIG_BYTES_MAX KIB(256)
 
-/* Keys have the names of the fields; tables those in front of the dash. */
+enum userxattr {
+	USERXATTR_AUTO, /* what the kernel and our rights ask for */
+	USERXATTR_YES,
+	USERXATTR_NO
+};
+
+/* Keys have the names of the fields, but for those that a comment names. */
 struct config {
 	char *root;    /* /var/lib/estargz */
 	char *address; /* /run/estargz/snapshotter.sock */
@@ -30,24 +36,29 @@ struct config {
 	bool scope; /* systemd unit of its own for each, where there is systemd */
 
 	/* [cache] */
-	uint64_t
-		cache_max_bytes; /* max_bytes; 0: no limit. 16 GiB. "10GiB" or a number */
+	uint64_t cache_max_bytes; /* max_bytes: 16 GiB; 0: no limit */
 
 	/* [mount] */
 	char **options; /* [@n_options] options: added to every overlay */
 	size_t n_options;
-	enum {
-		USERXATTR_AUTO,
-		USERXATTR_YES,
-		USERXATTR_NO
-	} userxattr; /* "auto", "yes", "no" */
+	enum userxattr userxattr; /* "auto", "yes", "no" */
 };
 
+/* Fills in the defaults. Return: 0, -ENOMEM. */
 int config_init(struct config *c);
 void config_done(struct config *c);
 
-/* As estargzd's: -EINVAL (unknown key, wrong type or value; @e names the key and
- * its table), -EBADMSG (not TOML), -ENOMEM */
+/**
+ * config_parse() - apply a document to a configuration, and check it
+ * @text:	[@len] TOML
+ *
+ * Return: 0; -EINVAL (unknown key or table, wrong type or value; @e names the
+ * key, its table and where possible the line); -EBADMSG (not TOML); -ENOMEM
+ */
 int config_parse(struct config *c, const char *text, size_t len, struct err *e);
+
+/* Whether values make sense as paths, sockets and mount options; for who has changed
+ * some after config_parse(). Return: 0, -EINVAL with @e */
+int config_check(const struct config *c, struct err *e);
 
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += %D%/libsnapshotter.a
 %C%_libsnapshotter_a_SOURCES = \
-	%D%/conf.h \
+	%D%/conf.c %D%/conf.h \
 	%D%/filter.h \
 	%D%/grpc.h \
 	%D%/labels.h \

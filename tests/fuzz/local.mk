@@ -24,6 +24,9 @@ nodist_EXTRA_%C%_fuzz_http_SOURCES = %D%/cxx.cc
 FUZZ_TARGETS += %D%/fuzz-config
 nodist_EXTRA_%C%_fuzz_config_SOURCES = %D%/cxx.cc
 %C%_fuzz_config_LDADD = $(FUZZ_ENGINE) $(FETCHER_LDADD)
+FUZZ_TARGETS += %D%/fuzz-snapconf
+nodist_EXTRA_%C%_fuzz_snapconf_SOURCES = %D%/cxx.cc
+%C%_fuzz_snapconf_LDADD = $(FUZZ_ENGINE) $(SNAPSHOTTER_LIBS)
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 SH_TESTS += %D%/corpus.sh

@@ -36,4 +36,7 @@ nodist_EXTRA_%C%_test_auth_SOURCES = %D%/cxx.cc
 UNIT_TESTS += %D%/test-hosts
 nodist_EXTRA_%C%_test_hosts_SOURCES = %D%/cxx.cc
 %C%_test_hosts_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
+UNIT_TESTS += %D%/test-snapconf
+nodist_EXTRA_%C%_test_snapconf_SOURCES = %D%/cxx.cc
+%C%_test_snapconf_LDADD = $(SNAPSHOTTER_LIBS) $(CMOCKA_LIBS)
 endif
