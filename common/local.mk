@@ -21,6 +21,8 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/tree.c %D%/tree.h \
 	%D%/index.c %D%/index.h \
 	%D%/loop.c %D%/loop.h \
+	%D%/listen.c %D%/listen.h \
+	%D%/systemd.c %D%/systemd.h \
 	%D%/proto.h %D%/sup.h
 
 # Apart, because they need the C++ linker.

@@ -19,11 +19,12 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #define LOG_MOD "main"
 #include "common/buf.h"
 #include "common/io.h"
+#include "common/listen.h"
+#include "common/systemd.h"
 #include "daemon/fetcher/auth.h"
 #include "daemon/fetcher/blob.h"
 #include "daemon/fetcher/fetchd.h"
@@ -34,7 +35,6 @@
 #include "daemon/fetcher/server.h"
 
 #define CONFIG_PATH "/etc/estargz/estargzd.toml"
-#define LISTEN_FD_FIRST 3
 
 struct options {
 	const char *socket;
@@ -165,66 +165,17 @@ static int apply_options(struct config *c, const struct options *o,
 	return 0;
 }
 
-/* A socket that systemd has made for us, -1 where there is none. */
-static int systemd_socket(void)
-{
-	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
-	int fd = -1;
-
-	if (pid != NULL && n != NULL &&
-	    strtol(pid, NULL, 10) == (long)getpid() && strcmp(n, "1") == 0)
-		fd = LISTEN_FD_FIRST;
-	(void)unsetenv("LISTEN_PID");
-	(void)unsetenv("LISTEN_FDS");
-	(void)unsetenv("LISTEN_FDNAMES");
-	return fd;
-}
-
-static void systemd_notify(const char *state)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	size_t n = path != NULL ? strlen(path) : 0;
-	CLEANUP_CLOSE int fd = -EBADF;
-
-	if (n < 2 || n >= sizeof(sa.sun_path) ||
-	    (path[0] != '/' && path[0] != '@'))
-		return;
-	memcpy(sa.sun_path, path, n);
-	if (path[0] == '@')
-		sa.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL,
-		   (const struct sockaddr *)&sa,
-		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
-		log_warn("msg=\"cannot notify systemd: %s\"", err_name(errno));
-}
-
 /* The listening socket; *ret_path: to be removed at the end, or NULL. */
 static int open_socket(const struct config *c, const struct options *o,
 		       const char **ret_path, struct err *e)
 {
 	int fd = o->socket_fd >= 0 ? o->socket_fd : systemd_socket();
-	int v = 0;
-	socklen_t n = sizeof(v);
 
 	*ret_path = NULL;
-	if (fd < 0) {
-		*ret_path = c->socket;
-		return server_listen(c->socket, c->socket_mode, c->socket_group,
-				     e);
-	}
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &v, &n) < 0 || v == 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &v, &n) < 0 ||
-	    v != SOCK_SEQPACKET)
-		return err_set(e, -EINVAL,
-			       "descriptor %d is not a listening "
-			       "SOCK_SEQPACKET socket",
-			       fd);
-	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	return fd;
+	if (fd >= 0)
+		return listen_inherited(fd, SOCK_SEQPACKET, e);
+	*ret_path = c->socket;
+	return server_listen(c->socket, c->socket_mode, c->socket_group, e);
 }
 
 static void on_signal(struct loop_io *io, uint32_t events)

@@ -11,12 +11,12 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #define LOG_MOD "server"
 #include "common/buf.h"
 #include "common/checked.h"
 #include "common/io.h"
+#include "common/listen.h"
 #include "common/log.h"
 #include "daemon/fetcher/blob.h"
 #include "daemon/fetcher/resolve.h"
@@ -665,59 +665,17 @@ static int socket_owner(const char *path, const char *group, struct err *e)
 	return 0;
 }
 
-/* Nobody listens at a path that refuses a connection. */
-static int remove_stale(const struct sockaddr_un *sa, struct err *e)
-{
-	CLEANUP_CLOSE int fd = socket(
-		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-
-	if (fd < 0)
-		return err_set(e, -errno, "socket: %s", err_name(errno));
-	if (lstat(sa->sun_path, &st) < 0)
-		return errno == ENOENT ? 0
-				       : err_set(e, -errno, "%s: %s",
-						 sa->sun_path, err_name(errno));
-	if (!S_ISSOCK(st.st_mode))
-		return err_set(e, -EEXIST, "%s: not a socket", sa->sun_path);
-	if (connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0 ||
-	    errno != ECONNREFUSED)
-		return err_set(e, -EADDRINUSE,
-			       "%s: another instance is listening",
-			       sa->sun_path);
-	if (unlink(sa->sun_path) < 0 && errno != ENOENT)
-		return err_set(e, -errno, "%s: %s", sa->sun_path,
-			       err_name(errno));
-	return 0;
-}
-
 int server_listen(const char *path, unsigned mode, const char *group,
 		  struct err *e)
 {
-	CLEANUP_CLOSE int fd = socket(
-		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	mode_t old;
+	CLEANUP_CLOSE int fd = listen_unix(path, SOCK_SEQPACKET, e);
 	int r;
 
 	if (fd < 0)
-		return err_set(e, -errno, "socket: %s", err_name(errno));
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(e, -ENAMETOOLONG, "%s: path is too long", path);
-	memcpy(sa.sun_path, path, strlen(path));
-	r = remove_stale(&sa, e);
-	if (r < 0)
-		return r;
-	old = umask(0177);
-	r = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
-	(void)umask(old);
-	if (r < 0)
-		return err_set(e, r, "%s: %s", path, err_name(r));
+		return fd;
 	r = socket_owner(path, group, e);
 	if (r == 0 && chmod(path, (mode_t)mode) < 0)
 		r = err_set(e, -errno, "%s: chmod: %s", path, err_name(errno));
-	if (r == 0 && listen(fd, SOMAXCONN) < 0)
-		r = err_set(e, -errno, "%s: listen: %s", path, err_name(errno));
 	if (r < 0) {
 		(void)unlink(path);
 		return r;
@@ -742,9 +700,7 @@ int server_new(struct fetchd *d, int fd, bool exit_when_idle,
 	s->resume.fn = on_resume;
 	s->exit_when_idle = exit_when_idle;
 	list_init(&s->clients);
-	r = fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-	if (r == 0)
-		r = loop_io_add(d->loop, &s->io, EPOLLIN);
+	r = loop_io_add(d->loop, &s->io, EPOLLIN);
 	if (r < 0) {
 		(void)close(fd);
 		free(s);

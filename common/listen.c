@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "common/listen.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+static int make_socket(int type, struct err *e)
+{
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	return fd < 0 ? err_set(e, -errno, "socket: %s", err_name(errno)) : fd;
+}
+
+/* Nobody listens at a path that refuses a connection. */
+static int remove_stale(const struct sockaddr_un *sa, int type, struct err *e)
+{
+	CLEANUP_CLOSE int fd = make_socket(type, e);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (lstat(sa->sun_path, &st) < 0)
+		return errno == ENOENT ? 0
+				       : err_set(e, -errno, "%s: %s",
+						 sa->sun_path, err_name(errno));
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(e, -EEXIST, "%s: not a socket", sa->sun_path);
+	if (connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) == 0 ||
+	    errno != ECONNREFUSED)
+		return err_set(e, -EADDRINUSE,
+			       "%s: another instance is listening",
+			       sa->sun_path);
+	if (unlink(sa->sun_path) < 0 && errno != ENOENT)
+		return err_set(e, -errno, "%s: %s", sa->sun_path,
+			       err_name(errno));
+	return 0;
+}
+
+int listen_unix(const char *path, int type, struct err *e)
+{
+	CLEANUP_CLOSE int fd = make_socket(type, e);
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	mode_t old;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return err_set(e, -ENAMETOOLONG, "%s: path is too long", path);
+	memcpy(sa.sun_path, path, strlen(path));
+	r = remove_stale(&sa, type, e);
+	if (r < 0)
+		return r;
+	old = umask(0177);
+	r = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
+	(void)umask(old);
+	if (r < 0)
+		return err_set(e, r, "%s: %s", path, err_name(r));
+	if (listen(fd, SOMAXCONN) < 0) {
+		r = err_set(e, -errno, "%s: listen: %s", path, err_name(errno));
+		(void)unlink(path);
+		return r;
+	}
+	return TAKE_FD(fd);
+}
+
+int listen_inherited(int fd, int type, struct err *e)
+{
+	int v = 0;
+	socklen_t n = sizeof(v);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &v, &n) < 0 || v == 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &v, &n) < 0 || v != type)
+		return err_set(e, -EINVAL,
+			       "descriptor %d is not a listening %s socket", fd,
+			       type == SOCK_SEQPACKET ? "SOCK_SEQPACKET"
+						      : "SOCK_STREAM");
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+	    fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return err_set(e, -errno, "descriptor %d: %s", fd,
+			       err_name(errno));
+	return fd;
+}

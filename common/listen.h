@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Listening Unix sockets. */
+#ifndef COMMON_LISTEN_H
+#define COMMON_LISTEN_H
+
+#include "common/base.h"
+#include "common/err.h"
+
+/**
+ * listen_unix() - make a listening socket, mode 0600, non-blocking
+ * @type:	SOCK_STREAM or SOCK_SEQPACKET
+ *
+ * Replaces a socket nobody listens on, and nothing else.
+ * Return: a descriptor, -EADDRINUSE where somebody listens, -EEXIST where
+ * something else is there, -errno
+ */
+int listen_unix(const char *path, int type, struct err *e);
+
+/* Whether an inherited descriptor is a listening socket of that type; it becomes
+ * close-on-exec and non-blocking. Return: @fd, -EINVAL */
+int listen_inherited(int fd, int type, struct err *e);
+
+#endif
