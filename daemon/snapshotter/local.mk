@@ -4,7 +4,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/conf.c %D%/conf.h \
 	%D%/filter.h \
 	%D%/grpc.h \
-	%D%/labels.h \
+	%D%/labels.c %D%/labels.h \
 	%D%/layers.h \
 	%D%/pool.h \
 	%D%/snapshots.h \
