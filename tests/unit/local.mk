@@ -41,4 +41,6 @@ nodist_EXTRA_%C%_test_snapconf_SOURCES = %D%/cxx.cc
 %C%_test_snapconf_LDADD = $(SNAPSHOTTER_LIBS) $(CMOCKA_LIBS)
 UNIT_TESTS += %D%/test-labels
 %C%_test_labels_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
+UNIT_TESTS += %D%/test-lazy
+%C%_test_lazy_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
 endif
