@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-systemdsystemunit_DATA += %D%/systemd/estargzd.service %D%/systemd/estargzd.socket
-%D%/systemd/estargzd.service: %D%/systemd/estargzd.service.in Makefile
+UNITS_IN = %D%/systemd/estargzd.service.in \
+	%D%/systemd/estargz-snapshotter.service.in
+SOCKETS = %D%/systemd/estargzd.socket %D%/systemd/estargz-snapshotter.socket
+systemdsystemunit_DATA += $(UNITS_IN:.in=) $(SOCKETS)
+$(UNITS_IN:.in=): Makefile
 	@$(MKDIR_P) %D%/systemd
-	$(AM_V_GEN)sed 's,@sbindir[@],$(sbindir),' \
-		$(srcdir)/%D%/systemd/estargzd.service.in >$@
-CLEANFILES += %D%/systemd/estargzd.service
+	$(AM_V_GEN)sed 's,@sbindir[@],$(sbindir),' $(srcdir)/$@.in >$@
+%D%/systemd/estargzd.service: %D%/systemd/estargzd.service.in
+%D%/systemd/estargz-snapshotter.service: \
+	%D%/systemd/estargz-snapshotter.service.in
+CLEANFILES += $(UNITS_IN:.in=)
 sysusersdir = $(prefix)/lib/sysusers.d
 dist_sysusers_DATA = %D%/systemd/estargz.conf
-EXTRA_DIST += %D%/systemd/estargzd.service.in %D%/systemd/estargzd.socket
+EXTRA_DIST += $(UNITS_IN) $(SOCKETS)
 # What looks at the source without running it.
 LINT_CHECKS = check-banned check-layers check-headers check-size check-man \
 	format-check
