@@ -37,6 +37,18 @@ is "$(sed -n '/Sh FILES/q; s/^\.It Cm \([a-z_]*\).*/\1/p' "$man/estargzd.8" |
 	"$top_srcdir/daemon/fetcher/conf.c" | sort)" \
 	"estargzd.8 has the keys of the configuration"
 
+# Of the snapshotter's, with the table in front: KEY("table", "key", … in the
+# code, .Ss [table] and .It Cm key in the page.
+awk '/^\.Sh EXAMPLES/ { exit } /^\.Ss/ { t = $2 == "Top" ? "" : $2 }
+	/^\.It Cm/ { gsub(/[][]/, "", t); print t "." $3 }' \
+	"$man/estargz.toml.5" | sort >"$T/keys.page"
+sed -n 's/^[[:space:]]*[A-Z]*("\([a-z]*\)", "\([a-z_]*\)",.*/\1.\2/p' \
+	"$top_srcdir/daemon/snapshotter/conf.c" | sort >"$T/keys.code"
+is "$(cat "$T/keys.page")" "$(cat "$T/keys.code")" \
+	"estargz.toml.5 has the keys of the configuration"
+at_least=$(wc -l <"$T/keys.code")
+ok "... of which there are some" test "$at_least" -gt 10
+
 # Fields of status: what the code writes, and what the page says.
 grep -oE '(add_str|add_u64|add_process)\(b, "[a-z0-9_]+"|\\"[a-z0-9_]+\\":' \
 	"$top_srcdir/fs/control.c" | grep -oE '"[a-z0-9_]+\\?"' | tr -d '\\"' |
