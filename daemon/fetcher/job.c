@@ -16,6 +16,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -116,6 +117,15 @@ static void requeue(struct list *left)
 	}
 }
 
+/* How often a read is tried in vain. */
+static unsigned tries_max(const struct read *r)
+{
+	if (r->hint)
+		return (unsigned)r->blob->hosts->n;
+	/* Somebody stands there and waits for a mount. */
+	return r->one ? JOB_TRIES_ONE : UINT_MAX;
+}
+
 static void give_up(struct read_piece *p, const struct err *e)
 {
 	read_fail(p->read, e->code, e->text);
@@ -135,8 +145,7 @@ static void retry(struct job *j, struct list *left, const struct exch_end *end,
 		list_del(&p->sp.node);
 		p->tries++;
 		p->read->last = *e;
-		/* Somebody stands there and waits for a mount. */
-		if (p->read->one && p->tries >= JOB_TRIES_ONE) {
+		if (p->tries >= tries_max(p->read)) {
 			give_up(p, e);
 			continue;
 		}
@@ -394,7 +403,8 @@ static void deliver(struct sched_piece *sp, uint64_t at, const void *data,
 	struct read *r = p->read;
 
 	memcpy(r->dst + (sp->off - r->off) + at, data, n);
-	r->blob->d->stats.bytes[r->class_] += n;
+	if (!r->hint)
+		r->blob->d->stats.bytes[r->class_] += n;
 	p->tries = 0;
 	read_advance(r);
 }
