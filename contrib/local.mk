@@ -41,8 +41,11 @@ EXTRA_DIST += %D%/banned-allowed %D%/check %D%/check-banned \
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = %D%/completion/estargz
+# bash looks for a file of the command's name.
+COMPLETION_LINKS = mount.estargz estargzfs estargzd estargz-snapshotter
 install-data-hook:
-	cd $(DESTDIR)$(bashcompletiondir) && rm -f mount.estargz && \
-		$(LN_S) estargz mount.estargz
+	cd $(DESTDIR)$(bashcompletiondir) && for l in $(COMPLETION_LINKS); do \
+		rm -f $$l && $(LN_S) estargz $$l || exit 1; \
+	done
 uninstall-local:
-	rm -f $(DESTDIR)$(bashcompletiondir)/mount.estargz
+	cd $(DESTDIR)$(bashcompletiondir) && rm -f $(COMPLETION_LINKS)

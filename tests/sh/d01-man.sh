@@ -15,12 +15,22 @@ help_flags() {
 	sed -n 's/^  *\(-.*\)$/\1/p' | grep -oE -- '--[a-z-]+' | sort -u
 }
 
+. "$top_srcdir/contrib/completion/estargz"
+# completed COMMAND: what the shell proposes for an option of it
+completed() {
+	local COMP_WORDS=("$1" --) COMP_CWORD=1 COMPREPLY=()
+	"$(complete -p "$1" | sed 's/.*-F \([a-z_]*\).*/\1/')" "$1"
+	printf '%s\n' "${COMPREPLY[@]}" | sort
+}
+
 for p in mount.estargz.8:"$MOUNT_ESTARGZ" estargzd.8:"$ESTARGZD"; do
 	page=$man/${p%%:*}
 	[ -f "$page" ] || { fail "${p%%:*} is there"; continue; }
 	"${p#*:}" --help >"$T/help"
 	is "$(page_flags "$page")" "$(help_flags <"$T/help")" \
 		"${p%%:*} has the options of --help"
+	is "$(completed "$(basename "${p#*:}")")" "$(help_flags <"$T/help")" \
+		"... and so has the shell"
 done
 "$ESTARGZ" status --help >"$T/help"
 is "$(page_flags "$man/estargz.1" | grep -v version)" \

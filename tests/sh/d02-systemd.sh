@@ -24,6 +24,9 @@ is "$(cd "$D/$prefix" && find . ! -type d | sort)" "./bin/estargz
 ./sbin/estargzfs
 ./sbin/mount.estargz
 ./share/bash-completion/completions/estargz
+./share/bash-completion/completions/estargz-snapshotter
+./share/bash-completion/completions/estargzd
+./share/bash-completion/completions/estargzfs
 ./share/bash-completion/completions/mount.estargz
 ./share/man/man1/estargz.1
 ./share/man/man5/estargz.toml.5
