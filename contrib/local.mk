@@ -13,6 +13,10 @@ CLEANFILES += $(UNITS_IN:.in=)
 sysusersdir = $(prefix)/lib/sysusers.d
 dist_sysusers_DATA = %D%/systemd/estargz.conf
 EXTRA_DIST += $(UNITS_IN) $(SOCKETS)
+# Examples; those of containerd are what tests use.
+containerddocdir = $(docdir)/containerd
+dist_containerddoc_DATA = %D%/containerd/containerd-1.toml \
+	%D%/containerd/containerd-2.toml %D%/containerd/nerdctl.toml
 # What looks at the source without running it.
 LINT_CHECKS = check-banned check-layers check-headers check-size check-man \
 	format-check
