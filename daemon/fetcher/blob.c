@@ -300,11 +300,25 @@ void read_fail(struct read *r, int code, const char *text)
 	read_end(r, code, text);
 }
 
+static void drop_pieces(struct read *r, unsigned from, bool late)
+{
+	for (unsigned i = from; i < r->n_pieces; i++) {
+		struct sched_piece *sp = &r->pieces[i].sp;
+		struct sched_job *j = sp->job;
+
+		sched_remove(&r->blob->d->sched, sp);
+		if (j != NULL)
+			job_left(j, late);
+	}
+	r->n_pieces = from;
+}
+
 static void on_deadline(struct loop_timer *t)
 {
 	struct read *r = LIST_ENTRY(t, struct read, deadline);
 	struct err e = {0};
 
+	drop_pieces(r, 0, true);
 	if (r->last.code != 0)
 		err_set(&e, -ETIMEDOUT, "deadline passed; last: %.200s",
 			r->last.text);
@@ -438,9 +452,7 @@ void read_stop(struct read *r)
 	r->running = false;
 	loop_timer_clear(&r->deadline);
 	list_del(&r->node);
-	for (unsigned i = 0; i < r->n_pieces; i++)
-		sched_remove(&r->blob->d->sched, &r->pieces[i].sp);
-	r->n_pieces = 0;
+	drop_pieces(r, 0, false);
 }
 
 void read_set_class(struct read *r, enum proto_class class_)
@@ -484,9 +496,8 @@ void read_piece_eof(struct read_piece *p)
 	r->held = 0;
 	p->sp.len = p->sp.got;
 	r->len = MIN(r->len, p->sp.off + p->sp.got - r->off);
-	for (unsigned k = i; k < r->n_pieces; k++)
-		sched_remove(&r->blob->d->sched, &r->pieces[k].sp);
-	r->n_pieces = i + 1;
+	sched_remove(&r->blob->d->sched, &p->sp);
+	drop_pieces(r, i + 1, false);
 	read_advance(r);
 }
 

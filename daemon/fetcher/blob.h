@@ -173,6 +173,9 @@ void blob_local_kick(struct blob *b);
 /* job.c: asks the scheduler and starts what it says. */
 void job_dispatch(struct fetchd *d);
 void job_dispatch_soon(struct fetchd *d);
+/* Somebody does not wait for the job any more: what nobody waits for soon ends,
+ * and what let a deadline pass (@late) at once: the others' pieces are asked for anew. */
+void job_left(struct sched_job *sj, bool late);
 /* Stops all jobs of a blob that nobody reads. */
 void job_stop_all(struct blob *b);
 
