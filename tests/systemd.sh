@@ -13,13 +13,57 @@ requires_systemd() {
 	[ -x /lib/systemd/systemd ] || plan_skip "needs systemd"
 }
 
-# The hierarchy of control groups that systemd works in, mounted on $1.
-mount_cgroup() {
-	if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then
-		mount -t cgroup2 none "$1"
-	else
-		mount -t cgroup -o none,name=systemd none "$1"
-	fi
+# The control groups of this process: "NAME PATH" of each hierarchy, NAME as
+# below /sys/fs/cgroup, where all of them are in one place "." (version 2).
+control_groups() {
+	local n name path
+	while IFS=: read -r n name path; do
+		[ -n "$name" ] || name=.
+		name=${name#name=}
+		[ "$n" != 0 ] || [ "$(stat -fc %T /sys/fs/cgroup)" = \
+			cgroup2fs ] || continue
+		[ ! -w "/sys/fs/cgroup/$name$path/cgroup.procs" ] ||
+			echo "$name $path"
+	done </proc/self/cgroup
+}
+
+# Process $2 goes into a group $1 below its own, in each hierarchy.
+enter_groups() {
+	local name path d f
+	control_groups | while read -r name path; do
+		d=/sys/fs/cgroup/$name$path
+		mkdir -p "$d/$1" || return 1
+		for f in cpuset.cpus cpuset.mems; do
+			[ ! -f "$d/$1/$f" ] || cat "$d/$f" >"$d/$1/$f"
+		done
+		echo "$2" >"$d/$1/cgroup.procs" || return 1
+	done
+}
+# Removes them. Fails while somebody dies in one.
+leave_groups() {
+	local name path d rc=0
+	while read -r name path; do
+		d=/sys/fs/cgroup/$name$path/$1
+		find "$d" -depth -type d -exec rmdir {} \; 2>/dev/null
+		[ ! -d "$d" ] || rc=1
+	done < <(control_groups)
+	return $rc
+}
+# In a control group namespace: mounts what is in /sys/fs/cgroup there.
+mount_groups() {
+	local name path
+	mount -t tmpfs -o mode=755 none "$1"
+	control_groups | while read -r name path; do
+		case $name in
+		.) mount -t cgroup2 none "$1" ;;
+		systemd) set -- "$1" none,name=systemd ;;
+		*) set -- "$1" "$name" ;;
+		esac
+		[ "$name" = . ] || {
+			mkdir "$1/$name"
+			mount -t cgroup -o "$2" none "$1/$name"
+		}
+	done
 }
 
 # What the machine would do at its start; here there is none of it.
@@ -50,13 +94,7 @@ systemd_tree() {
 	mount -t proc none proc
 	mount --bind -o ro proc/sys proc/sys
 	mount -t sysfs -o ro none sys
-	mount -t tmpfs none sys/fs/cgroup
-	if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then
-		mount_cgroup sys/fs/cgroup
-	else
-		mkdir sys/fs/cgroup/systemd
-		mount_cgroup sys/fs/cgroup/systemd
-	fi
+	mount_groups sys/fs/cgroup
 	mount -t tmpfs -o mode=755 none run
 	mount -t tmpfs -o mode=755 none dev
 	for u in null zero full random urandom tty fuse; do
@@ -86,18 +124,16 @@ systemd_tree() {
 # start_systemd DESTDIR: what is installed there is in the tree. Sets INIT, the
 # process; its log is $T/systemd.log.
 start_systemd() {
-	local cg=$T/cg
-	mkdir -p "$T/systemd" "$cg"
-	mount_cgroup "$cg" || return 1
-	mkdir -p "$cg/${T##*/}"
-	export -f mount_cgroup systemd_tree
+	local tree=$T/systemd
+	mkdir -p "$tree"
+	export -f control_groups enter_groups mount_groups systemd_tree
 	export SYSTEMD_MASKED T
 	# shellcheck disable=SC2016
-	background systemd bash -c 'echo $$ >"$1/cgroup.procs"
+	background systemd bash -c 'enter_groups "$1" $$ &&
 		exec unshare --mount --pid --fork --cgroup --uts --ipc \
 			--propagation private --kill-child \
 			bash -c "systemd_tree \"\$@\"" - "$2" "$3"' \
-		- "$cg/${T##*/}" "$T/systemd" "$1"
+		- "${T##*/}" "$tree" "$1"
 	wait_for 20 systemd_pid || return 1
 	INIT=$(systemd_pid)
 	wait_for 30 inside systemctl is-active test.target
@@ -116,8 +152,7 @@ inside() { nsenter -t "$INIT" -m -p -C -u -i -- "$@"; }
 stop_systemd() {
 	kill -9 "$INIT" 2>/dev/null
 	wait_for 10 pid_gone "$INIT"
-	find "$T/cg/${T##*/}" -depth -type d -exec rmdir {} \; 2>/dev/null
-	umount "$T/cg"
+	wait_for 10 leave_groups "${T##*/}"
 }
 
 # unit_is UNIT PROPERTY VALUE

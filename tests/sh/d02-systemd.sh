@@ -28,6 +28,9 @@ is "$(cd "$D/$prefix" && find . ! -type d | sort)" "./bin/estargz
 ./share/bash-completion/completions/estargzd
 ./share/bash-completion/completions/estargzfs
 ./share/bash-completion/completions/mount.estargz
+./share/doc/estargz/containerd/containerd-1.toml
+./share/doc/estargz/containerd/containerd-2.toml
+./share/doc/estargz/containerd/nerdctl.toml
 ./share/man/man1/estargz.1
 ./share/man/man5/estargz.toml.5
 ./share/man/man8/estargz-snapshotter.8
