@@ -11,7 +11,8 @@
  *   view       ≥ 2        overlay  lowerdir=[…] [userxattr]
  * and the configured options behind them. The order is what containerd's users
  * have learned to expect. A layer that occurs twice is listed once, at its upper
- * place: that is equivalent, and one superblock twice is ELOOP.
+ * place: that is equivalent, and one superblock twice is ELOOP. So it counts as
+ * one ancestor too: an overlay without an upper directory needs two.
  */
 #ifndef SNAPSHOTTER_STACK_H
 #define SNAPSHOTTER_STACK_H
