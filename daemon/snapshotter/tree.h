@@ -4,9 +4,10 @@
  *
  * Every function is one transaction, takes the tree's own lock and never
  * waits for anything but the disk. What makes a committed snapshot is durable
- * when the function returns (synchronous=FULL for those); the rest (active
+ * when the function returns: the log is synced, after the lock is given back; the rest (active
  * snapshots, removals) survives a crash of the process, and a power cut but for
- * the last moments.
+ * the last moments. The file is locked as long as it is open, because two snapshotters
+ * over one tree would take away each other's directories.
  *
  * A snapshot is ordinary (its files are in ROOT/snapshots/<id>/fs) or lazy
  * (layer > 0: its files are the mount ROOT/m/<layer>, see layers.h). Lazy ones
@@ -87,31 +88,40 @@ struct tree;
  * tree_open() - ROOT/snapshots.db, made where it is not there
  *
  * Return: 0; -EBADMSG where the file is no such database, or its schema is of a
- * later version (it is left alone); -errno with @e
+ * later version (it is left alone); -EBUSY another process has it open; -errno,
+ * all with @e
  */
 int tree_open(struct tree **ret, const char *path, struct err *e);
 void tree_close(struct tree *t);
 
+/* An id that no snapshot had before. The directory of that name is made first
+ * and the row then, so that no row is ever without its directory. */
+int64_t tree_id_new(struct tree *t);
+/* Ids up to this one are not given: a directory has that name. */
+void tree_id_skip(struct tree *t, int64_t id);
+
 /**
  * tree_create() - a new active snapshot or view
+ * @id:		from tree_id_new()
  * @parent:	"" or the key of a committed one
- * @ret_id:	never used before
  * @ret_chain:	may be NULL
  *
  * Return: 0; -EEXIST; -ENOENT no such parent; -EINVAL parent is not
- * committed, key is empty or too long; -errno, all with @e
+ * committed, key is empty or too long; -EOVERFLOW too many ancestors; -errno,
+ * all with @e
  */
-int tree_create(struct tree *t, enum snap_kind kind, const char *key,
-		const char *parent, const struct labels *labels, int64_t now_ns,
-		int64_t *ret_id, struct chain *ret_chain, struct err *e);
+int tree_create(struct tree *t, int64_t id, enum snap_kind kind,
+		const char *key, const char *parent,
+		const struct labels *labels, int64_t now_ns,
+		struct chain *ret_chain, struct err *e);
 
 /* A lazy layer becomes a committed snapshot at once. Errors as tree_create(). */
 int tree_create_lazy(struct tree *t, const char *name, const char *parent,
 		     const struct labels *labels, int64_t layer, int64_t now_ns,
 		     struct err *e);
 
-/* Active @key becomes committed @name; labels replace where given (non-NULL).
- * Return: 0; -EEXIST name; -ENOENT; -EBUSY not active */
+/* Active @key becomes committed @name, with these labels instead of those it had.
+ * Return: 0; -EEXIST name; -ENOENT; -EBUSY not active; -EINVAL name */
 int tree_commit(struct tree *t, const char *key, const char *name,
 		const struct labels *labels, uint64_t bytes, uint64_t inodes,
 		int64_t now_ns, struct err *e);
