@@ -23,6 +23,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/loop.c %D%/loop.h \
 	%D%/listen.c %D%/listen.h \
 	%D%/systemd.c %D%/systemd.h \
+	%D%/protocl.c %D%/protocl.h \
 	%D%/proto.h %D%/sup.h
 
 # Apart, because they need the C++ linker.

@@ -27,7 +27,8 @@
 #include "common/base.h"
 
 #define PROTO_MAGIC UINT32_C(0x677a7365) /* "eszg" */
-#define PROTO_VERSION 1u
+#define PROTO_VERSION 2u
+#define PROTO_VERSION_MIN 1u /* spoken by estargzd: layers outlive it */
 
 #define PROTO_TEXT_MAX 16384u
 #define PROTO_PACKET_MAX (64u + PROTO_TEXT_MAX)
@@ -75,8 +76,9 @@ struct proto_hdr {
 } __attribute__((packed));
 static_assert(sizeof(struct proto_hdr) == 16, "wire");
 
-/* arena_bytes: 0 in the fetcher's answer. The memfd must be sealed with
- * F_SEAL_SHRINK and F_SEAL_GROW and be exactly arena_bytes long. */
+/* arena_bytes: 0 in the fetcher's answer, whose version is the client's. The
+ * memfd must be sealed with F_SEAL_SHRINK and F_SEAL_GROW and be exactly
+ * arena_bytes long; a client that only sends WARM says 0 and brings none. */
 struct proto_hello {
 	struct proto_hdr h;
 	uint32_t magic;
@@ -194,18 +196,24 @@ struct proto_status {
 static_assert(sizeof(struct proto_status) == 32, "wire");
 
 /*
- * WARM. Text: names as in OPEN of PROTO_BLOB_REGISTRY, one a line. The fetcher
- * resolves and connects, and fetches the last tail_bytes (0: 1 MiB) of each blob,
- * all of them at once, into memory of its own, where they are kept for hold_ms
- * (0: 60 s). A READ of the same name by any client is answered from there as far
- * as that reaches, and waits for it while it is on its way rather than asking
- * twice. A hint: failures are only logged, and what is kept is bounded
- * (PROTO_WARM_BYTES_MAX, oldest dropped first). The answer, DATA with
- * PROTO_DATA_END and nothing else, says only that it was understood.
+ * WARM. Text: names as in OPEN of PROTO_BLOB_REGISTRY, with '\n' between them,
+ * those that will be wanted first in front. The fetcher resolves and connects, and
+ * fetches the last tail_bytes (0: 1 MiB) of each blob, all of them at once,
+ * into memory of its own, where they are kept for hold_ms (0: 60 s). A READ of
+ * the same name by any client is answered from there as far as that reaches,
+ * and waits for it while it is on its way rather than asking twice. A hint:
+ * failures are only logged, and what is kept is bounded (PROTO_WARM_BYTES_MAX:
+ * of one message the last names are left out, of several the oldest are
+ * dropped). The answer, DATA with PROTO_DATA_END and nothing else, says only
+ * that it was understood. It outlives its connection.
  */
 #define PROTO_WARM_PLAIN_HTTP 1u
 #define PROTO_WARM_BLOBS_MAX 128u /* of one message */
 #define PROTO_WARM_BYTES_MAX MIB(64)
+#define PROTO_WARM_TAIL_BYTES MIB(1)
+#define PROTO_WARM_TAIL_BYTES_MAX MIB(8)
+#define PROTO_WARM_HOLD_MS 60000u
+#define PROTO_WARM_HOLD_MS_MAX 600000u
 struct proto_warm {
 	struct proto_hdr h;
 	uint32_t tail_bytes;

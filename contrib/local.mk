@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-systemdsystemunit_DATA += %D%/systemd/estargzd.service %D%/systemd/estargzd.socket
-%D%/systemd/estargzd.service: %D%/systemd/estargzd.service.in Makefile
+UNITS_IN = %D%/systemd/estargzd.service.in \
+	%D%/systemd/estargz-snapshotter.service.in
+SOCKETS = %D%/systemd/estargzd.socket %D%/systemd/estargz-snapshotter.socket
+systemdsystemunit_DATA += $(UNITS_IN:.in=) $(SOCKETS)
+$(UNITS_IN:.in=): Makefile
 	@$(MKDIR_P) %D%/systemd
-	$(AM_V_GEN)sed 's,@sbindir[@],$(sbindir),' \
-		$(srcdir)/%D%/systemd/estargzd.service.in >$@
-CLEANFILES += %D%/systemd/estargzd.service
+	$(AM_V_GEN)sed 's,@sbindir[@],$(sbindir),' $(srcdir)/$@.in >$@
+%D%/systemd/estargzd.service: %D%/systemd/estargzd.service.in
+%D%/systemd/estargz-snapshotter.service: \
+	%D%/systemd/estargz-snapshotter.service.in
+CLEANFILES += $(UNITS_IN:.in=)
 sysusersdir = $(prefix)/lib/sysusers.d
 dist_sysusers_DATA = %D%/systemd/estargz.conf
-EXTRA_DIST += %D%/systemd/estargzd.service.in %D%/systemd/estargzd.socket
+EXTRA_DIST += $(UNITS_IN) $(SOCKETS)
+# Examples; those of containerd are what tests use.
+containerddocdir = $(docdir)/containerd
+dist_containerddoc_DATA = %D%/containerd/containerd-1.toml \
+	%D%/containerd/containerd-2.toml %D%/containerd/nerdctl.toml
 # What looks at the source without running it.
 LINT_CHECKS = check-banned check-layers check-headers check-size check-man \
 	format-check
@@ -36,8 +45,11 @@ EXTRA_DIST += %D%/banned-allowed %D%/check %D%/check-banned \
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = %D%/completion/estargz
+# bash looks for a file of the command's name.
+COMPLETION_LINKS = mount.estargz estargzfs estargzd estargz-snapshotter
 install-data-hook:
-	cd $(DESTDIR)$(bashcompletiondir) && rm -f mount.estargz && \
-		$(LN_S) estargz mount.estargz
+	cd $(DESTDIR)$(bashcompletiondir) && for l in $(COMPLETION_LINKS); do \
+		rm -f $$l && $(LN_S) estargz $$l || exit 1; \
+	done
 uninstall-local:
-	rm -f $(DESTDIR)$(bashcompletiondir)/mount.estargz
+	cd $(DESTDIR)$(bashcompletiondir) && rm -f $(COMPLETION_LINKS)

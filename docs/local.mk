@@ -5,4 +5,6 @@ EXTRA_DIST += %D%/HACKING.md
 EXTRA_DIST += %D%/PROTOCOL.md
 dist_man_MANS += %D%/man/estargzd.8
 dist_man_MANS += %D%/man/mount.estargz.8
+dist_man_MANS += %D%/man/estargz-snapshotter.8
+dist_man_MANS += %D%/man/estargz.toml.5
 dist_man_MANS += %D%/man/estargz.1

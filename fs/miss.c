@@ -138,9 +138,10 @@ void miss_interrupt(struct miss *m, uint64_t id)
 	wait_free(found);
 }
 
-/* Locked. Return: whether there may be more. */
+/* Locked. Runs that end by what comes in: *ret_dropped. Return: whether there
+ * may be more. */
 static bool receive(struct miss *m, struct waiter **list, char *text,
-		    size_t text_bytes)
+		    size_t text_bytes, bool *ret_dropped)
 {
 	struct link_event ev;
 	unsigned part;
@@ -168,8 +169,10 @@ static bool receive(struct miss *m, struct waiter **list, char *text,
 		if (r->seq != ev.id >> RUN_PART_BITS)
 			continue;
 		run_event(m, r, part, &ev, list);
-		if (run_over(r))
+		if (run_over(r)) {
 			run_drop(m, r);
+			*ret_dropped = true;
+		}
 		break;
 	}
 	return true;
@@ -449,7 +452,7 @@ void miss_fill_loop(struct miss *m, struct fill *f)
 		struct job j = {0};
 		bool found, dropped = false;
 
-		while (receive(m, &list, text, sizeof(text)))
+		while (receive(m, &list, text, sizeof(text), &dropped))
 			;
 		found = claim(m, &j, &dropped);
 		if (dropped) {
@@ -739,6 +742,7 @@ int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns)
 		*at = w->next;
 		w->error = -ETIMEDOUT;
 		late = true;
+		run_outwaited(m, w->first, w->end, now_ns);
 		w->next = list;
 		list = w;
 	}

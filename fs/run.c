@@ -71,7 +71,9 @@ static void part_send(struct miss *m, struct run *r, unsigned k)
 	if (link_send_read(&m->link, &rd) < 0)
 		return; /* full, or gone: tried again at the tick */
 	p->base = p->got;
-	p->late_ns = io_now_ns() + wait_ns + LATE_NS;
+	p->sent_ns = io_now_ns();
+	p->until_ns = p->sent_ns + wait_ns;
+	p->late_ns = p->until_ns + LATE_NS;
 	p->sent = true;
 	stats_add(&m->st->fetch_requests, 1);
 }
@@ -370,7 +372,7 @@ static void run_failed(struct miss *m, struct run *r, int code,
 		       struct waiter **list)
 {
 	uint64_t end = r->end;
-	bool passing = code == -EIO || code == -ETIMEDOUT;
+	bool passing = code == -EIO || code == -ETIMEDOUT || code == -ECANCELED;
 
 	stats_add(&m->st->errors_fetch, 1);
 	if (r->kind == RUN_FETCH)
@@ -383,6 +385,32 @@ static void run_failed(struct miss *m, struct run *r, int code,
 		wait_take_failed(m, r->kind == RUN_FETCH ? r->end : r->first,
 				 end, passing ? r->start_ns : UINT64_MAX, -EIO,
 				 list);
+}
+
+/* Whether the rest will take longer than a reader waits, if it goes on so. */
+static bool part_crawls(const struct miss *m, const struct run_part *p,
+			uint64_t now_ns)
+{
+	return (double)(p->len - p->got) * (double)(now_ns - p->sent_ns) >
+	       (double)(p->got - p->base) * (double)m->read_timeout_ns;
+}
+
+void run_outwaited(struct miss *m, uint64_t first, uint64_t end,
+		   uint64_t now_ns)
+{
+	for (const struct run *r = m->runs; r != NULL; r = r->link) {
+		if (r->first >= end || r->end <= first)
+			continue;
+		for (unsigned k = 0; m->link_up && k < run_parts(r); k++) {
+			const struct run_part *p = &r->parts[k];
+			uint64_t id = r->seq << RUN_PART_BITS | k;
+
+			/* Answered as a failure, as any other. */
+			if (p->sent && !p->ended && p->until_ns > now_ns &&
+			    part_crawls(m, p, now_ns))
+				(void)link_send_cancel(&m->link, id);
+		}
+	}
 }
 
 void run_event(struct miss *m, struct run *r, unsigned k,

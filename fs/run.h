@@ -21,6 +21,8 @@ enum run_kind {
  * struct run_part - one READ of a run
  * @got:	contiguous bytes there; kept over a lost connection
  * @base:	bytes that were there before the READ now open was sent
+ * @sent_ns:	when that was
+ * @until_ns:	when the fetcher gives it up
  * @late_ns:	when the fetcher should have said something of it
  */
 struct run_part {
@@ -30,6 +32,8 @@ struct run_part {
 	uint64_t got;
 	uint64_t base;
 	uint64_t consumed; /* RUN_STREAM */
+	uint64_t sent_ns;
+	uint64_t until_ns;
 	uint64_t late_ns;
 	bool live; /* holds arena space */
 	bool sent;
@@ -122,6 +126,12 @@ bool run_next_window(struct miss *m, struct run *r);
 /* What the fetcher said of part @k. Readers that fail go to *list. */
 void run_event(struct miss *m, struct run *r, unsigned k,
 	       const struct link_event *ev, struct waiter **list);
+
+/* A reader has waited in vain for chunks [first, end). What was asked for ahead of
+ * need may wait for longer than readers do; where it crawls it is given up, or the
+ * next reader would wait for it in vain as well. */
+void run_outwaited(struct miss *m, uint64_t first, uint64_t end,
+		   uint64_t now_ns);
 
 /* Everything open is asked for again on the next connection. */
 void run_link_lost(struct miss *m);

@@ -12,6 +12,11 @@
 # one in PATH, or else the package of a later Debian, downloaded and not
 # installed. plain-src, small-zstd: without the repeated layer, which ctr-remote
 # 0.12 cannot convert (it waits for itself).
+# For containers: jdk (the base and a Java runtime), awkward (busybox and what
+# is hard for a snapshotter; layers that repeat), pause (busybox, sleeping),
+# web1 web2 (awkward's lower layers and a small one of their own).
+# `images.sh containerd` says where other Debians' containerds are: DIR has
+# containerd-1.7 and containerd-2, as unpacked packages.
 # The cache is $ESTARGZ_TEST_CACHE; a new VERSION makes everything anew.
 set -eu
 VERSION=1
@@ -25,7 +30,8 @@ arch=$(dpkg --print-architecture)
 ctrd=
 
 [ $# -gt 0 ] || set -- debian small small-gz1 small-chunk64k \
-	small-nolandmark small-landmark small-zstd debian-minchunk small-minchunk
+	small-nolandmark small-landmark small-zstd debian-minchunk small-minchunk \
+	jdk awkward pause web1 web2 containerd
 
 die() { echo "$*" >&2; exit 1; }
 say() { echo "images: $*" >&2; }
@@ -44,6 +50,7 @@ tmp=$(mktemp -d "$cache/tmp.XXXXXX")
 cleanup() {
 	local rc=$?
 	[ -z "$ctrd" ] || { kill "$ctrd" 2>/dev/null || :; wait "$ctrd" || :; }
+	! mountpoint -q "$tmp/jdk/m" || umount -R "$tmp/jdk/m"
 	rm -rf --one-file-system "$tmp"
 	exit $rc
 }
@@ -177,26 +184,174 @@ make_empty() {
 		--files-from=/dev/null
 }
 
+# A Java runtime, installed over the base.
+make_jdk() {
+	local r=$tmp/jdk
+	layer base base
+	say "openjdk-17-jre-headless"
+	mkdir -p "$r"/{low,up,work,m}
+	tar -C "$r/low" -xpf "$cache/layers/base.tar" --xattrs \
+		--xattrs-include='*'
+	mount -t overlay overlay "$r/m" \
+		-o "lowerdir=$r/low,upperdir=$r/up,workdir=$r/work"
+	mount -t proc proc "$r/m/proc"
+	mknod -m 666 "$r/m/dev/null" c 1 3
+	mount --bind /etc/resolv.conf "$r/m/etc/resolv.conf"
+	{
+		chroot "$r/m" apt-get -q update
+		DEBIAN_FRONTEND=noninteractive chroot "$r/m" apt-get -qy \
+			-o Dpkg::Options::=--force-unsafe-io install \
+			--no-install-recommends openjdk-17-jre-headless
+	} >&2
+	umount -R "$r/m"
+	rm -rf "$r"/up/var/{cache/apt,lib/apt/lists,log}/* "$r"/up/{dev,tmp,proc}
+	[ -z "$(find "$r/up" -type c)" ] || die "jdk: whiteouts"
+	pack "$cache/layers/jdk.tar" "$r/up"
+	rm -rf "$r"
+}
+
+# A static program that says who it runs as. Copies of it are setuid or have
+# capabilities.
+inside() {
+	cat <<-'END'
+	#include <stdio.h>
+	#include <string.h>
+	#include <unistd.h>
+	int main(void)
+	{
+		char line[256];
+		FILE *f = fopen("/proc/self/status", "re");
+
+		printf("uid %u euid %u egid %u", getuid(), geteuid(), getegid());
+		while (f && fgets(line, sizeof(line), f))
+			if (strncmp(line, "CapEff:", 7) == 0)
+				printf(" eff %.16s", line + 8);
+		putchar('\n');
+		return f ? 0 : 1;
+	}
+	END
+}
+
+# A base without libraries.
+make_bb() {
+	local r=$tmp/bb a
+	need busybox gcc
+	mkdir -p "$r"/{bin,dev,etc,opt,proc,run,sys,tmp,var}
+	chmod 1777 "$r/tmp"
+	cp "$(command -v busybox)" "$r/bin/busybox"
+	for a in $("$r/bin/busybox" --list); do
+		[ "$a" = busybox ] || ln -s busybox "$r/bin/$a"
+	done
+	echo root:x:0:0::/root:/bin/sh >"$r/etc/passwd"
+	echo root:x:0: >"$r/etc/group"
+	inside | gcc -O2 -static -s -x c -o "$r/bin/inside" -
+	pack "$cache/layers/bb.tar" "$r"
+	rm -rf "$r"
+}
+
+# Under awkwh: what it hides, replaces and makes opaque.
+make_awk() {
+	local r=$tmp/awk i
+	layer bb bb
+	mkdir -p "$r"/{bin,nodes,opt/{opaque/deep/down,gone,merged,file,links/{a,b}}}
+	tar -C "$tmp" -xf "$cache/layers/bb.tar" ./bin/inside
+	for i in suid sgid cap capuser; do
+		cp "$tmp/bin/inside" "$r/bin/inside-$i"
+	done
+	rm -r "$tmp/bin"
+	chmod 4755 "$r/bin/inside-suid"
+	chgrp 50 "$r/bin/inside-sgid"
+	chmod 2755 "$r/bin/inside-sgid"
+	setcap cap_net_raw=ep "$r/bin/inside-cap"
+	chown 1000:1000 "$r/bin/inside-capuser"
+	setcap cap_chown=ep "$r/bin/inside-capuser"
+	mknod -m 666 "$r/nodes/null" c 1 3
+	mknod -m 660 "$r/nodes/sda" b 8 0
+	mknod -m 600 "$r/nodes/tty63" c 4 63
+	mkfifo -m 622 "$r/nodes/fifo"
+	ln "$r/nodes/null" "$r/nodes/zilch"
+	echo linked >"$r/opt/links/a/one"
+	ln "$r/opt/links/a/one" "$r/opt/links/b/two"
+	ln "$r/opt/links/a/one" "$r/opt/three"
+	for i in opaque/x opaque/deep/y opaque/deep/down/z gone/file merged/low \
+		merged/both merged/hidden; do
+		echo "lower $i" >"$r/opt/$i"
+	done
+	mkdir "$r/opt/tofile"
+	echo in >"$r/opt/tofile/in"
+	echo file >"$r/opt/todir"
+	ln -s merged "$r/opt/tolink"
+	mkdir "$r/opt/writable"
+	chown 1000:1000 "$r/opt/writable"
+	pack "$cache/layers/awk.tar" "$r"
+	rm -rf "$r"
+}
+
+make_awkwh() {
+	local r=$tmp/awkwh
+	mkdir -p "$r"/opt/{opaque,merged,links/b,todir}
+	touch "$r"/opt/opaque/.wh..wh..opq
+	echo upper >"$r/opt/opaque/only"
+	touch "$r"/opt/.wh.gone "$r"/opt/merged/.wh.hidden
+	touch "$r"/opt/links/b/.wh.two
+	echo upper >"$r/opt/merged/both"
+	echo upper >"$r/opt/merged/up"
+	echo "was a directory" >"$r/opt/tofile"
+	echo in >"$r/opt/todir/in"
+	mkdir "$r/opt/tolink"
+	echo in >"$r/opt/tolink/in"
+	pack "$cache/layers/awkwh.tar" "$r"
+	rm -rf "$r"
+}
+
+# web1, web2: small layers that differ
+make_web() {
+	local r=$tmp/web i
+	mkdir -p "$r/srv"
+	for i in {1..50}; do
+		head -c $((i * 1000)) /dev/urandom >"$r/srv/f$i"
+	done
+	pack "$cache/layers/$1.tar" "$r"
+	rm -rf "$r"
+}
+make_web1() { make_web web1; }
+make_web2() { make_web web2; }
+
 layer() { [ -s "$cache/layers/$1.tar" ] || "make_$2"; }
 
-# Source images: raw layers, gzip'ed by umoci. NAME BASE [repeat]
+# The layers of a source image.
+layers_of() {
+	case $1 in
+	debian) echo base wh special empty wh ;;
+	small) echo small wh special empty wh ;;
+	plain) echo small wh special empty ;;
+	jdk) echo base jdk ;;
+	awkward) echo bb awk empty awkwh empty special awkwh ;;
+	pause) echo bb ;;
+	web1 | web2) echo bb awk "$1" ;;
+	esac
+}
+
+# Source images: raw layers, gzip'ed by umoci.
 make_src() {
-	local name=$1 base=$2 l
+	local name=$1 l
 	need umoci jq
-	layer "$base" base
-	layer wh wh
-	layer special special
-	layer empty empty
 	say "image $name-src"
 	rm -rf "$tmp/src"
 	umoci init --layout "$tmp/src" >&2
 	umoci new --image "$tmp/src:$name-src" >&2
-	for l in "$base" wh special empty ${3:+wh}; do
+	for l in $(layers_of "$name"); do
+		case $l in
+		small) layer small base ;;
+		*) layer "$l" "$l" ;;
+		esac
 		umoci raw add-layer --image "$tmp/src:$name-src" \
 			"$cache/layers/$l.tar" >&2
 	done
+	set -- --config.cmd /bin/sh
+	[ "$name" != pause ] || set -- --config.cmd /bin/sleep --config.cmd inf
 	umoci config --image "$tmp/src:$name-src" --architecture "$arch" \
-		--os linux --config.cmd /bin/sh >&2
+		--os linux "$@" >&2
 	add_oci "$tmp/src" "$name-src"
 }
 
@@ -245,30 +400,45 @@ ctr_start() {
 }
 ctr_() { "${CTR_REMOTE:-ctr-remote}" --address "$tmp/c.sock" -n lab "$@"; }
 
-# A ctr-remote with --estargz-min-chunk-size (0.14): needs Debian 13's package.
-newer_ctr() {
-	local a=$tmp/apt
-	! ctr-remote images convert --help | grep -q min-chunk-size || return 0
-	[ ! -x "$cache/ctr-remote" ] || { CTR_REMOTE=$cache/ctr-remote; return 0; }
+# other_deb SUITE PACKAGE DIR: a package of another Debian, unpacked there, not
+# installed. Its release may be older than it wants to be.
+other_deb() {
+	local a=$tmp/apt-$1 suite=$1 pkg=$2 to=$3
 	mkdir -p "$a/lists/partial" "$a/archives/partial"
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-		"$MIRROR trixie main" >"$a/sources.list"
+		"$MIRROR $suite main" >"$a/sources.list"
 	set -- -qq -o "Dir::Etc::SourceList=$a/sources.list" \
 		-o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$a/lists" \
-		-o "Dir::Cache=$a" -o APT::Sandbox::User=root
-	say "ctr-remote of Debian 13"
+		-o "Dir::Cache=$a" -o APT::Sandbox::User=root \
+		-o Acquire::Check-Valid-Until=false
+	say "$pkg of $suite"
 	apt-get "$@" update >&2
-	(cd "$a" && apt-get "$@" download stargz-snapshotter >&2)
-	dpkg-deb -x "$a"/stargz-snapshotter_*.deb "$a/x"
-	mv "$a/x/usr/bin/ctr-remote" "$cache/ctr-remote"
+	(cd "$a" && apt-get "$@" download "$pkg" >&2)
+	dpkg-deb -x "$a/$pkg"_*.deb "$to"
+}
+
+# A ctr-remote with --estargz-min-chunk-size (0.14): needs Debian 13's package.
+newer_ctr() {
+	! ctr-remote images convert --help | grep -q min-chunk-size || return 0
+	[ ! -x "$cache/ctr-remote" ] || { CTR_REMOTE=$cache/ctr-remote; return 0; }
+	other_deb trixie stargz-snapshotter "$tmp/ctr"
+	mv "$tmp/ctr/usr/bin/ctr-remote" "$cache/ctr-remote"
 	CTR_REMOTE=$cache/ctr-remote
+}
+
+# Their binaries ask for no more than Debian 12's libc.
+other_containerds() {
+	other_deb trixie containerd "$tmp/containerd-1.7"
+	other_deb forky containerd "$tmp/containerd-2"
+	rm -rf "$cache"/containerd-{1.7,2}
+	mv "$tmp"/containerd-{1.7,2} "$cache"
 }
 
 imported=
 import() {
 	[[ " $imported " != *" $1 "* ]] || return 0
 	if [ ! -e "$cache/oci/.$1-src" ]; then
-		make_src "$@"
+		make_src "$1"
 		touch "$cache/oci/.$1-src"
 	fi
 	ctr_start
@@ -326,39 +496,40 @@ record() {
 
 build() {
 	case $1 in
-	debian-src) make_src debian base repeat ;;
-	small-src) make_src small small repeat ;;
-	plain-src) make_src plain small ;;
-	debian) import debian base repeat; convert "$1" debian convert --estargz ;;
-	small) import small small repeat; convert "$1" small convert --estargz ;;
+	*-src) make_src "${1%-src}" ;;
+	debian | small | jdk | awkward | pause | web1 | web2)
+		import "$1"
+		convert "$1" "$1" convert --estargz
+		;;
+	containerd) other_containerds ;;
 	small-gz1)
-		import small small repeat
+		import small
 		convert "$1" small convert --estargz --estargz-compression-level 1
 		;;
 	small-chunk64k)
-		import small small repeat
+		import small
 		convert "$1" small convert --estargz --estargz-chunk-size 65536 \
 			--estargz-compression-level 1
 		;;
 	small-nolandmark)
-		import small small repeat
+		import small
 		convert "$1" small optimize --no-optimize \
 			--estargz-compression-level 1
 		;;
 	small-landmark)
-		import small small repeat
+		import small
 		record >"$tmp/record"
 		convert "$1" small convert --estargz \
 			--estargz-compression-level 1 \
 			--estargz-record-in "$tmp/record"
 		;;
 	small-zstd)
-		import plain small
+		import plain
 		convert "$1" plain convert --zstdchunked
 		;;
 	small-ctr-minchunk)
 		newer_ctr
-		import small small repeat
+		import small
 		convert "$1" small convert --estargz \
 			--estargz-compression-level 1 \
 			--estargz-min-chunk-size 50000

@@ -16,6 +16,7 @@ top_builddir=${top_builddir:-$PWD}
 MOUNT_ESTARGZ=${MOUNT_ESTARGZ:-$top_builddir/fs/mount.estargz}
 ESTARGZD=${ESTARGZD:-$top_builddir/daemon/fetcher/estargzd}
 ESTARGZ=${ESTARGZ:-$top_builddir/cli/estargz}
+ESTARGZ_SNAPSHOTTER=${ESTARGZ_SNAPSHOTTER:-$top_builddir/daemon/snapshotter/estargz-snapshotter}
 PYTHON=${PYTHON:-/usr/bin/python3}
 TOOLS=$top_srcdir/tests/tools
 SRV=$top_srcdir/tests/srv
@@ -258,6 +259,7 @@ drop_leaks() {
 cleanup() {
 	local rc=$? m p
 	trap '' EXIT INT TERM HUP
+	! declare -F at_cleanup >/dev/null || at_cleanup
 	for m in $(mounts_below "$T" | tac); do
 		umount -l "$m" 2>/dev/null
 	done
@@ -531,39 +533,6 @@ srv_clear() { srv_ctl -X POST "$SRV_URL/_ctl/clear" >/dev/null; }
 srv_reset() { srv_ctl -X POST "$SRV_URL/_ctl/reset" >/dev/null; }
 # srv_count [QUERY]: requests logged; query: method=, path= (regex), status=
 srv_count() { srv_ctl "$SRV_URL/_ctl/count${1:+?$1}"; }
-
-### containerd, for ctr-remote ###
-
-# start_containerd DIR: private state; sets CTR (array) to call ctr-remote.
-start_containerd() {
-	local d=$1
-	mkdir -p "$d"
-	cat >"$d/config.toml" <<-END
-	version = 2
-	root = "$d/root"
-	state = "$d/state"
-	oom_score = 0
-	disabled_plugins = ["io.containerd.grpc.v1.cri",
-	  "io.containerd.internal.v1.opt", "io.containerd.internal.v1.tracing",
-	  "io.containerd.snapshotter.v1.btrfs",
-	  "io.containerd.snapshotter.v1.devmapper",
-	  "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs"]
-	[grpc]
-	address = "$d/c.sock"
-	[ttrpc]
-	address = "$d/c.sock.ttrpc"
-	[debug]
-	address = "$d/debug.sock"
-	level = "warn"
-	END
-	background containerd containerd --config "$d/config.toml"
-	CONTAINERD_PID=$BG_PID
-	CTR=(ctr-remote --address "$d/c.sock" --namespace lab)
-	wait_for 30 "${CTR[@]}" version || {
-		diag_file "$T/containerd.log"
-		bail "containerd did not start"
-	}
-}
 
 ### Images ###
 

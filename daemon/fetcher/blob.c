@@ -12,6 +12,7 @@
 #include "common/oci.h"
 #include "daemon/fetcher/conf.h"
 #include "daemon/fetcher/hosts.h"
+#include "daemon/fetcher/warm.h"
 
 static void local_task(struct loop_task *t);
 
@@ -289,7 +290,7 @@ void blob_redirect_drop(struct blob *b)
 static void read_end(struct read *r, int code, const char *text)
 {
 	read_stop(r);
-	if (code < 0)
+	if (code < 0 && !r->hint)
 		stats_failed(&r->blob->d->stats, code);
 	r->done(r, code, text);
 }
@@ -299,11 +300,25 @@ void read_fail(struct read *r, int code, const char *text)
 	read_end(r, code, text);
 }
 
+static void drop_pieces(struct read *r, unsigned from, bool late)
+{
+	for (unsigned i = from; i < r->n_pieces; i++) {
+		struct sched_piece *sp = &r->pieces[i].sp;
+		struct sched_job *j = sp->job;
+
+		sched_remove(&r->blob->d->sched, sp);
+		if (j != NULL)
+			job_left(j, late);
+	}
+	r->n_pieces = from;
+}
+
 static void on_deadline(struct loop_timer *t)
 {
 	struct read *r = LIST_ENTRY(t, struct read, deadline);
 	struct err e = {0};
 
+	drop_pieces(r, 0, true);
 	if (r->last.code != 0)
 		err_set(&e, -ETIMEDOUT, "deadline passed; last: %.200s",
 			r->last.text);
@@ -312,8 +327,7 @@ static void on_deadline(struct loop_timer *t)
 	read_fail(r, -ETIMEDOUT, e.text);
 }
 
-/* Applies what is known of the size. False: the read is over. */
-static bool fit(struct read *r)
+bool read_fit(struct read *r)
 {
 	struct blob *b = r->blob;
 	uint64_t size = b->size_known ? b->size : r->expect_size;
@@ -349,10 +363,10 @@ void read_go_network(struct read *r, uint64_t not_before_ns)
 
 	list_del(&r->node);
 	r->local = false;
-	if (!fit(r))
+	if (!read_fit(r))
 		return;
 	off = r->off + r->got;
-	left = r->len - r->got;
+	left = r->len - r->got - r->held;
 	lens[0] = r->suffix ? r->len : left;
 	r->n_pieces =
 		r->suffix || r->one ? 1 : sched_split(left, r->class_, lens);
@@ -380,6 +394,7 @@ void read_go_local(struct read *r)
 	for (unsigned i = 0; i < r->n_pieces; i++)
 		sched_remove(&r->blob->d->sched, &r->pieces[i].sp);
 	r->n_pieces = 0;
+	r->held = 0;
 	r->local = true;
 	list_del(&r->node);
 	list_add(&r->blob->locals, &r->node);
@@ -395,15 +410,32 @@ void read_start(struct read *r)
 	r->running = true;
 	r->deadline.fn = on_deadline;
 	loop_timer_set(d->loop, &r->deadline, r->deadline_ns);
-	d->stats.reads[r->class_]++;
+	if (!r->hint)
+		d->stats.reads[r->class_]++;
 	if (r->other_source && b->hosts != NULL) {
+		warm_drop(b->warm);
 		b->soft_ns[b->last_host] = loop_now(d->loop) + 6 * BLOB_SOFT_NS;
 		blob_redirect_drop(b);
 		if (b->fd >= 0 && b->spooler == NULL)
 			blob_spool_drop(b, 0);
 	}
+	if (b->fd < 0 && b->warm != NULL && !r->hint)
+		warm_read(b->warm, r);
+	else
+		read_go_on(r);
+}
+
+void read_go_on(struct read *r)
+{
+	struct blob *b = r->blob;
+
+	if (r->held == r->len) {
+		r->got = r->len;
+		read_end(r, 0, NULL);
+		return;
+	}
 	if (b->fd >= 0) {
-		if (fit(r))
+		if (read_fit(r))
 			read_go_local(r);
 		return;
 	}
@@ -420,14 +452,14 @@ void read_stop(struct read *r)
 	r->running = false;
 	loop_timer_clear(&r->deadline);
 	list_del(&r->node);
-	for (unsigned i = 0; i < r->n_pieces; i++)
-		sched_remove(&r->blob->d->sched, &r->pieces[i].sp);
-	r->n_pieces = 0;
+	drop_pieces(r, 0, false);
 }
 
 void read_set_class(struct read *r, enum proto_class class_)
 {
 	r->class_ = class_;
+	if (r->n_pieces == 0 && !r->local && r->blob->warm != NULL)
+		warm_raise(r->blob->warm, class_);
 	for (unsigned i = 0; i < r->n_pieces; i++)
 		sched_set_class(&r->blob->d->sched, &r->pieces[i].sp, class_);
 	job_dispatch_soon(r->blob->d);
@@ -447,10 +479,12 @@ void read_advance(struct read *r)
 			break;
 	}
 	r->got = got;
-	if (got >= r->len)
-		read_end(r, 0, NULL);
-	else
+	if (got < r->len - r->held) {
 		r->progress(r);
+		return;
+	}
+	r->got = r->len;
+	read_end(r, 0, NULL);
 }
 
 void read_piece_eof(struct read_piece *p)
@@ -459,11 +493,11 @@ void read_piece_eof(struct read_piece *p)
 	unsigned i = (unsigned)(p - r->pieces);
 
 	assert(i < r->n_pieces);
+	r->held = 0;
 	p->sp.len = p->sp.got;
 	r->len = MIN(r->len, p->sp.off + p->sp.got - r->off);
-	for (unsigned k = i; k < r->n_pieces; k++)
-		sched_remove(&r->blob->d->sched, &r->pieces[k].sp);
-	r->n_pieces = i + 1;
+	sched_remove(&r->blob->d->sched, &p->sp);
+	drop_pieces(r, i + 1, false);
 	read_advance(r);
 }
 
@@ -504,7 +538,7 @@ static bool local_copy(struct read *r)
 	uint64_t at, n;
 	ssize_t k;
 
-	if ((r->suffix || b->fd_whole) && (!b->size_known || !fit(r)))
+	if ((r->suffix || b->fd_whole) && (!b->size_known || !read_fit(r)))
 		return false;
 	at = r->off + r->got;
 	if (at >= b->fd_have)

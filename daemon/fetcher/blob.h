@@ -22,6 +22,7 @@
 
 struct hosts;
 struct job;
+struct warm;
 
 #define BLOB_IDLE_MAX 64u
 #define BLOB_FINISH_BYTES MIB(64)
@@ -45,6 +46,7 @@ enum size_how {
  * @fd_whole:	all are
  * @spooler:	the job that fills it
  * @soft_ns:	[hosts->n] a host that failed is asked last until then
+ * @warm:	its end in memory, or on its way there (warm.h); NULL
  * @redirect:	where host number @redirect_host sent us, NULL
  */
 struct blob {
@@ -72,6 +74,7 @@ struct blob {
 	struct list jobs; /* all that run for it */
 	uint64_t *soft_ns;
 	size_t last_host;
+	struct warm *warm;
 	char *redirect;
 	size_t redirect_host;
 	uint64_t redirect_until_ns;
@@ -94,6 +97,7 @@ struct read_piece {
  * @dst:	[@len]
  * @off:	of the first byte; unknown while @suffix
  * @suffix:	the last @len bytes
+ * @hint:	nobody waits: it fails early, and is not counted
  * @expect_size: of the blob, 0 where not known
  * @progress:	more bytes are there (@got)
  * @done:	all are, or it failed; it may be freed by this
@@ -109,13 +113,15 @@ struct read {
 	bool suffix;
 	bool other_source;
 	bool one; /* not to be split */
+	bool hint;
 	void (*progress)(struct read *r);
 	void (*done)(struct read *r, int code, const char *text);
 	/* private, but for got */
 	uint64_t got;
+	uint64_t held; /* of the end: there already */
 	bool local;
 	bool running;
-	struct list node; /* in blob->locals */
+	struct list node; /* in blob->locals, or waiting for blob->warm */
 	struct loop_timer deadline;
 	unsigned n_pieces;
 	struct read_piece pieces[SCHED_SPLIT_MAX];
@@ -142,6 +148,10 @@ void blob_redirect_set(struct blob *b, size_t host, const char *url);
 void blob_redirect_drop(struct blob *b);
 
 void read_start(struct read *r);
+/* Goes on after waiting for what has not come. */
+void read_go_on(struct read *r);
+/* Applies what is known of the size. False: the read is over by that. */
+bool read_fit(struct read *r);
 /* Stops it, with no callback. */
 void read_stop(struct read *r);
 void read_set_class(struct read *r, enum proto_class class_);
@@ -163,6 +173,9 @@ void blob_local_kick(struct blob *b);
 /* job.c: asks the scheduler and starts what it says. */
 void job_dispatch(struct fetchd *d);
 void job_dispatch_soon(struct fetchd *d);
+/* Somebody does not wait for the job any more: what nobody waits for soon ends,
+ * and what let a deadline pass (@late) at once: the others' pieces are asked for anew. */
+void job_left(struct sched_job *sj, bool late);
 /* Stops all jobs of a blob that nobody reads. */
 void job_stop_all(struct blob *b);
 

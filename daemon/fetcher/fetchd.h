@@ -29,6 +29,7 @@ struct stats {
 	uint64_t redirects;
 	uint64_t tokens;
 	uint64_t protocol_errors;
+	uint64_t warm_reads; /* answered from memory, all or the end */
 	struct {
 		int code; /* positive errno, 0: unused */
 		uint64_t n;
@@ -49,6 +50,8 @@ struct fetchd {
 	struct list idle_blobs; /* oldest first */
 	unsigned n_idle_blobs;
 	uint64_t spool_bytes;
+	struct list warms; /* warm.h: oldest first */
+	uint64_t warm_bytes;
 	struct loop_task dispatch; /* asks the scheduler at the end of a turn */
 	struct loop_timer dispatch_timer;
 	struct stats stats;

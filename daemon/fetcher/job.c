@@ -16,6 +16,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,6 +34,7 @@
 #define JOB_RETRY_AFTER_MAX_S 60u
 /* What is left of a range nobody waits for any more, to be read anyway. */
 #define JOB_DRAIN_BYTES KIB(256)
+#define JOB_DRAIN_NS (500 * NSEC_PER_MSEC)
 
 struct job {
 	struct sched_job sj; /* first */
@@ -45,8 +47,11 @@ struct job {
 	bool cached_redirect;
 	bool requeue;   /* ended by us: ask in another way */
 	bool eof;       /* 416: there is nothing there */
+	bool late;      /* a reader has given up waiting for it */
 	uint64_t first; /* pos where the body began */
 	struct err why; /* what is wrong with the response */
+	bool drained;   /* nobody waits for it: it ends at @over */
+	struct loop_timer over;
 };
 
 static struct job *job_of(struct exch *x)
@@ -116,6 +121,15 @@ static void requeue(struct list *left)
 	}
 }
 
+/* How often a read is tried in vain. */
+static unsigned tries_max(const struct read *r)
+{
+	if (r->hint)
+		return (unsigned)r->blob->hosts->n;
+	/* Somebody stands there and waits for a mount. */
+	return r->one ? JOB_TRIES_ONE : UINT_MAX;
+}
+
 static void give_up(struct read_piece *p, const struct err *e)
 {
 	read_fail(p->read, e->code, e->text);
@@ -135,8 +149,7 @@ static void retry(struct job *j, struct list *left, const struct exch_end *end,
 		list_del(&p->sp.node);
 		p->tries++;
 		p->read->last = *e;
-		/* Somebody stands there and waits for a mount. */
-		if (p->read->one && p->tries >= JOB_TRIES_ONE) {
+		if (p->tries >= tries_max(p->read)) {
 			give_up(p, e);
 			continue;
 		}
@@ -394,7 +407,8 @@ static void deliver(struct sched_piece *sp, uint64_t at, const void *data,
 	struct read *r = p->read;
 
 	memcpy(r->dst + (sp->off - r->off) + at, data, n);
-	r->blob->d->stats.bytes[r->class_] += n;
+	if (!r->hint)
+		r->blob->d->stats.bytes[r->class_] += n;
 	p->tries = 0;
 	read_advance(r);
 }
@@ -414,9 +428,12 @@ static int on_data(struct exch *x, const void *p, size_t n)
 	}
 	sched_job_data(&j->sj, p, n, deliver);
 	left = end - j->sj.pos;
-	if (!list_empty(&j->sj.pieces) || left <= JOB_DRAIN_BYTES)
+	if (!list_empty(&j->sj.pieces))
 		return 0;
 	/* Everybody has gone. */
+	job_left(&j->sj, false);
+	if (left <= JOB_DRAIN_BYTES)
+		return 0;
 	j->requeue = true;
 	return -ECANCELED;
 }
@@ -425,6 +442,7 @@ static int on_data(struct exch *x, const void *p, size_t n)
 
 static void job_free(struct job *j)
 {
+	loop_timer_clear(&j->over);
 	exch_stop(&j->x);
 	list_del(&j->node);
 	free(j);
@@ -548,6 +566,45 @@ static void on_done(struct exch *x, const struct exch_end *he)
 	job_dispatch_soon(d);
 }
 
+/* A connection that crawls, or one nobody reads from, is worth less than its
+ * place among those that the host may have. */
+static void on_over(struct loop_timer *t)
+{
+	struct job *j = LIST_ENTRY(t, struct job, over);
+	struct blob *b = j->b;
+	struct fetchd *d = b->d;
+	struct list left;
+
+	j->drained = false;
+	if (!j->late && !list_empty(&j->sj.pieces))
+		return;
+	if (j->late) {
+		b->soft_ns[j->host] = loop_now(d->loop) + BLOB_SOFT_NS;
+		(void)blob_pick_host(b, 0);
+	}
+	list_init(&left);
+	sched_job_end(&j->sj, &left);
+	job_free(j);
+	requeue(&left);
+	job_dispatch_soon(d);
+}
+
+void job_left(struct sched_job *sj, bool late)
+{
+	struct job *j = LIST_ENTRY(sj, struct job, sj);
+	struct loop *l = j->b->d->loop;
+
+	if (sj->whole || j->b->spooler == j)
+		return;
+	if (late) {
+		j->late = true;
+		loop_timer_set(l, &j->over, loop_now(l));
+	} else if (!j->late && !j->drained && list_empty(&sj->pieces)) {
+		j->drained = true;
+		loop_timer_set(l, &j->over, loop_now(l) + JOB_DRAIN_NS);
+	}
+}
+
 static const struct exch_ops ops = {
 	.headers = on_headers,
 	.data = on_data,
@@ -597,6 +654,7 @@ static void job_start(struct fetchd *d, struct job *j)
 	char *url = NULL;
 
 	j->b = b;
+	j->over.fn = on_over;
 	j->host = blob_pick_host(b, j->sj.avoid);
 	j->how = j->sj.suffix ? b->size_how : SIZE_SUFFIX;
 	list_add(&b->jobs, &j->node);

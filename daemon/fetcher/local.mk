@@ -17,6 +17,7 @@ noinst_LIBRARIES += %D%/libfetcher.a
 	%D%/sched.c %D%/sched.h \
 	%D%/server.c %D%/server.h \
 	%D%/status.c %D%/status.h \
+	%D%/warm.c %D%/warm.h \
 	%D%/wire.c %D%/wire.h
 FETCHER_LDADD = daemon/fetcher/libfetcher.a common/libtoml.a \
 	common/libcommon.a $(CURL_LIBS) $(MHD_LIBS) $(SECCOMP_LIBS) \

@@ -33,6 +33,7 @@
 #include "daemon/fetcher/metrics.h"
 #include "daemon/fetcher/sandbox.h"
 #include "daemon/fetcher/server.h"
+#include "daemon/fetcher/warm.h"
 
 #define CONFIG_PATH "/etc/estargz/estargzd.toml"
 
@@ -226,6 +227,7 @@ static int fetchd_init(struct fetchd *d, struct err *e)
 	list_init(&d->origins);
 	list_init(&d->blobs);
 	list_init(&d->idle_blobs);
+	list_init(&d->warms);
 	d->dispatch.fn = on_dispatch;
 	d->dispatch_timer.fn = on_dispatch_timer;
 	d->started_ns = io_now_ns();
@@ -248,6 +250,7 @@ static void fetchd_done(struct fetchd *d)
 {
 	metrics_free(d->metrics);
 	server_free(d->server);
+	warm_drop_all(d);
 	while (!list_empty(&d->blobs))
 		blob_free(LIST_ENTRY(d->blobs.next, struct blob, node));
 	auth_free(d->auth);

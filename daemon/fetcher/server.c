@@ -21,6 +21,7 @@
 #include "daemon/fetcher/blob.h"
 #include "daemon/fetcher/resolve.h"
 #include "daemon/fetcher/status.h"
+#include "daemon/fetcher/warm.h"
 #include "daemon/fetcher/wire.h"
 
 #define DATA_STEP KIB(128)
@@ -413,6 +414,13 @@ static void do_status(struct client *c, const struct wire_msg *m)
 	send_data(c, m->id, PROTO_DATA_END, b.len, 0, b.len);
 }
 
+static void do_warm(struct client *c, const struct wire_msg *m)
+{
+	warm_add(c->s->d, m->text, (m->flags & PROTO_WARM_PLAIN_HTTP) != 0,
+		 m->tail_bytes, m->hold_ms);
+	send_data(c, m->id, PROTO_DATA_END, 0, 0, 0);
+}
+
 /* ---- the first packet ---- */
 
 static int map_arena(struct client *c, uint64_t bytes, int fd, struct err *e)
@@ -443,17 +451,17 @@ static int do_hello(struct client *c, const struct wire_msg *m, int fd,
 	uint8_t buf[sizeof(struct proto_hello)];
 	int r;
 
-	if (m->version != PROTO_VERSION) {
+	if (m->version < PROTO_VERSION_MIN || m->version > PROTO_VERSION) {
 		err_set(e, -EOPNOTSUPP, "protocol version %u, this is %u",
 			m->version, PROTO_VERSION);
 		send_failed(c, 0, -EOPNOTSUPP, e->text);
 		return e->code;
 	}
-	r = map_arena(c, m->size, fd, e);
+	r = m->size > 0 ? map_arena(c, m->size, fd, e) : 0;
 	if (r < 0)
 		return r;
 	c->hello = true;
-	client_send(c, buf, wire_put_hello(buf));
+	client_send(c, buf, wire_put_hello(buf, m->version));
 	return 0;
 }
 
@@ -462,7 +470,7 @@ static int do_hello(struct client *c, const struct wire_msg *m, int fd,
 static bool is_request(enum proto_type t)
 {
 	return t == PROTO_RESOLVE || t == PROTO_OPEN || t == PROTO_READ ||
-	       t == PROTO_STATUS;
+	       t == PROTO_STATUS || t == PROTO_WARM;
 }
 
 static int dispatch(struct client *c, const struct wire_msg *m, int *fd,
@@ -487,6 +495,8 @@ static int dispatch(struct client *c, const struct wire_msg *m, int *fd,
 		do_open(c, m, TAKE_FD(*fd));
 	} else if (m->type == PROTO_STATUS) {
 		do_status(c, m);
+	} else if (m->type == PROTO_WARM) {
+		do_warm(c, m);
 	} else if (m->type == PROTO_CANCEL) {
 		do_cancel(c, m->id);
 	} else if (m->type == PROTO_CLOSE) {

@@ -94,13 +94,14 @@ int status_json(const struct fetchd *d, struct buf *b)
 			 "\"blobs_open\":%u,\"network_bytes\":%" PRIu64
 			 ",\"local_bytes\":%" PRIu64 ",\"spool_bytes\":%" PRIu64
 			 ",\"retries\":%" PRIu64 ",\"redirects\":%" PRIu64
-			 ",\"tokens\":%" PRIu64 ",\"protocol_errors\":%" PRIu64,
+			 ",\"tokens\":%" PRIu64 ",\"protocol_errors\":%" PRIu64
+			 ",\"warm_bytes\":%" PRIu64 ",\"warm_reads\":%" PRIu64,
 			 VERSION, PROTO_VERSION, (int)getpid(),
 			 (loop_now(d->loop) - d->started_ns) / NSEC_PER_SEC,
 			 server_clients(d->server), server_requests(d->server),
 			 open_blobs(d), http_bytes(d->http), st->local_bytes,
 			 d->spool_bytes, st->retries, st->redirects, st->tokens,
-			 st->protocol_errors);
+			 st->protocol_errors, d->warm_bytes, st->warm_reads);
 
 	if (r == 0)
 		r = add_classes(st, b);
@@ -182,6 +183,10 @@ int status_prometheus(const struct fetchd *d, struct buf *b)
 		 server_requests(d->server)},
 		{"blobs_open", "gauge", "Blobs open", open_blobs(d)},
 		{"spool_bytes", "gauge", "Bytes spooled", d->spool_bytes},
+		{"warm_bytes", "gauge", "Bytes kept for mounts to come",
+		 d->warm_bytes},
+		{"warm_reads_total", "counter", "READs that these answered",
+		 st->warm_reads},
 		{"network_bytes_total", "counter", "Body bytes received",
 		 http_bytes(d->http)},
 		{"local_bytes_total", "counter", "Bytes read from files",

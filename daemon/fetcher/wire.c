@@ -30,6 +30,8 @@ static const struct wire_type {
 	[PROTO_PRIO] = {0, sizeof(struct proto_prio), 0, 0, false},
 	[PROTO_CLOSE] = {0, sizeof(struct proto_close), 0, 0, false},
 	[PROTO_STATUS] = {0, sizeof(struct proto_status), 0, 0, true},
+	[PROTO_WARM] = {PROTO_WARM_PLAIN_HTTP, sizeof(struct proto_warm),
+			PROTO_TEXT_MAX, 0, true},
 };
 
 static int bad(struct err *e, const char *what)
@@ -53,14 +55,17 @@ static int class_of(uint32_t v, struct wire_msg *m, struct err *e)
 	return 0;
 }
 
-static int body_hello(struct rd *r, struct wire_msg *m, struct err *e)
+static int body_hello(struct rd *r, struct wire_msg *m, unsigned n_fds,
+		      struct err *e)
 {
 	if (rd_u32(r) != PROTO_MAGIC)
 		return bad(e, "bad magic");
 	m->version = rd_u32(r);
 	m->size = rd_u64(r);
-	if (m->size == 0 || m->size > PROTO_ARENA_BYTES_MAX)
+	if (m->size > PROTO_ARENA_BYTES_MAX)
 		return bad(e, "bad arena size");
+	if (n_fds != (m->size > 0 ? 1u : 0u))
+		return bad(e, "wrong number of descriptors");
 	return 0;
 }
 
@@ -105,13 +110,23 @@ static int body_read(struct rd *r, struct wire_msg *m, uint64_t arena,
 	return region(m, m->len, arena, e);
 }
 
+static int body_warm(struct rd *r, struct wire_msg *m, struct err *e)
+{
+	m->tail_bytes = rd_u32(r);
+	m->hold_ms = rd_u32(r);
+	if (m->tail_bytes > PROTO_WARM_TAIL_BYTES_MAX ||
+	    m->hold_ms > PROTO_WARM_HOLD_MS_MAX)
+		return bad(e, "too much to be kept");
+	return 0;
+}
+
 static int body(struct rd *r, struct wire_msg *m, unsigned n_fds,
 		uint64_t arena, struct err *e)
 {
 	int ret = 0;
 
 	if (m->type == PROTO_HELLO) {
-		ret = body_hello(r, m, e);
+		ret = body_hello(r, m, n_fds, e);
 	} else if (m->type == PROTO_OPEN) {
 		ret = body_open(r, m, n_fds, e);
 	} else if (m->type == PROTO_READ) {
@@ -130,6 +145,8 @@ static int body(struct rd *r, struct wire_msg *m, unsigned n_fds,
 		ret = class_of(rd_u32(r), m, e);
 		if (ret == 0 && rd_u32(r) != 0)
 			ret = bad(e, "reserved field");
+	} else if (m->type == PROTO_WARM) {
+		ret = body_warm(r, m, e);
 	} else if (m->type == PROTO_CLOSE) {
 		m->handle = rd_u32(r);
 		if (rd_u32(r) != 0)
@@ -138,12 +155,16 @@ static int body(struct rd *r, struct wire_msg *m, unsigned n_fds,
 	return ret;
 }
 
-static int text_of(struct rd *r, size_t n, char *text, struct err *e)
+/* @newlines: how many the text may have. */
+static int text_of(struct rd *r, size_t n, unsigned newlines, char *text,
+		   struct err *e)
 {
 	const uint8_t *p = rd_bytes(r, n);
 
 	for (size_t i = 0; i < n; i++) {
-		if (p[i] < 0x20 || p[i] == 0x7f)
+		if (p[i] == '\n' && newlines > 0)
+			newlines--;
+		else if (p[i] < 0x20 || p[i] == 0x7f)
 			return bad(e, "control character in text");
 	}
 	if (n > 0)
@@ -175,11 +196,13 @@ int wire_parse(const void *p, size_t n, unsigned n_fds, uint64_t arena_bytes,
 		return bad(e, "wrong length");
 	if (t->has_id != (m.id != 0))
 		return bad(e, "request id");
-	if (n_fds > t->fds_max || (m.type == PROTO_HELLO && n_fds != 1))
+	if (n_fds > t->fds_max)
 		return bad(e, "wrong number of descriptors");
 	rc = body(&r, &m, n_fds, arena_bytes, e);
 	if (rc == 0)
-		rc = text_of(&r, n - t->bytes, text, e);
+		rc = text_of(&r, n - t->bytes,
+			     type == PROTO_WARM ? PROTO_WARM_BLOBS_MAX - 1 : 0,
+			     text, e);
 	if (rc < 0)
 		return rc;
 	assert(!r.bad);
@@ -200,13 +223,13 @@ static void put_hdr(uint8_t *buf, unsigned type, unsigned flags, size_t len,
 	le64_store(buf + 8, id);
 }
 
-size_t wire_put_hello(uint8_t *buf)
+size_t wire_put_hello(uint8_t *buf, uint32_t version)
 {
 	size_t n = sizeof(struct proto_hello);
 
 	put_hdr(buf, PROTO_HELLO, 0, n, 0);
 	le32_store(buf + offsetof(struct proto_hello, magic), PROTO_MAGIC);
-	le32_store(buf + offsetof(struct proto_hello, version), PROTO_VERSION);
+	le32_store(buf + offsetof(struct proto_hello, version), version);
 	return n;
 }
 

@@ -24,6 +24,8 @@ struct wire_msg {
 	uint64_t size;
 	uint32_t handle;
 	uint32_t deadline_ms;
+	uint32_t tail_bytes;
+	uint32_t hold_ms;
 	uint32_t version;
 	enum proto_blob_kind kind;
 	enum proto_class class_;
@@ -43,7 +45,7 @@ int wire_parse(const void *p, size_t n, unsigned n_fds, uint64_t arena_bytes,
 	       char *text, struct wire_msg *ret, struct err *e);
 
 /* Encoders; each returns the bytes written to buf (PROTO_PACKET_MAX). */
-size_t wire_put_hello(uint8_t *buf);
+size_t wire_put_hello(uint8_t *buf, uint32_t version);
 size_t wire_put_opened(uint8_t *buf, uint64_t id, uint32_t handle);
 size_t wire_put_data(uint8_t *buf, uint64_t id, unsigned flags, uint64_t got,
 		     uint64_t off, uint64_t blob_size);

@@ -7,6 +7,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/grpc.h \
 	%D%/labels.c %D%/labels.h \
 	%D%/layers.h \
+	%D%/lazy.c \
 	%D%/pool.h \
 	%D%/snapshots.h \
 	%D%/stack.c %D%/stack.h \

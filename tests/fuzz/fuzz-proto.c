@@ -37,6 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (m.type == PROTO_STATUS || m.type == PROTO_RESOLVE)
 		assert(m.arena_off <= ARENA &&
 		       m.arena_len <= ARENA - m.arena_off);
+	if (m.type == PROTO_WARM)
+		assert(m.tail_bytes <= PROTO_WARM_TAIL_BYTES_MAX);
 	assert(strlen(m.text) <= PROTO_TEXT_MAX);
 	return 0;
 }

@@ -27,6 +27,8 @@ nodist_EXTRA_%C%_fuzz_config_SOURCES = %D%/cxx.cc
 FUZZ_TARGETS += %D%/fuzz-snapconf
 nodist_EXTRA_%C%_fuzz_snapconf_SOURCES = %D%/cxx.cc
 %C%_fuzz_snapconf_LDADD = $(FUZZ_ENGINE) $(SNAPSHOTTER_LIBS)
+FUZZ_TARGETS += %D%/fuzz-labels
+%C%_fuzz_labels_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 SH_TESTS += %D%/corpus.sh

@@ -15,12 +15,22 @@ help_flags() {
 	sed -n 's/^  *\(-.*\)$/\1/p' | grep -oE -- '--[a-z-]+' | sort -u
 }
 
+. "$top_srcdir/contrib/completion/estargz"
+# completed COMMAND: what the shell proposes for an option of it
+completed() {
+	local COMP_WORDS=("$1" --) COMP_CWORD=1 COMPREPLY=()
+	"$(complete -p "$1" | sed 's/.*-F \([a-z_]*\).*/\1/')" "$1"
+	printf '%s\n' "${COMPREPLY[@]}" | sort
+}
+
 for p in mount.estargz.8:"$MOUNT_ESTARGZ" estargzd.8:"$ESTARGZD"; do
 	page=$man/${p%%:*}
 	[ -f "$page" ] || { fail "${p%%:*} is there"; continue; }
 	"${p#*:}" --help >"$T/help"
 	is "$(page_flags "$page")" "$(help_flags <"$T/help")" \
 		"${p%%:*} has the options of --help"
+	is "$(completed "$(basename "${p#*:}")")" "$(help_flags <"$T/help")" \
+		"... and so has the shell"
 done
 "$ESTARGZ" status --help >"$T/help"
 is "$(page_flags "$man/estargz.1" | grep -v version)" \
@@ -36,6 +46,18 @@ is "$(sed -n '/Sh FILES/q; s/^\.It Cm \([a-z_]*\).*/\1/p' "$man/estargzd.8" |
 	sort)" "$(sed -n 's/^[[:space:]]*[A-Z]*(\([a-z_]*\),.*/\1/p' \
 	"$top_srcdir/daemon/fetcher/conf.c" | sort)" \
 	"estargzd.8 has the keys of the configuration"
+
+# Of the snapshotter's, with the table in front: KEY("table", "key", … in the
+# code, .Ss [table] and .It Cm key in the page.
+awk '/^\.Sh EXAMPLES/ { exit } /^\.Ss/ { t = $2 == "Top" ? "" : $2 }
+	/^\.It Cm/ { gsub(/[][]/, "", t); print t "." $3 }' \
+	"$man/estargz.toml.5" | sort >"$T/keys.page"
+sed -n 's/^[[:space:]]*[A-Z]*("\([a-z]*\)", "\([a-z_]*\)",.*/\1.\2/p' \
+	"$top_srcdir/daemon/snapshotter/conf.c" | sort >"$T/keys.code"
+is "$(cat "$T/keys.page")" "$(cat "$T/keys.code")" \
+	"estargz.toml.5 has the keys of the configuration"
+at_least=$(wc -l <"$T/keys.code")
+ok "... of which there are some" test "$at_least" -gt 10
 
 # Fields of status: what the code writes, and what the page says.
 grep -oE '(add_str|add_u64|add_process)\(b, "[a-z0-9_]+"|\\"[a-z0-9_]+\\":' \

@@ -13,13 +13,16 @@ SH_TESTS += \
 	%D%/m10-shared.sh \
 	%D%/m11-powercut.sh
 
-EXTRA_DIST += tests/lib.sh tests/images.sh \
+EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/images.sh \
+	tests/systemd.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
 	tests/tools/treecmp.py tests/tools/connectproxy.py \
-	tests/tools/snapctl.py
+	tests/tools/snapctl.py tests/tools/compose.py tests/tools/mutate.sh \
+	tests/tools/cri.py tests/tools/cri.proto
 
 check_PROGRAMS += tests/tools/erofs-sample
 tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h
 SH_TESTS += %D%/erofs-kernel.sh
 SH_TESTS += %D%/f01-estargzd.sh %D%/f02-faults.sh %D%/f03-proxy.sh
-SH_TESTS += %D%/d01-man.sh
+SH_TESTS += %D%/f04-warm.sh
+SH_TESTS += %D%/d01-man.sh %D%/d02-systemd.sh

@@ -128,7 +128,9 @@ for f in '"kind":"drop"' '"kind":"reset"' '"kind":"short"' \
 	'"kind":"redirect","to":"file:///etc/passwd"' \
 	'"kind":"content-range","value":"bytes {a}-{b}/7"' \
 	'"kind":"content-range","value":""' \
-	'"kind":"stall"' '"kind":"stall","after":0' '"kind":"slow","bps":2000'
+	'"kind":"stall"' '"kind":"stall","after":0' \
+	'"kind":"stall","sticky":true' '"kind":"slow","bps":2000' \
+	'"kind":"slow","bps":2000,"sticky":true'
 do
 	while_reading "for good: $f" any "{$f}"
 done

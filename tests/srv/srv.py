@@ -36,7 +36,8 @@ STEP = 65536
 class Fault:
     """kind, and when: path, method, range (regexes; range is matched against
     the header, "" where none), skip (matches that pass first), count (how
-    often, -1 for ever), port ("main" or "cdn").
+    often, -1 for ever), port ("main" or "cdn"), sticky (/_ctl/clear does not
+    mend the answers under way).
 
     status      status, retry_after, headers, body
     drop        closes without an answer        garbage   answers not in HTTP
@@ -65,6 +66,7 @@ class Fault:
         self.kind = d["kind"]
         self.skip = d.get("skip", 0)
         self.count = d.get("count", -1)
+        self.over = threading.Event()  # /_ctl/clear
         self.lock = threading.Lock()
 
     def take(self, h):
@@ -89,7 +91,6 @@ class State:
     def __init__(self):
         self.lock = threading.Lock()
         self.log, self.faults, self.tokens, self.signed = [], [], {}, {}
-        self.wake = threading.Event()
         self.conns = 0
 
 
@@ -175,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         k = f.kind if f else None
         d = f.d if f else {}
         if k == "delay":
-            S.wake.wait(d.get("ms", 100) / 1000)
+            f.over.wait(d.get("ms", 100) / 1000)
         elif k == "drop":
             self.close_connection = True
             return self.abort(d.get("rst", False))
@@ -409,6 +410,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.body_out(f, a, n, k, d)
 
     def body_out(self, f, a, n, k, d):
+        over = self.fault.over if self.fault else None
         done = 0
         limit = min(n, d.get("after", n // 2)) if k in (
             "reset", "short", "stall") else n
@@ -418,7 +420,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.abort(k == "reset")
             if done >= limit and k == "stall":
                 self.wfile.flush()
-                S.wake.wait(d.get("for", 120))
+                over.wait(d.get("for", 120))
                 if d.get("then") == "close":
                     return self.abort(False)
                 limit = n
@@ -445,7 +447,7 @@ class Handler(BaseHTTPRequestHandler):
             self.entry["sent"] = done
             if k == "slow":
                 self.wfile.flush()
-                if S.wake.wait(0.05):
+                if over.wait(0.05):
                     step = STEP
         if k == "chunked":
             self.wfile.write(b"0\r\n\r\n")
@@ -493,13 +495,13 @@ class Handler(BaseHTTPRequestHandler):
             except (ValueError, KeyError) as e:
                 return self.simple(400, str(e).encode())
             with S.lock:
-                S.wake = threading.Event()
                 S.faults.append(f)
         elif what in ("clear", "reset"):
             with S.lock:
+                for f in S.faults:
+                    if not f.d.get("sticky"):
+                        f.over.set()
                 S.faults = []
-                wake, S.wake = S.wake, threading.Event()
-                wake.set()
                 if what == "reset":
                     S.log = []
         elif what in ("count", "log", "sent", "conns"):

@@ -2,18 +2,20 @@
 /*
  * A command-line client of estargzd, for tests:
  *
- *   fetchctl [-s SOCKET] [-p] [-z SIZE] [-d DEADLINE_MS] [-n TIMES] [-o]
- *            COMMAND
+ *   fetchctl [-s SOCKET] [-p] [-z SIZE] [-d DEADLINE_MS] [-n TIMES] [-o] [-l]
+ *            [-t TAIL_BYTES] [-k HOLD_MS] COMMAND
  *     hello
  *     resolve REFERENCE
  *     read BLOB OFF LEN [CLASS]
  *     suffix BLOB LEN [CLASS]
  *     status
+ *     warm BLOB...
  *
  * BLOB is HOST/REPO@DIGEST, a URL, or a path. -p: plain HTTP; -z: size that
  * OPEN tells; -n: that many of the same READ at the same time; -o: another
- * source; -l: wait for a line on stdin between OPEN and READ. The bytes go to
- * stdout, the answers to stderr. A FAILED is exit status 1.
+ * source; -l: wait for a line on stdin between OPEN and READ; -t, -k: of WARM,
+ * which is sent without an arena. The bytes go to stdout, the answers to
+ * stderr. A FAILED is exit status 1.
  */
 #include "config.h"
 
@@ -40,6 +42,8 @@ struct ctl {
 	bool other_source;
 	bool wait_line;
 	uint64_t size;
+	uint32_t tail_bytes;
+	uint32_t hold_ms;
 	uint32_t deadline_ms;
 	unsigned times;
 	uint8_t buf[PROTO_PACKET_MAX];
@@ -126,20 +130,11 @@ static void failed(struct ctl *c)
 		      (char *)c->buf + sizeof(struct proto_failed));
 }
 
-static void connect_to(struct ctl *c, const char *path)
+static int make_arena(struct ctl *c)
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int fd;
+	int fd = memfd_create("arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	void *p;
 
-	if (strlen(path) >= sizeof(sa.sun_path))
-		die("path is too long");
-	memcpy(sa.sun_path, path, strlen(path));
-	c->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (c->sock < 0 ||
-	    connect(c->sock, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
-		die(err_name(errno));
-	fd = memfd_create("arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0 || ftruncate(fd, (off_t)c->arena_bytes) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		die("cannot make the arena");
@@ -148,12 +143,28 @@ static void connect_to(struct ctl *c, const char *path)
 	if (p == MAP_FAILED)
 		die("cannot map the arena");
 	c->arena = p;
+	return fd;
+}
+
+static void connect_to(struct ctl *c, const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = c->arena_bytes > 0 ? make_arena(c) : -1;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		die("path is too long");
+	memcpy(sa.sun_path, path, strlen(path));
+	c->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (c->sock < 0 ||
+	    connect(c->sock, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
+		die(err_name(errno));
 	begin(c, PROTO_HELLO, 0, 0);
 	u32(c, PROTO_MAGIC);
 	u32(c, PROTO_VERSION);
 	u64(c, c->arena_bytes);
 	send_packet(c, fd);
-	(void)close(fd);
+	if (fd >= 0)
+		(void)close(fd);
 	if (receive(c) != PROTO_HELLO)
 		die("no HELLO");
 }
@@ -263,10 +274,26 @@ static int read_blob(struct ctl *c, const char *blob, unsigned flags,
 	return answers(c, c->times);
 }
 
+static int warm(struct ctl *c, int n, char **names)
+{
+	begin(c, PROTO_WARM, c->plain_http ? PROTO_WARM_PLAIN_HTTP : 0, 99);
+	u32(c, c->tail_bytes);
+	u32(c, c->hold_ms);
+	for (int i = 0; i < n; i++) {
+		if (i > 0)
+			text(c, "\n");
+		text(c, names[i]);
+	}
+	send_packet(c, -1);
+	return answers(c, 1);
+}
+
 static int command(struct ctl *c, int argc, char **argv)
 {
 	const char *what = argc > 0 ? argv[0] : "";
 
+	if (strcmp(what, "warm") == 0 && argc > 1)
+		return warm(c, argc - 1, argv + 1);
 	if (strcmp(what, "hello") == 0 && argc == 1)
 		return 0;
 	if (strcmp(what, "status") == 0 && argc == 1)
@@ -289,7 +316,7 @@ int main(int argc, char **argv)
 	const char *path = "/run/estargz/fetcher.sock";
 	int opt;
 
-	while ((opt = getopt(argc, argv, "s:pz:d:n:ol")) != -1) {
+	while ((opt = getopt(argc, argv, "s:pz:d:n:olt:k:")) != -1) {
 		if (opt == 's')
 			path = optarg;
 		else if (opt == 'p')
@@ -302,11 +329,17 @@ int main(int argc, char **argv)
 			c.size = number(optarg);
 		else if (opt == 'd')
 			c.deadline_ms = (uint32_t)number(optarg);
+		else if (opt == 't')
+			c.tail_bytes = (uint32_t)number(optarg);
+		else if (opt == 'k')
+			c.hold_ms = (uint32_t)number(optarg);
 		else if (opt == 'n')
 			c.times = (unsigned)number(optarg);
 		else
 			die("bad option");
 	}
+	if (optind < argc && strcmp(argv[optind], "warm") == 0)
+		c.arena_bytes = 0;
 	connect_to(&c, path);
 	return command(&c, argc - optind, argv + optind);
 }

@@ -4,7 +4,8 @@
 
   treecmp.py [options] DIR TAR          one layer: overlay whiteouts as devices
   treecmp.py --stack DIR TAR...         layers, lowest first, applied
-  treecmp.py --dirs DIR1 DIR2           two trees, entry by entry
+  treecmp.py --dirs DIR REFERENCE       two trees, entry by entry; what eStargz
+                                        adds to a layer is not looked for
 
 A TAR may be compressed (gzip, zstd): an eStargz blob as it is. Compared are
 names, types, modes, owners, times, sizes, link counts, devices, xattrs and
@@ -29,7 +30,8 @@ WH, OPQ = ".wh.", ".wh..wh..opq"
 
 class Node:
     __slots__ = ("type", "mode", "uid", "gid", "mtime", "size", "link",
-                 "rdev", "xattrs", "sha", "implicit", "names", "whiteout")
+                 "rdev", "xattrs", "sha", "implicit", "names", "whiteout",
+                 "nlink")
 
     def __init__(self, type):
         self.type, self.mode, self.uid, self.gid = type, 0o755, 0, 0
@@ -37,6 +39,7 @@ class Node:
         self.xattrs, self.sha = {}, None
         self.implicit = self.whiteout = False
         self.names = 0
+        self.nlink = None  # as a reference has it; of tars: the names
 
 
 def clean(name):
@@ -218,6 +221,7 @@ class Compare:
     def walk(self, root):
         names = {}
         todo = [""]
+        dev = os.lstat(root).st_dev
         while todo:
             d = todo.pop()
             try:
@@ -225,6 +229,9 @@ class Compare:
                     for e in it:
                         n = d + "/" + e.name if d else e.name
                         st = e.stat(follow_symlinks=False)
+                        if self.a.xdev and stat.S_ISDIR(st.st_mode) and \
+                                st.st_dev != dev:
+                            continue
                         if st.st_ino != e.inode() and not self.a.no_ino:
                             self.say(n, "d_ino", e.inode(), st.st_ino)
                         names[n] = st
@@ -278,7 +285,8 @@ class Compare:
         for f in ("uid", "gid"):
             if getattr(st, "st_" + f) != getattr(n, f):
                 self.say(name, f, getattr(st, "st_" + f), getattr(n, f))
-        if n.mtime is not None and not a.no_times:
+        if n.mtime is not None and not a.no_times and not (
+                a.since and min(n.mtime, st.st_mtime) >= a.since):
             sec, nsec = divmod(st.st_mtime_ns, 10 ** 9)
             if sec not in (int(n.mtime // 1), round(n.mtime)) or nsec:
                 self.say(name, "mtime", "%d.%09d" % (sec, nsec), n.mtime)
@@ -293,8 +301,9 @@ class Compare:
         if kind == "reg" and st.st_size != n.size:
             self.say(name, "size", st.st_size, n.size)
         if kind != "dir" and not a.no_nlink:
-            if st.st_nlink != n.names:
-                self.say(name, "links", st.st_nlink, n.names)
+            want = n.names if n.nlink is None else n.nlink
+            if st.st_nlink != want:
+                self.say(name, "links", st.st_nlink, want)
             first = inodes.setdefault(id(n), (st.st_ino, name))
             if first[0] != st.st_ino:
                 self.say(name, "inode", st.st_ino, "%d of %s" % first)
@@ -329,7 +338,10 @@ class Compare:
         both = sorted(set(got) & set(tree.nodes))
         for name in both:
             n, st = tree.nodes[name], got[name]
-            if n.type == "dir" and not a.no_dir_nlink and \
+            if n.type == "dir" and n.nlink is not None:
+                if st.st_nlink != n.nlink and not a.no_dir_nlink:
+                    self.say(name, "links", st.st_nlink, n.nlink)
+            elif n.type == "dir" and not a.no_dir_nlink and \
                     stat.S_ISDIR(st.st_mode) and \
                     st.st_nlink != 2 + subdirs.get(name, 0):
                 self.say(name, "links", st.st_nlink,
@@ -354,12 +366,14 @@ class Compare:
                         todo))
 
 
-def tree_of_dir(root, hash):
+def tree_of_dir(root, hash, xdev):
     t = Tree()
     t.nodes = {}
     inodes = {}
-    c = Compare(argparse.Namespace(no_ino=True))
+    c = Compare(argparse.Namespace(no_ino=True, xdev=xdev))
     for name, st in c.walk(root).items():
+        if name in HIDDEN:
+            continue
         path = os.path.join(root, name) if name else root
         key = (st.st_dev, st.st_ino)
         if not stat.S_ISDIR(st.st_mode) and key in inodes:
@@ -371,6 +385,7 @@ def tree_of_dir(root, hash):
         n = Node(kind)
         n.mode, n.uid, n.gid = stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid
         n.mtime, n.size = st.st_mtime_ns // 10 ** 9, st.st_size
+        n.nlink = st.st_nlink
         n.rdev = st.st_rdev
         n.xattrs = c.xattrs(path)
         if kind == "symlink":
@@ -403,6 +418,10 @@ def main():
     p.add_argument("--block", type=int, default=1 << 17)
     for o in ("content", "xattrs", "times", "nlink", "dir-nlink", "ino"):
         p.add_argument("--no-" + o, action="store_true")
+    p.add_argument("--xdev", action="store_true",
+                   help="leave out what is mounted below")
+    p.add_argument("--since", type=int, default=0,
+                   help="times from then on are all alike")
     p.add_argument("--ignore-xattr", action="append", default=[])
     p.add_argument("--allow-eio", action="store_true",
                    help="a read may fail with EIO (but never give other bytes)")
@@ -413,7 +432,7 @@ def main():
     hash = not a.no_content
     c = Compare(a)
     if a.dirs:
-        t = tree_of_dir(a.tars[0], hash)
+        t = tree_of_dir(a.tars[0], hash, a.xdev)
         t.finish(None, False)
     else:
         t = Tree().read(a.tars[0], hash)

@@ -29,6 +29,8 @@ UNIT_TESTS += %D%/test-sched
 %C%_test_sched_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
 UNIT_TESTS += %D%/test-proto
 %C%_test_proto_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
+UNIT_TESTS += %D%/test-protocl
+%C%_test_protocl_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS) -lpthread
 # With a C++ source that is never made: toml.cc needs that linker.
 UNIT_TESTS += %D%/test-auth
 nodist_EXTRA_%C%_test_auth_SOURCES = %D%/cxx.cc
@@ -41,6 +43,8 @@ nodist_EXTRA_%C%_test_snapconf_SOURCES = %D%/cxx.cc
 %C%_test_snapconf_LDADD = $(SNAPSHOTTER_LIBS) $(CMOCKA_LIBS)
 UNIT_TESTS += %D%/test-labels
 %C%_test_labels_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
+UNIT_TESTS += %D%/test-lazy
+%C%_test_lazy_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
 UNIT_TESTS += %D%/test-stack
 %C%_test_stack_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
 UNIT_TESTS += %D%/test-tree

@@ -802,11 +802,43 @@ static void test_tail_is_adopted(void **state)
 	assert_true(link_alloc(&l.m.link, len, &arena));
 	memcpy(l.arena + arena, l.blob + c.blob_off - 10, len);
 	miss_adopt(&l.m, c.blob_off - 10, len, arena);
-	run(&l);
+	/* Before the threads, or they may be done with the tail already. */
 	(void)read_at(&l, (N_CHUNKS - 4) * CHUNK, 4 * CHUNK);
+	run(&l);
 	await(&l, 1, 0);
 	same(&l, (N_CHUNKS - 4) * CHUNK, 4 * CHUNK);
 	nothing_asked(&l);
+	stop(&l);
+}
+
+/* What was asked for ahead waits longer than readers do. Where it crawls, only
+ * the first reader pays for that. */
+static void test_crawling_read_ahead_is_given_up(void **state)
+{
+	struct lab l;
+	struct read_req ahead, r;
+
+	(void)state;
+	start(&l, 1, -1, 5000);
+	l.ch.prefetch_end = l.blob_len / 2;
+	run(&l);
+	ahead = next_read(&l);
+	assert_int_equal(ahead.class_, PROTO_CLASS_PREFETCH);
+	(void)read_at(&l, 0, CHUNK);
+	assert_int_equal(next_packet(&l, &r), PROTO_PRIO);
+	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 6 * NSEC_PER_SEC);
+	await(&l, 0, 1);
+	assert_int_equal(l.last_error, -ETIMEDOUT);
+	assert_int_equal(next_packet(&l, &r), PROTO_CANCEL);
+	assert_int_equal(r.id, ahead.id);
+	(void)read_at(&l, 0, CHUNK);
+	refuse(&l, &ahead, ECANCELED);
+	do {
+		(void)next_packet(&l, &r);
+	} while (r.class_ != PROTO_CLASS_DEMAND || r.len == 0);
+	answer(&l, &r);
+	await(&l, 1, 1);
+	same(&l, 0, CHUNK);
 	stop(&l);
 }
 
@@ -894,6 +926,7 @@ int main(void)
 		cmocka_unit_test(test_sequential_reader_is_read_ahead_of),
 		cmocka_unit_test(test_suspect_chunk_is_verified_not_fetched),
 		cmocka_unit_test(test_tail_is_adopted),
+		cmocka_unit_test(test_crawling_read_ahead_is_given_up),
 		cmocka_unit_test(test_other_process_was_faster),
 		cmocka_unit_test(test_wrong_id_ends_the_link),
 		cmocka_unit_test(test_silent_fetcher_is_given_up),

@@ -86,6 +86,14 @@ static void make_read(struct pkt *p)
 	u32(p, 0);
 }
 
+static void make_warm(struct pkt *p)
+{
+	start(p, PROTO_WARM, PROTO_WARM_PLAIN_HTTP, 8);
+	u32(p, 65536);
+	u32(p, 1000);
+	str(p, "a.io/x@sha256:0\na.io/x@sha256:1");
+}
+
 static void test_good_packets(void **state)
 {
 	struct wire_msg m;
@@ -130,6 +138,54 @@ static void test_good_packets(void **state)
 	str(&p, "a.io/x");
 	assert_int_equal(parse(&p, 0, &m, NULL), 0);
 	assert_int_equal(m.arena_len, 10);
+	make_warm(&p);
+	assert_int_equal(parse(&p, 0, &m, NULL), 0);
+	assert_int_equal(m.tail_bytes, 65536);
+	assert_int_equal(m.hold_ms, 1000);
+	assert_string_equal(m.text, "a.io/x@sha256:0\na.io/x@sha256:1");
+	/* Who only sends that needs no arena. */
+	make_hello(&p);
+	le64_store(p.b + 24, 0);
+	assert_int_equal(parse(&p, 0, &m, NULL), 0);
+	assert_int_equal(m.size, 0);
+}
+
+/* WARM, byte by byte: what other programs may rely on. */
+static void test_warm_golden(void **state)
+{
+	static const uint8_t want[] = {
+		9,   0,   1,   0,   39,  0,   0,   0,   8,   0,   0,   0,   0,
+		0,   0,   0,   0,   0,   1,   0,   232, 3,   0,   0,   'a', '.',
+		'i', 'o', '/', 'x', '@', 's', 'h', 'a', '2', '5', '6', ':', '0',
+	};
+	struct wire_msg m;
+
+	(void)state;
+	assert_int_equal(PROTO_VERSION, 2);
+	assert_int_equal(wire_parse(want, sizeof(want), 0, 0, text, &m, NULL),
+			 0);
+	assert_int_equal(m.type, PROTO_WARM);
+	assert_int_equal(m.flags, PROTO_WARM_PLAIN_HTTP);
+	assert_int_equal(m.id, 8);
+	assert_int_equal(m.tail_bytes, 65536);
+	assert_int_equal(m.hold_ms, 1000);
+	assert_string_equal(m.text, "a.io/x@sha256:0");
+}
+
+static void test_warm_lines(void **state)
+{
+	struct wire_msg m;
+	struct err e = {0};
+	struct pkt p;
+
+	(void)state;
+	make_warm(&p);
+	for (unsigned i = 2; i < PROTO_WARM_BLOBS_MAX; i++)
+		str(&p, "\na");
+	assert_int_equal(parse(&p, 0, &m, NULL), 0);
+	str(&p, "\na");
+	assert_int_equal(parse(&p, 0, &m, &e), -EPROTO);
+	assert_non_null(strstr(e.text, "control character"));
 }
 
 /* One field of a READ, OPEN or HELLO made wrong. */
@@ -180,15 +236,22 @@ static void test_bad_fields(void **state)
 	spoiled(make_open, 32, 1, 0, 0, "control character");
 	spoiled(make_open, 32, 1, 10, 0, "control character");
 	spoiled(make_hello, 16, 4, 0, 1, "magic");
-	spoiled(make_hello, 24, 8, 0, 1, "arena size");
+	spoiled(make_hello, 24, 8, 0, 1, "descriptors");
 	spoiled(make_hello, 24, 8, PROTO_ARENA_BYTES_MAX + 1, 1, "arena size");
 	spoiled(make_hello, 8, 8, 1, 1, "request id");
 	spoiled(make_hello, 0, 0, 0, 0, "descriptors");
+	spoiled(make_warm, 2, 2, 2, 0, "unknown flag");
+	spoiled(make_warm, 8, 8, 0, 0, "request id");
+	spoiled(make_warm, 16, 4, PROTO_WARM_TAIL_BYTES_MAX + 1, 0, "too much");
+	spoiled(make_warm, 20, 4, PROTO_WARM_HOLD_MS_MAX + 1, 0, "too much");
+	spoiled(make_warm, 24, 1, 0, 0, "control character");
+	spoiled(make_warm, 0, 0, 0, 1, "descriptors");
 }
 
 static void test_bad_lengths(void **state)
 {
-	void (*const make[])(struct pkt *) = {make_hello, make_open, make_read};
+	void (*const make[])(struct pkt *) = {make_hello, make_open, make_read,
+					      make_warm};
 	struct wire_msg m;
 	struct pkt p;
 
@@ -202,7 +265,9 @@ static void test_bad_lengths(void **state)
 		for (size_t i = 0; i < n; i++) {
 			struct err e = {0};
 
-			if (k == 1 && i > sizeof(struct proto_open))
+			/* A shorter text is a text. */
+			if ((k == 1 && i > sizeof(struct proto_open)) ||
+			    (k == 3 && i > sizeof(struct proto_warm)))
 				break;
 			le32_store(p.b + 4, (uint32_t)i);
 			assert_int_equal(
@@ -224,7 +289,8 @@ static void test_bad_lengths(void **state)
 
 static void test_flipped_bits(void **state)
 {
-	void (*const make[])(struct pkt *) = {make_hello, make_open, make_read};
+	void (*const make[])(struct pkt *) = {make_hello, make_open, make_read,
+					      make_warm};
 
 	(void)state;
 	for (size_t k = 0; k < ARRAY_SIZE(make); k++) {
@@ -264,8 +330,9 @@ static void test_answers(void **state)
 	assert_memory_equal(b + n - 3, "why", 3);
 	n = wire_put_opened(b, 7, 4);
 	assert_int_equal(le32_load(b + 16), 4);
-	n = wire_put_hello(b);
+	n = wire_put_hello(b, PROTO_VERSION_MIN);
 	assert_int_equal(n, sizeof(struct proto_hello));
+	assert_int_equal(le32_load(b + 20), PROTO_VERSION_MIN);
 	assert_int_equal(le32_load(b + 16), PROTO_MAGIC);
 }
 
@@ -273,6 +340,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good_packets),
+		cmocka_unit_test(test_warm_golden),
+		cmocka_unit_test(test_warm_lines),
 		cmocka_unit_test(test_bad_fields),
 		cmocka_unit_test(test_bad_lengths),
 		cmocka_unit_test(test_flipped_bits),

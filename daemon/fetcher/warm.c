@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/fetcher/warm.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#define LOG_MOD "warm"
+#include "common/limits.h"
+#include "common/log.h"
+#include "daemon/fetcher/blob.h"
+#include "daemon/fetcher/hosts.h"
+
+/**
+ * struct warm - the end of a blob
+ * @rd:		fetches it; then rd.off, rd.len say what is in @mem
+ * @bytes:	of @mem; those never written to take no memory
+ * @waits:	reads of it while it is on its way
+ * @seen:	what had arrived when @patience was set
+ */
+struct warm {
+	struct read rd; /* first */
+	struct list node;
+	uint8_t *mem;
+	size_t bytes;
+	bool done;
+	struct list waits;
+	struct loop_timer end;
+	struct loop_timer patience;
+	uint64_t seen;
+};
+
+static struct fetchd *daemon_of(const struct warm *w)
+{
+	return w->rd.blob->d;
+}
+
+void warm_drop(struct warm *w)
+{
+	struct list waits;
+	struct blob *b;
+
+	if (w == NULL)
+		return;
+	b = w->rd.blob;
+	read_stop(&w->rd);
+	loop_timer_clear(&w->end);
+	loop_timer_clear(&w->patience);
+	list_del(&w->node);
+	b->d->warm_bytes -= w->bytes;
+	b->warm = NULL;
+	list_init(&waits);
+	list_splice(&waits, &w->waits);
+	(void)munmap(w->mem, w->bytes);
+	free(w);
+	while (!list_empty(&waits)) {
+		struct list *n = waits.next;
+
+		list_del(n);
+		read_go_on(LIST_ENTRY(n, struct read, node));
+	}
+	blob_unref(b);
+}
+
+void warm_drop_all(struct fetchd *d)
+{
+	while (!list_empty(&d->warms))
+		warm_drop(LIST_ENTRY(d->warms.next, struct warm, node));
+}
+
+/* ---- reads of it ---- */
+
+/* Copies what is there of a read whose place is known. */
+static void copy(struct warm *w, struct read *r)
+{
+	struct stats *st = &daemon_of(w)->stats;
+	uint64_t end = r->off + r->len, from = MAX(r->off, w->rd.off);
+
+	assert(end <= w->rd.off + w->rd.len);
+	if (from >= end)
+		return;
+	memcpy(r->dst + (from - r->off), w->mem + (from - w->rd.off),
+	       (size_t)(end - from));
+	r->held = end - from;
+	st->bytes[r->class_] += r->held;
+	st->warm_reads++;
+}
+
+static void serve(struct warm *w, struct read *r)
+{
+	if (!read_fit(r))
+		return;
+	copy(w, r);
+	read_go_on(r);
+}
+
+/* Whether a read may want some of what is on its way. */
+static bool wants(const struct warm *w, const struct read *r)
+{
+	const struct blob *b = r->blob;
+	uint64_t size = b->size_known ? b->size : r->expect_size;
+
+	if (r->suffix)
+		return true;
+	return r->off < size &&
+	       r->off + MIN(r->len, size - r->off) + w->rd.len > size;
+}
+
+static void set_patience(struct warm *w)
+{
+	w->seen = w->rd.got;
+	loop_timer_set(daemon_of(w)->loop, &w->patience,
+		       loop_now(daemon_of(w)->loop) + WARM_PATIENCE_NS);
+}
+
+void warm_read(struct warm *w, struct read *r)
+{
+	if (w->done) {
+		serve(w, r);
+	} else if (!wants(w, r)) {
+		read_go_on(r);
+	} else {
+		if (list_empty(&w->waits))
+			set_patience(w);
+		list_add(&w->waits, &r->node);
+		warm_raise(w, r->class_);
+	}
+}
+
+void warm_raise(struct warm *w, enum proto_class class_)
+{
+	if (class_ < w->rd.class_)
+		read_set_class(&w->rd, class_);
+}
+
+/* ---- life ---- */
+
+static void on_patience(struct loop_timer *t)
+{
+	struct warm *w = LIST_ENTRY(t, struct warm, patience);
+
+	if (list_empty(&w->waits))
+		return;
+	if (w->rd.got > w->seen)
+		set_patience(w);
+	else
+		warm_drop(w);
+}
+
+static void on_end(struct loop_timer *t)
+{
+	warm_drop(LIST_ENTRY(t, struct warm, end));
+}
+
+static void on_progress(struct read *rd)
+{
+	(void)rd;
+}
+
+static void on_done(struct read *rd, int code, const char *text)
+{
+	struct warm *w = (struct warm *)(void *)rd;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), keep;
+	struct list waits;
+
+	if (code < 0) {
+		log_info("msg=\"not warm: %s\" err=%s", text, err_symbol(code));
+		/* Later: the job that failed still needs the blob. */
+		loop_timer_set(rd->blob->d->loop, &w->end, 0);
+		return;
+	}
+	w->done = true;
+	loop_timer_clear(&w->patience);
+	/* A blob may be smaller than was thought. */
+	keep = MAX(ALIGN_UP((size_t)rd->len, page), page);
+	if (keep < w->bytes) {
+		(void)munmap(w->mem + keep, w->bytes - keep);
+		rd->blob->d->warm_bytes -= w->bytes - keep;
+		w->bytes = keep;
+	}
+	list_init(&waits);
+	list_splice(&waits, &w->waits);
+	while (!list_empty(&waits)) {
+		struct list *n = waits.next;
+
+		list_del(n);
+		serve(w, LIST_ENTRY(n, struct read, node));
+	}
+}
+
+/* Takes over the reference to the blob. Return: 0, -ENOMEM. */
+static int warm_new(struct blob *b, size_t bytes, uint64_t end_ns)
+{
+	struct fetchd *d = b->d;
+	struct warm *w = calloc(1, sizeof(*w));
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (w == NULL || p == MAP_FAILED) {
+		if (p != MAP_FAILED)
+			(void)munmap(p, bytes);
+		free(w);
+		return -ENOMEM;
+	}
+	w->mem = p;
+	w->bytes = bytes;
+	w->end.fn = on_end;
+	w->patience.fn = on_patience;
+	list_init(&w->waits);
+	list_add(&d->warms, &w->node);
+	d->warm_bytes += bytes;
+	loop_timer_set(d->loop, &w->end, end_ns);
+	b->warm = w;
+	w->rd = (struct read){
+		.blob = b,
+		.dst = w->mem,
+		.len = bytes,
+		.deadline_ns = end_ns,
+		.class_ = PROTO_CLASS_PREFETCH,
+		.suffix = true,
+		.one = true,
+		.hint = true,
+		.progress = on_progress,
+		.done = on_done,
+	};
+	read_start(&w->rd);
+	return 0;
+}
+
+static void warm_one(struct fetchd *d, const char *name, bool plain_http,
+		     size_t bytes, uint64_t end_ns)
+{
+	struct blob *b = NULL;
+	struct err e = {0};
+	int r = blob_open(d, PROTO_BLOB_REGISTRY, name, plain_http, -1, &b, &e);
+
+	if (r < 0) {
+		log_info("msg=\"not warm: %s\" err=%s", e.text, err_symbol(r));
+		return;
+	}
+	if (b->warm != NULL) {
+		list_del(&b->warm->node);
+		list_add(&d->warms, &b->warm->node);
+		loop_timer_set(d->loop, &b->warm->end, end_ns);
+	} else if (b->fd < 0) {
+		/* Somebody waits for mounts: the link is for them. */
+		b->sb.host->demand_until_ns =
+			loop_now(d->loop) + SCHED_QUIET_NS;
+		while (d->warm_bytes > PROTO_WARM_BYTES_MAX - bytes)
+			warm_drop(LIST_ENTRY(d->warms.next, struct warm, node));
+		if (warm_new(b, bytes, end_ns) == 0)
+			return;
+	}
+	blob_unref(b);
+}
+
+void warm_add(struct fetchd *d, const char *names, bool plain_http,
+	      uint32_t tail_bytes, uint32_t hold_ms)
+{
+	size_t bytes = tail_bytes != 0 ? tail_bytes : PROTO_WARM_TAIL_BYTES;
+	uint64_t hold_ns =
+		(hold_ms != 0 ? hold_ms : PROTO_WARM_HOLD_MS) * NSEC_PER_MSEC;
+	char name[REFERENCE_BYTES_MAX + 1];
+	uint64_t room = PROTO_WARM_BYTES_MAX;
+
+	while (*names != '\0') {
+		size_t n = strcspn(names, "\n");
+
+		/* The first names are the ones that are wanted first. */
+		if (room < bytes)
+			return;
+		if (n > 0 && n < sizeof(name)) {
+			memcpy(name, names, n);
+			name[n] = '\0';
+			warm_one(d, name, plain_http, bytes,
+				 loop_now(d->loop) + hold_ns);
+			room -= bytes;
+		}
+		names += n;
+		names += *names == '\n';
+	}
+}

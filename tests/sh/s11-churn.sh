@@ -1,0 +1,99 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# 20 containers of 5 images, created and removed in parallel, over and over:
+# nothing is left of them. $CHURN_ROUNDS (2); a long run has 10.
+. "${top_srcdir:-.}/tests/lib.sh"
+. "${top_srcdir:-.}/tests/containerd.sh"
+requires_containerd 1.6
+IMGS=(debian jdk awkward web1 web2)
+images "${IMGS[@]}"
+ROUNDS=${CHURN_ROUNDS:-2}
+
+start_srv srv --oci "$IMAGES"
+R=$SRV_ADDR/lab/img
+S=$SNAPSHOTTER
+ctd_start 1.6
+SNAP_BACKGROUND=true SNAP_PREFETCH=true
+snap_start
+
+# What each is asked, and the answer.
+sum_of() { tar -xOf "$LAYERS/$1.tar" "./$2" | sha256sum | cut -d ' ' -f 1; }
+declare -A ASK WANT
+for t in debian jdk; do
+	ASK[$t]="sha256sum </usr/bin/perl"
+	WANT[$t]="$(sum_of base usr/bin/perl)  -"
+done
+ASK[jdk]="${ASK[jdk]}; java -version 2>&1 | grep -c Server"
+WANT[jdk]="${WANT[jdk]}
+1"
+ASK[awkward]="sha256sum </random9M"
+WANT[awkward]="$(sum_of special random9M)  -"
+for t in web1 web2; do
+	ASK[$t]="cat /srv/f* | sha256sum"
+	WANT[$t]=$(mkdir "$T/$t" && tar -C "$T/$t" -xf "$LAYERS/$t.tar" &&
+		cat "$T/$t"/srv/f* | sha256sum)
+done
+
+# one N: the life of a container
+one() {
+	local t=${IMGS[$(($1 % ${#IMGS[@]}))]} id=c$1 got
+	ct_start "$id" "$S" "$R:$t" sleep inf || return 1
+	got=$(ct_exec "$id" sh -c "${ASK[$t]}")
+	ct_exec "$id" sh -c 'echo more >>/etc/passwd; mkdir /opt/new; rm -r /var' ||
+		return 1
+	ct_rm "$id" || return 1
+	[ "$got" = "${WANT[$t]}" ] || { echo "$t said: $got"; return 1; }
+}
+# all COMMAND N: in parallel; fails if one does
+all() {
+	local i p rc=0 pids=()
+	for ((i = 0; i < $2; i++)); do
+		"$1" "$i" >"$T/one.$i" 2>&1 &
+		pids+=($!)
+	done
+	for i in "${!pids[@]}"; do
+		p=${pids[$i]}
+		wait "$p" || { rc=1; tail -n 3 "$T/one.$i"; }
+	done
+	return $rc
+}
+pull_one() { rpull "$R:${IMGS[$1]}"; }
+fds() { find "/proc/$1/fd" | wc -l; }
+# What there is when there is nothing: state in one line.
+state() {
+	local f
+	f=$(test_procs estargzd | head -n 1)
+	echo "mounts=$(mounts_below "$T" | wc -l)" \
+		"processes=$(product_procs | wc -l)" \
+		"shims=$(test_procs containerd-shim-runc-v2 | wc -l)" \
+		"snapshots=$(($(snapshots ls | wc -l) - 1))" \
+		"directories=$(find "$SNAP/snapshots" "$SNAP/m" -mindepth 1 | wc -l)" \
+		"fds=$([ "$S" != estargz ] || fds "$SNAP_PID")" \
+		"fetcher_fds=$([ -z "$f" ] || fds "$f")"
+}
+disk() { du -s --block-size=1M "$SNAP" | cut -f 1; }
+first_state() { [ "$(state)" = "$FIRST" ]; }
+
+for ((r = 1; r <= ROUNDS; r++)); do
+	ok "round $r: images are pulled in parallel" all pull_one ${#IMGS[@]}
+	ok "round $r: 20 containers" all one 20
+	[ "$r" != 1 ] || diag "$(n_lazy) layers are mounted, $(disk) MiB on disk"
+	drop_images >/dev/null
+	ok "round $r: the layers go" wait_for 30 no_lazy
+	if [ "$r" = 1 ]; then
+		wait_for 10 no_mount_procs
+		FIRST=$(state)
+		DISK=$(disk)
+		diag "$FIRST disk=$DISK"
+		continue
+	fi
+	wait_for 20 first_state
+	is "$(state)" "$FIRST" "round $r: it is as it was"
+	at_most "$(disk)" "$((DISK + 4))" "round $r: on the disk too"
+done
+[ "$S" != estargz ] || like "$FIRST" 'mounts=0 .*shims=0 snapshots=0 directories=0' \
+	"and that is nothing"
+snap_stop
+ctd_stop
+no_leaks
+done_testing
