@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/utf8.h"
+
 void buf_done(struct buf *b)
 {
 	free(b->p);
@@ -79,60 +81,26 @@ int buf_addf(struct buf *b, const char *fmt, ...)
 	return 0;
 }
 
-/* Length of the valid UTF-8 sequence at s, 0 when there is none. */
-static size_t utf8_len(const unsigned char *s)
-{
-	static const struct {
-		unsigned char mask, lead;
-		uint32_t min;
-	} forms[] = {
-		{0xe0, 0xc0, 0x80},
-		{0xf0, 0xe0, 0x800},
-		{0xf8, 0xf0, 0x10000},
-	};
-
-	if (s[0] < 0x80)
-		return 1;
-	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
-		uint32_t v;
-
-		if ((s[0] & forms[i].mask) != forms[i].lead)
-			continue;
-		v = (uint32_t)(s[0] & ~forms[i].mask & 0xff);
-		for (size_t k = 1; k <= i + 1; k++) {
-			if ((s[k] & 0xc0) != 0x80)
-				return 0;
-			v = (v << 6) | (s[k] & 0x3fu);
-		}
-		if (v < forms[i].min || v > 0x10ffff ||
-		    (v >= 0xd800 && v <= 0xdfff))
-			return 0;
-		return i + 2;
-	}
-	return 0;
-}
-
 int buf_add_json_str(struct buf *b, const char *s)
 {
-	const unsigned char *p = (const unsigned char *)s;
 	size_t start = b->len;
 	int r = buf_add(b, "\"", 1);
 
-	while (r == 0 && *p != '\0') {
-		size_t n = utf8_len(p);
+	while (r == 0 && *s != '\0') {
+		size_t n = utf8_len(s);
 
 		if (n == 0) {
 			r = buf_add_str(b, "\\ufffd");
-			p++;
-		} else if (n == 1 && (*p == '"' || *p == '\\')) {
-			r = buf_addf(b, "\\%c", *p);
-			p++;
-		} else if (n == 1 && *p < 0x20) {
-			r = buf_addf(b, "\\u%04x", *p);
-			p++;
+			s++;
+		} else if (n == 1 && (*s == '"' || *s == '\\')) {
+			r = buf_addf(b, "\\%c", *s);
+			s++;
+		} else if (n == 1 && *s < 0x20) {
+			r = buf_addf(b, "\\u%04x", (unsigned)*s);
+			s++;
 		} else {
-			r = buf_add(b, p, n);
-			p += n;
+			r = buf_add(b, s, n);
+			s += n;
 		}
 	}
 	if (r == 0)

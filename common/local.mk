@@ -6,6 +6,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/err.c %D%/err.h \
 	%D%/log.c %D%/log.h \
 	%D%/rd.c %D%/rd.h \
+	%D%/utf8.c %D%/utf8.h \
 	%D%/buf.c %D%/buf.h \
 	%D%/io.c %D%/io.h \
 	%D%/digest.c %D%/digest.h \
