@@ -8,7 +8,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/labels.c %D%/labels.h \
 	%D%/layers.h \
 	%D%/lazy.c \
-	%D%/pool.h \
+	%D%/pool.c %D%/pool.h \
 	%D%/snapshots.h \
 	%D%/stack.c %D%/stack.h \
 	%D%/tree.c %D%/tree_layers.c %D%/tree.h %D%/tree_impl.h

@@ -17,10 +17,13 @@ struct pool_job {
 	struct pool_job *next;
 };
 
+/* Return: NULL when out of memory */
 struct pool *pool_new(unsigned threads_max);
 /* Waits for the jobs that run; those queued are run first. */
 void pool_free(struct pool *p);
 /* Any thread. Never waits. Return: 0, -errno: no thread could be made at all */
 int pool_run(struct pool *p, struct pool_job *job);
+/* Return: 0 no job is queued or runs; -ETIMEDOUT some still do */
+int pool_wait(struct pool *p, unsigned timeout_ms);
 
 #endif
