@@ -4,7 +4,9 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/conf.c %D%/conf.h \
 	%D%/db.c %D%/db.h \
 	%D%/filter.h \
-	%D%/grpc.h \
+	%D%/grpc.c %D%/grpc.h \
+	%D%/grpcmsg.c %D%/grpcmsg.h \
+	%D%/h2.c %D%/h2.h \
 	%D%/labels.c %D%/labels.h \
 	%D%/layers.h \
 	%D%/lazy.c \

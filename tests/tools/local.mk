@@ -1,3 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_PROGRAMS += %D%/fetchctl
 %C%_fetchctl_SOURCES = %D%/fetchctl.c
+noinst_PROGRAMS += %D%/grpclab
+%C%_grpclab_SOURCES = %D%/grpclab.c
+%C%_grpclab_LDADD = daemon/snapshotter/libsnapshotter.a common/libcommon.a \
+	$(NGHTTP2_LIBS) $(COMMON_LIBS) -lpthread
