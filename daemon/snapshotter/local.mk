@@ -2,7 +2,6 @@
 noinst_LIBRARIES += %D%/libsnapshotter.a
 %C%_libsnapshotter_a_SOURCES = \
 	%D%/conf.c %D%/conf.h \
-	%D%/db.c %D%/db.h \
 	%D%/filter.h \
 	%D%/grpc.c %D%/grpc.h \
 	%D%/grpcmsg.c %D%/grpcmsg.h \
@@ -10,16 +9,20 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/labels.c %D%/labels.h \
 	%D%/layers.h \
 	%D%/lazy.c \
+	%D%/pb.c %D%/pb.h \
 	%D%/pool.c %D%/pool.h \
+	%D%/service.c %D%/service.h \
 	%D%/snapshots.h \
-	%D%/stack.c %D%/stack.h \
-	%D%/tree.c %D%/tree_layers.c %D%/tree.h %D%/tree_impl.h
+	%D%/stack.h \
+	%D%/tree.h
 # protoc-c's, which does not know our warnings.
 noinst_LIBRARIES += %D%/libsnapshotspb.a
 nodist_%C%_libsnapshotspb_a_SOURCES = %D%/snapshots.pb-c.c %D%/snapshots.pb-c.h
 %C%_libsnapshotspb_a_CFLAGS = -std=gnu11 $(HARDEN_CFLAGS) $(SAN_CFLAGS)
 EXTRA_DIST += %D%/snapshots.proto
 BUILT_SOURCES += %D%/snapshots.pb-c.h
+# For who makes one target only.
+%D%/service.$(OBJEXT): %D%/snapshots.pb-c.h
 CLEANFILES += %D%/snapshots.pb-c.c %D%/snapshots.pb-c.h
 %D%/snapshots.pb-c.c: %D%/snapshots.pb-c.h
 %D%/snapshots.pb-c.h: %D%/snapshots.proto
