@@ -44,11 +44,16 @@ nodist_EXTRA_%C%_test_snapconf_SOURCES = %D%/cxx.cc
 UNIT_TESTS += %D%/test-pool
 %C%_test_pool_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) -lpthread
 UNIT_TESTS += %D%/test-grpc
-%C%_test_grpc_SOURCES = %D%/test-grpc.c %D%/h2client.h
+%C%_test_grpc_SOURCES = %D%/test-grpc.c %D%/h2client.c %D%/h2client.h
 %C%_test_grpc_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
 	$(NGHTTP2_LIBS) -lpthread
 UNIT_TESTS += %D%/test-labels
 %C%_test_labels_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
 UNIT_TESTS += %D%/test-lazy
 %C%_test_lazy_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
+UNIT_TESTS += %D%/test-stack
+%C%_test_stack_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
+UNIT_TESTS += %D%/test-tree
+%C%_test_tree_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
+	$(SQLITE_LIBS) -lpthread
 endif
