@@ -19,14 +19,16 @@
 #include "common/digest.h"
 #include "common/err.h"
 
-/* ROOT/layers/sha256/<hex>[.user], malloced; NULL when out of memory. */
+/* ROOT/layers/sha256/<hex>[.user] (or unverified/), malloced; NULL when out of
+ * memory. */
 char *layerdir_path(const char *root, const struct digest *toc_digest,
-		    bool opaque_user);
+		    bool opaque_user, bool unverified);
 
 /**
  * layerdir_pin() - keep a layer's cache, or no longer
  *
- * Makes the directory where it is not there yet.
+ * To be set while the layer is mounted: its lock then keeps an eviction away
+ * that has already looked. Makes the directory where it is not there.
  * Return: 0, -errno
  */
 int layerdir_pin(const char *root, const struct digest *toc_digest,

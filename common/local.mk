@@ -21,6 +21,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/present.c %D%/present.h \
 	%D%/tree.c %D%/tree.h \
 	%D%/index.c %D%/index.h \
+	%D%/layerdir.c %D%/layerdir.h \
 	%D%/loop.c %D%/loop.h \
 	%D%/listen.c %D%/listen.h \
 	%D%/systemd.c %D%/systemd.h \

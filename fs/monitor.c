@@ -167,6 +167,15 @@ static int send_start(struct monitor *m, struct err *e)
 	return r < 0 ? err_set(e, r, "worker: %s", err_name(r)) : 0;
 }
 
+static int open_state(struct monitor *m, struct err *e)
+{
+	const struct digest *toc =
+		m->layer->has_toc_digest ? &m->layer->toc_digest : NULL;
+
+	return state_open(&m->state, m->o->root, toc, m->o->opaque_user,
+			  toc == NULL, e);
+}
+
 /* Has the worker open the index, or make it. */
 static int index_layer(struct monitor *m, struct err *e)
 {
@@ -196,8 +205,13 @@ static int index_layer(struct monitor *m, struct err *e)
 			return r;
 		if (other)
 			continue;
-		state_share(&m->state);
-		return 0;
+		r = state_share(&m->state);
+		if (r == 0)
+			return 0;
+		state_close(&m->state);
+		r = open_state(m, e);
+		if (r < 0)
+			return r;
 	}
 	return err_set(e, -EBUSY, "index cannot be made");
 }
@@ -562,16 +576,13 @@ static int block_signals(struct monitor *m, struct err *e)
 
 static int start(struct monitor *m, struct err *e)
 {
-	const struct digest *toc =
-		m->layer->has_toc_digest ? &m->layer->toc_digest : NULL;
 	int r = block_signals(m, e);
 
 	m->st = stats_new();
 	if (r == 0 && m->st == NULL)
 		r = err_set(e, -ENOMEM, "no memory");
 	if (r == 0)
-		r = state_open(&m->state, m->o->root, toc, m->o->opaque_user,
-			       toc == NULL, e);
+		r = open_state(m, e);
 	if (r == 0)
 		r = spawn(m, e);
 	if (r == 0)

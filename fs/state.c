@@ -14,6 +14,7 @@
 
 #include "common/buf.h"
 #include "common/io.h"
+#include "common/layerdir.h"
 
 static const char *const file_names[STATE_FILES] = {
 	[STATE_EROFS] = "layer.erofs",
@@ -104,6 +105,8 @@ static int make_dir(struct state *s, const char *path, struct err *e)
 		return err_set(e, r, "state directory %s: %s", path,
 			       err_name(r));
 	s->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->dirfd < 0 && errno == ENOENT)
+		return -ESTALE; /* removed again at once, by who evicts */
 	if (s->dirfd < 0)
 		return err_set(e, -errno, "state directory %s: %s", path,
 			       err_name(errno));
@@ -169,14 +172,8 @@ static int create_files(struct state *s, struct err *e)
 static int layer_path(const struct state *s, const struct digest *toc_digest,
 		      bool opaque_user, bool unverified, char **ret)
 {
-	char hex[DIGEST_HEX_BYTES + 1];
-
-	if (asprintf(ret, "%s/layers/%s/%s%s", s->root,
-		     unverified ? "unverified" : "sha256",
-		     digest_hex(toc_digest, hex),
-		     opaque_user ? ".user" : "") < 0)
-		return -ENOMEM;
-	return 0;
+	*ret = layerdir_path(s->root, toc_digest, opaque_user, unverified);
+	return *ret != NULL ? 0 : -ENOMEM;
 }
 
 /* Whether the directory was removed before we had its lock. */
@@ -227,7 +224,8 @@ static int enter(struct state *s, struct err *e)
 			r = enter_once(s, e);
 		if (r != -ESTALE)
 			return r;
-		(void)close(TAKE_FD(s->dirfd));
+		if (s->dirfd >= 0)
+			(void)close(TAKE_FD(s->dirfd));
 	}
 	return err_set(e, -EBUSY, "state directory %s: busy", s->path);
 }
@@ -257,9 +255,10 @@ int state_open(struct state *s, const char *root,
 		r = make_dir(s, s->path, e);
 		if (r == 0)
 			r = lock(s, LOCK_EX, e);
-		if (r < 0 || !is_gone(s))
+		if (r != -ESTALE && (r < 0 || !is_gone(s)))
 			break;
-		(void)close(TAKE_FD(s->dirfd));
+		if (s->dirfd >= 0)
+			(void)close(TAKE_FD(s->dirfd));
 	}
 	s->exclusive = true;
 	return r < 0 ? r : create_files(s, e);
@@ -357,17 +356,27 @@ void state_sync(const struct state *s)
 		return; /* the files' own digest tells what is torn */
 }
 
-void state_share(struct state *s)
+/* For who evicts (common/layerdir.h). Nothing depends on it. */
+static void touch(const struct state *s)
 {
-	/* Cannot block: whoever took it in between gives it up soon, and
-	 * finds the index made. */
+	if (s->fds[STATE_PRESENT] >= 0)
+		(void)futimens(s->fds[STATE_PRESENT], NULL);
+}
+
+int state_share(struct state *s)
+{
+	touch(s);
+	/* Cannot block: whoever took it in between (changing a lock is not
+	 * atomic) gives it up soon, and finds the index made. */
 	if (s->exclusive)
 		(void)lock(s, LOCK_SH, NULL);
 	s->exclusive = false;
+	return is_gone(s) ? -ESTALE : 0;
 }
 
 void state_close(struct state *s)
 {
+	touch(s);
 	close_files(s);
 	if (s->building && s->dirfd >= 0) {
 		for (int i = 0; i < STATE_FILES; i++)

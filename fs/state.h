@@ -75,8 +75,9 @@ int state_publish(struct state *s, const struct digest *toc_digest,
 /* Makes the names durable; not needed before the mount is ready. */
 void state_sync(const struct state *s);
 
-/* From now on others may serve the layer too. */
-void state_share(struct state *s);
+/* From now on others may serve the layer too. Return: 0, -ESTALE: it was
+ * evicted in that moment, and is to be opened anew */
+int state_share(struct state *s);
 void state_close(struct state *s);
 
 /* 16 bytes of /proc/sys/kernel/random/boot_id; random where there is none. */
