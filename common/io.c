@@ -136,6 +136,19 @@ int io_mkdir_p(const char *path, unsigned mode)
 	return 0;
 }
 
+int io_std_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			return -errno;
+	} while (fd <= STDERR_FILENO);
+	(void)close(fd);
+	return 0;
+}
+
 uint64_t io_now_ns(void)
 {
 	struct timespec ts;

@@ -28,6 +28,11 @@ int io_write_file(int dirfd, const char *path, const void *p, size_t n,
 /* mkdir -p with the mode for each directory made. Return: 0 or -errno. */
 int io_mkdir_p(const char *path, unsigned mode);
 
+/* Puts /dev/null where descriptors 0 to 2 are closed: what is opened next would
+ * get their numbers, and with them what is meant for standard error. Return: 0
+ * or -errno. */
+int io_std_fds(void);
+
 /* CLOCK_MONOTONIC. */
 uint64_t io_now_ns(void);
 

@@ -5,9 +5,16 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
+
+#include "common/io.h"
+
+#define LOCK_TRIES 200u
+#define LOCK_PAUSE_NS 10000000L
 
 static int make_socket(int type, struct err *e)
 {
@@ -41,18 +48,63 @@ static int remove_stale(const struct sockaddr_un *sa, int type, struct err *e)
 	return 0;
 }
 
+static int address(const char *path, struct sockaddr_un *sa, struct err *e)
+{
+	*sa = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (strlen(path) >= sizeof(sa->sun_path))
+		return err_set(e, -ENAMETOOLONG, "%s: path is too long", path);
+	memcpy(sa->sun_path, path, strlen(path));
+	return 0;
+}
+
+/* A socket that is bound refuses connections until it listens: who looks
+ * meanwhile would take it for a stale one. So one looks at a time. Return:
+ * the locked directory of the socket. */
+static int lock_directory(const char *path, struct err *e)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+	const char *slash = strrchr(path, '/');
+	CLEANUP_FREE char *dir =
+		slash == NULL ? strdup(".")
+			      : strndup(path, (size_t)MAX(slash - path, 1));
+	CLEANUP_CLOSE int fd = -EBADF;
+	int r;
+
+	if (dir == NULL)
+		return err_set(e, -ENOMEM, "out of memory");
+	r = io_mkdir_p(dir, 0755);
+	if (r < 0)
+		return err_set(e, r, "%s: %s", dir, err_name(r));
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(e, -errno, "%s: %s", dir, err_name(errno));
+	for (unsigned i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return err_set(e, -errno, "%s: lock: %s", dir,
+				       err_name(errno));
+		if (i >= LOCK_TRIES)
+			return err_set(e, -ETIMEDOUT, "%s: is locked", dir);
+		(void)nanosleep(&pause, NULL);
+	}
+	return TAKE_FD(fd);
+}
+
 int listen_unix(const char *path, int type, struct err *e)
 {
 	CLEANUP_CLOSE int fd = make_socket(type, e);
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	CLEANUP_CLOSE int lock = -EBADF;
+	struct sockaddr_un sa;
 	mode_t old;
 	int r;
 
 	if (fd < 0)
 		return fd;
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(e, -ENAMETOOLONG, "%s: path is too long", path);
-	memcpy(sa.sun_path, path, strlen(path));
+	r = address(path, &sa, e);
+	if (r < 0)
+		return r;
+	lock = lock_directory(path, e);
+	if (lock < 0)
+		return lock;
 	r = remove_stale(&sa, type, e);
 	if (r < 0)
 		return r;
@@ -67,6 +119,18 @@ int listen_unix(const char *path, int type, struct err *e)
 		return r;
 	}
 	return TAKE_FD(fd);
+}
+
+int listen_remove(const char *path, int type, struct err *e)
+{
+	CLEANUP_CLOSE int lock = -EBADF;
+	struct sockaddr_un sa;
+	int r = address(path, &sa, e);
+
+	if (r < 0)
+		return r;
+	lock = lock_directory(path, e);
+	return lock < 0 ? lock : remove_stale(&sa, type, e);
 }
 
 int listen_inherited(int fd, int type, struct err *e)

@@ -10,11 +10,16 @@
  * listen_unix() - make a listening socket, mode 0600, non-blocking
  * @type:	SOCK_STREAM or SOCK_SEQPACKET
  *
- * Replaces a socket nobody listens on, and nothing else.
+ * Replaces a socket nobody listens on, and nothing else; of several processes
+ * that do this at once, one succeeds. Makes a directory that is missing.
  * Return: a descriptor, -EADDRINUSE where somebody listens, -EEXIST where
- * something else is there, -errno
+ * something else is there, -ETIMEDOUT, -errno
  */
 int listen_unix(const char *path, int type, struct err *e);
+
+/* Removes a socket on which nobody listens any more, and nothing else; the
+ * caller has closed his own. Return: as listen_unix(), 0. */
+int listen_remove(const char *path, int type, struct err *e);
 
 /* Whether an inherited descriptor is a listening socket of that type; it becomes
  * close-on-exec and non-blocking. Return: @fd, -EINVAL */

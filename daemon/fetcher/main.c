@@ -302,8 +302,9 @@ static int run(struct fetchd *d, const struct options *o, struct err *e)
 	}
 	if (sig.io.fd >= 0)
 		(void)close(sig.io.fd);
+	server_free(TAKE_PTR(d->server));
 	if (path != NULL)
-		(void)unlink(path);
+		(void)listen_remove(path, SOCK_SEQPACKET, NULL);
 	return r;
 }
 
@@ -312,8 +313,11 @@ int main(int argc, char **argv)
 	struct options o = {.socket_fd = -1};
 	struct fetchd d = {0};
 	struct err e = {0};
-	int r = options_parse(argc, argv, &o);
+	int r = io_std_fds();
 
+	if (r < 0)
+		return EXIT_FAILURE;
+	r = options_parse(argc, argv, &o);
 	if (r != 0)
 		return r > 0 ? EXIT_SUCCESS : 2;
 	r = run(&d, &o, &e);

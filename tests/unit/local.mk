@@ -31,6 +31,7 @@ UNIT_TESTS += %D%/test-sched
 %C%_test_sched_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
 UNIT_TESTS += %D%/test-proto
 %C%_test_proto_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
+UNIT_TESTS += %D%/test-listen
 UNIT_TESTS += %D%/test-protocl
 %C%_test_protocl_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS) -lpthread
 # With a C++ source that is never made: toml.cc needs that linker.
