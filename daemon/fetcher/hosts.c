@@ -3,6 +3,8 @@
 
 #include "daemon/fetcher/hosts.h"
 
+#include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -149,9 +151,20 @@ static struct hosts *hosts_new(const char *ns)
 
 bool hosts_is_local(const char *a)
 {
-	return strncmp(a, "127.", 4) == 0 || strncmp(a, "[::1]", 5) == 0 ||
-	       (strncasecmp(a, "localhost", 9) == 0 &&
-		(a[9] == '\0' || a[9] == ':'));
+	size_t n = strcspn(a, a[0] == '[' ? "]" : ":/?#");
+	char name[INET_ADDRSTRLEN];
+	struct in_addr v4;
+
+	n += a[n] == ']';
+	/* A name that only begins like an address is anybody's. */
+	if (n >= sizeof(name) || (a[n] != '\0' && strchr(":/?#", a[n]) == NULL))
+		return false;
+	memcpy(name, a, n);
+	name[n] = '\0';
+	return strcasecmp(name, "localhost") == 0 ||
+	       strcmp(name, "[::1]") == 0 ||
+	       (inet_pton(AF_INET, name, &v4) == 1 &&
+		ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET);
 }
 
 static int strv_add(char ***v, size_t *n, char *s)
@@ -188,8 +201,6 @@ static int host_url(struct host *h, const char *url, bool override_path,
 		rest += 3;
 	} else {
 		rest = url;
-		if (hosts_is_local(rest))
-			scheme = "http";
 	}
 	path = rest + strcspn(rest, "/?#");
 	n = (size_t)(path - rest);
@@ -202,6 +213,8 @@ static int host_url(struct host *h, const char *url, bool override_path,
 	n = strlen(path);
 	while (n > 0 && path[n - 1] == '/')
 		n--;
+	if (n >= 3 && strncmp(path + n - 3, "/v2", 3) == 0)
+		override_path = true;
 	if (asprintf(&h->prefix, "%.*s%s", (int)n, path,
 		     override_path ? "" : "/v2") < 0)
 		h->prefix = NULL;
@@ -220,6 +233,13 @@ static struct json_object *get(struct json_object *o, const char *key)
 	if (o == NULL || !json_object_object_get_ex(o, key, &v))
 		return NULL;
 	return v;
+}
+
+/* Nothing, or a list of nothing. */
+static bool empty(struct json_object *v)
+{
+	return v == NULL || (json_object_is_type(v, json_type_array) &&
+			     json_object_array_length(v) == 0);
 }
 
 static bool get_bool(struct json_object *o, const char *key)
@@ -284,7 +304,7 @@ static int client(struct host *h, struct json_object *v, struct err *e)
 {
 	struct json_object *cert = v, *key = NULL;
 
-	if (v == NULL)
+	if (empty(v))
 		return 0;
 	if (json_object_is_type(v, json_type_array)) {
 		cert = json_object_array_get_idx(v, 0);
@@ -344,7 +364,14 @@ static int headers(struct host *h, struct json_object *o, struct err *e)
 	return 0;
 }
 
-/* Adds a server; o has its keys and may be NULL. */
+/* Where the registry of a name is. */
+static const char *registry_host(const char *ns)
+{
+	return strcmp(ns, "docker.io") == 0 ? "registry-1.docker.io" : ns;
+}
+
+/* Adds a server; o has its keys and may be NULL. @mirror: it may be another
+ * one than the registry itself. */
 static int add(struct hosts *hs, const char *url, struct json_object *o,
 	       bool mirror, struct err *e)
 {
@@ -358,8 +385,11 @@ static int add(struct hosts *hs, const char *url, struct json_object *o,
 		return err_set(e, -ENOMEM, "out of memory");
 	hs->v = v;
 	h = &v[hs->n++];
-	*h = (struct host){.all = hs, .mirror = mirror};
+	*h = (struct host){.all = hs};
 	r = host_url(h, url, get_bool(o, "override_path"), e);
+	if (r == 0)
+		h->mirror = mirror &&
+			    strcmp(h->authority, registry_host(hs->ns)) != 0;
 	if (r == 0)
 		r = capabilities(h, o, e);
 	if (r == 0)
@@ -372,18 +402,47 @@ static int add(struct hosts *hs, const char *url, struct json_object *o,
 	return r;
 }
 
-static char *registry_url(const char *ns, bool plain_http)
+/* Whether a loopback registry means plain HTTP: by its port, as containerd
+ * has it, unless somebody has thought of TLS. */
+static bool local_plain(const char *host, struct json_object *o)
 {
-	const char *host = ns;
+	const char *colon = strrchr(host, ':');
+
+	if (!hosts_is_local(host) || !empty(get(o, "ca")) ||
+	    !empty(get(o, "client")) || get(o, "skip_verify") != NULL)
+		return false;
+	return colon != NULL && strchr(colon, ']') == NULL &&
+	       strcmp(colon, ":443") != 0;
+}
+
+static char *registry_url(const char *ns, struct json_object *o,
+			  bool plain_http)
+{
+	const char *host = registry_host(ns);
 	char *url;
 
-	if (strcmp(ns, "docker.io") == 0)
-		host = "registry-1.docker.io";
 	if (asprintf(&url, "%s://%s",
-		     plain_http || hosts_is_local(host) ? "http" : "https",
+		     plain_http || local_plain(host, o) ? "http" : "https",
 		     host) < 0)
 		return NULL;
 	return url;
+}
+
+/* The registry itself, where hosts.toml does not say which server it is. */
+static int add_own(struct hosts *hs, const char *url, struct json_object *o,
+		   struct err *e)
+{
+	int r = add(hs, url, o, false, e);
+	struct host *h;
+
+	if (r < 0)
+		return r;
+	h = &hs->v[hs->n - 1];
+	/* Hardly anybody has a certificate for that. */
+	if (hosts_is_local(h->authority) && h->n_ca_files == 0 &&
+	    get(o, "skip_verify") == NULL)
+		h->skip_verify = true;
+	return 0;
 }
 
 static int mirrors(struct hosts *hs, struct json_object *o, struct err *e)
@@ -410,7 +469,7 @@ static int servers(struct hosts *hs, struct json_object *o, bool plain_http,
 		   struct err *e)
 {
 	struct json_object *server = get(o, "server");
-	CLEANUP_FREE char *own = registry_url(hs->ns, plain_http);
+	CLEANUP_FREE char *own = registry_url(hs->ns, o, plain_http);
 	int r;
 
 	if (own == NULL)
@@ -419,14 +478,10 @@ static int servers(struct hosts *hs, struct json_object *o, bool plain_http,
 	if (r < 0)
 		return r;
 	if (server == NULL)
-		return add(hs, own, o, false, e);
+		return add_own(hs, own, o, e);
 	if (!json_object_is_type(server, json_type_string))
 		return err_set(e, -EBADMSG, "server is not a string");
-	r = add(hs, json_object_get_string(server), o, false, e);
-	if (r == 0)
-		hs->v[hs->n - 1].mirror =
-			strcmp(hs->v[hs->n - 1].base, own) != 0;
-	return r;
+	return add(hs, json_object_get_string(server), o, true, e);
 }
 
 int hosts_parse(const char *toml, size_t len, const char *ns, bool plain_http,
@@ -503,29 +558,24 @@ static int finish(struct hosts *hs, const char *dir, struct list *origins,
 	return 0;
 }
 
-/* The directory of a registry below dir, and its hosts.toml: 0, or -ENOENT. */
-static int find_dir(const char *dir, const char *ns, char **ret_dir,
-		    struct buf *b)
+/* The directory of a registry below dir. Return: 0, -ENOENT, -errno. */
+static int find_dir(const char *dir, const char *ns, char **ret)
 {
 	const char *names[] = {ns, NULL, "_default"};
-	CLEANUP_FREE char *port = strdup(ns);
-	char *colon;
+	CLEANUP_FREE char *port = NULL;
+	const char *colon = strrchr(ns, ':');
 
-	if (port == NULL)
-		return -ENOMEM;
 	/* Where ':' cannot be in a name, containerd takes host_port_. */
-	colon = strrchr(port, ':');
 	if (colon != NULL && strchr(colon, ']') == NULL) {
-		CLEANUP_FREE char *p = TAKE_PTR(port);
-
-		*colon = '\0';
-		if (asprintf(&port, "%s_%s_", p, colon + 1) < 0)
+		if (asprintf(&port, "%.*s_%s_", (int)(colon - ns), ns,
+			     colon + 1) < 0) {
+			port = NULL;
 			return -ENOMEM;
+		}
 		names[1] = port;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		CLEANUP_FREE char *d = NULL, *f = NULL;
-		int r;
+		CLEANUP_FREE char *d = NULL;
 
 		if (names[i] == NULL)
 			continue;
@@ -533,18 +583,70 @@ static int find_dir(const char *dir, const char *ns, char **ret_dir,
 			d = NULL;
 			return -ENOMEM;
 		}
-		if (asprintf(&f, "%s/hosts.toml", d) < 0) {
-			f = NULL;
-			return -ENOMEM;
+		if (access(d, F_OK) == 0) {
+			*ret = TAKE_PTR(d);
+			return 0;
 		}
-		buf_clear(b);
-		r = io_read_file(AT_FDCWD, f, b);
-		if (r == -ENOENT || r == -ENOTDIR)
-			continue;
-		*ret_dir = TAKE_PTR(d);
-		return r;
+		if (errno != ENOENT && errno != ENOTDIR)
+			return -errno;
 	}
 	return -ENOENT;
+}
+
+static bool is_cert(const char *name, const char *suffix, size_t *ret_stem)
+{
+	size_t n = strlen(name), k = strlen(suffix);
+
+	/* They go into a string of TOML that has no escapes. */
+	if (n <= k || strcmp(name + n - k, suffix) != 0 ||
+	    strpbrk(name, "'\n") != NULL)
+		return false;
+	*ret_stem = n - k;
+	return true;
+}
+
+/* Docker's files for a registry, told as hosts.toml would: x.crt are
+ * authorities, x.cert with x.key is for us to show. */
+static int cert_files(const char *dir, struct buf *b)
+{
+	struct dirent **v = NULL;
+	int n = scandir(dir, &v, NULL, alphasort), r;
+	size_t k;
+
+	if (n < 0)
+		return errno == ENOTDIR ? 0 : -errno;
+	r = buf_add_str(b, "ca = [");
+	for (int i = 0; r == 0 && i < n; i++) {
+		if (is_cert(v[i]->d_name, ".crt", &k))
+			r = buf_addf(b, "'%s',", v[i]->d_name);
+	}
+	if (r == 0)
+		r = buf_add_str(b, "]\nclient = [");
+	for (int i = 0; r == 0 && i < n; i++) {
+		if (is_cert(v[i]->d_name, ".cert", &k))
+			r = buf_addf(b, "['%s','%.*s.key'],", v[i]->d_name,
+				     (int)k, v[i]->d_name);
+	}
+	for (int i = 0; i < n; i++)
+		free(v[i]);
+	free(v);
+	return r == 0 ? buf_add_str(b, "]\n") : r;
+}
+
+/* What a registry's directory says, as TOML. */
+static int read_dir(const char *dir, struct buf *b)
+{
+	CLEANUP_FREE char *f = NULL;
+	int r;
+
+	if (asprintf(&f, "%s/hosts.toml", dir) < 0) {
+		f = NULL;
+		return -ENOMEM;
+	}
+	r = io_read_file(AT_FDCWD, f, b);
+	if (r == -ENOENT || r == -ENOTDIR || (r == 0 && b->len == 0))
+		r = cert_files(dir, b);
+	return r;
 }
 
 int hosts_load(const char *dir, const char *ns, bool plain_http,
@@ -554,13 +656,16 @@ int hosts_load(const char *dir, const char *ns, bool plain_http,
 	CLEANUP(hosts_free_cleanup) struct hosts *hs = NULL;
 	CLEANUP_BUF struct buf b = BUF_INIT(HOSTS_TOML_BYTES_MAX);
 	CLEANUP_FREE char *sub = NULL;
-	int r = find_dir(dir, ns, &sub, &b);
+	int r = find_dir(dir, ns, &sub);
 
-	if (r < 0 && r != -ENOENT)
+	if (r == 0)
+		r = read_dir(sub, &b);
+	else if (r == -ENOENT)
+		r = 0;
+	if (r < 0)
 		return err_set(e, r, "read %s/hosts.toml: %s",
 			       sub != NULL ? sub : dir, err_name(r));
-	r = hosts_parse(r == 0 ? (b.p != NULL ? b.p : "") : NULL, b.len, ns,
-			plain_http, &hs, e);
+	r = hosts_parse(b.p, b.len, ns, plain_http, &hs, e);
 	if (r < 0 && sub != NULL)
 		return err_wrap(e, "%s/hosts.toml", sub);
 	if (r == 0)

@@ -102,6 +102,11 @@ DEFINE_CLEANUP(struct hosts, hosts_free);
  * @toml:	[@len] hosts.toml; NULL: there is none
  * @plain_http:	the registry itself is asked over plain HTTP
  *
+ * A loopback registry with a port that is not 443 is spoken to over plain HTTP,
+ * unless there are settings for TLS; the certificate of another one is not
+ * looked at, unless there are authorities for it. Both is what containerd
+ * does (core/remotes/docker/config/hosts.go, ConfigureHosts()).
+ *
  * Return: 0, -EBADMSG, -ENOMEM
  */
 int hosts_parse(const char *toml, size_t len, const char *ns, bool plain_http,
@@ -121,7 +126,8 @@ int hosts_load(const char *dir, const char *ns, bool plain_http,
 int hosts_for_url(const char *url, struct list *origins, unsigned max_jobs,
 		  struct hosts **ret, struct err *e);
 
-/* Whether a host is this machine, so that plain HTTP is meant. */
+/* Whether a host ("name[:port]", what follows is not looked at) is localhost,
+ * 127.0.0.0/8 or [::1]. */
 bool hosts_is_local(const char *authority);
 
 /**

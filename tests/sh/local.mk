@@ -16,7 +16,7 @@ SH_TESTS += \
 EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/images.sh \
 	tests/systemd.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
-	tests/tools/treecmp.py tests/tools/connectproxy.py \
+	tests/tools/treecmp.py tests/tools/connectproxy.py tests/tools/nginx.py \
 	tests/tools/snapctl.py tests/tools/compose.py tests/tools/mutate.sh \
 	tests/tools/cri.py tests/tools/cri.proto
 
@@ -24,5 +24,5 @@ check_PROGRAMS += tests/tools/erofs-sample
 tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h
 SH_TESTS += %D%/erofs-kernel.sh
 SH_TESTS += %D%/f01-estargzd.sh %D%/f02-faults.sh %D%/f03-proxy.sh
-SH_TESTS += %D%/f04-warm.sh %D%/f05-start.sh
+SH_TESTS += %D%/f04-warm.sh %D%/f05-start.sh %D%/f06-tls.sh
 SH_TESTS += %D%/d01-man.sh %D%/d02-systemd.sh

@@ -65,11 +65,22 @@ static void test_hosts_without_a_file(void **state)
 		{"docker.io", false, "https://registry-1.docker.io"},
 		{"a.io:5000", false, "https://a.io:5000"},
 		{"a.io:5000", true, "http://a.io:5000"},
-		{"localhost", false, "http://localhost"},
+		{"localhost", false, "https://localhost"},
+		{"localhost", true, "http://localhost"},
+		{"localhost:443", false, "https://localhost:443"},
+		{"localhost:80", false, "http://localhost:80"},
 		{"localhost:5000", false, "http://localhost:5000"},
 		{"localhost.io", false, "https://localhost.io"},
+		{"localhost.io:5000", false, "https://localhost.io:5000"},
 		{"127.0.0.1:5000", false, "http://127.0.0.1:5000"},
+		{"127.9.9.9:5000", false, "http://127.9.9.9:5000"},
+		/* A name that anybody can have, and none that is there. */
+		{"127.io:5000", false, "https://127.io:5000"},
+		{"127.0.0.1.io:5000", false, "https://127.0.0.1.io:5000"},
+		{"128.0.0.1:5000", false, "https://128.0.0.1:5000"},
 		{"[::1]:5000", false, "http://[::1]:5000"},
+		{"[::1]", false, "https://[::1]"},
+		{"[::2]:5000", false, "https://[::2]:5000"},
 	};
 
 	(void)state;
@@ -82,6 +93,55 @@ static void test_hosts_without_a_file(void **state)
 		assert_int_equal(h->n, 1);
 		assert_string_equal(h->v[0].base, rows[i].base);
 		assert_string_equal(h->v[0].prefix, "/v2");
+		assert_false(h->v[0].mirror);
+		assert_int_equal(h->v[0].skip_verify,
+				 hosts_is_local(rows[i].ns));
+	}
+}
+
+static void test_local_names(void **state)
+{
+	(void)state;
+	assert_true(hosts_is_local("localhost/token"));
+	assert_true(hosts_is_local("LOCALHOST:1?x"));
+	assert_true(hosts_is_local("[::1]/x"));
+	assert_false(hosts_is_local("[::1"));
+	assert_false(hosts_is_local("[::1]x"));
+	assert_false(hosts_is_local("127."));
+	assert_false(hosts_is_local("127.0.0.1x/"));
+	assert_false(hosts_is_local("localhosts"));
+	assert_false(hosts_is_local(""));
+}
+
+/* Who writes of certificates does not mean plain HTTP. */
+static void test_local_tls(void **state)
+{
+	static const struct {
+		const char *s, *base, *prefix;
+		bool skip;
+	} rows[] = {
+		{"ca = \"x\"", "https://localhost:5000", "/v2", false},
+		{"ca = []", "http://localhost:5000", "/v2", true},
+		{"client = \"x\"", "https://localhost:5000", "/v2", true},
+		{"skip_verify = false", "https://localhost:5000", "/v2", false},
+		{"server = \"localhost:5000\"", "https://localhost:5000", "/v2",
+		 false},
+		{"server = \"http://localhost:5000/v2/\"",
+		 "http://localhost:5000", "/v2", false},
+		{"server = \"http://localhost:5000/a\"",
+		 "http://localhost:5000", "/a/v2", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		CLEANUP(hosts_free_cleanup) struct hosts *h = NULL;
+
+		assert_int_equal(hosts_parse(rows[i].s, strlen(rows[i].s),
+					     "localhost:5000", false, &h, NULL),
+				 0);
+		assert_string_equal(h->v[0].base, rows[i].base);
+		assert_string_equal(h->v[0].prefix, rows[i].prefix);
+		assert_int_equal(h->v[0].skip_verify, rows[i].skip);
 		assert_false(h->v[0].mirror);
 	}
 }
@@ -104,7 +164,7 @@ static void test_bad_hosts(void **state)
 		{"[host.\"https://x\"]\nca = 3", "bad ca"},
 		{"[host.\"https://x\"]\nca = [3]", "bad ca"},
 		{"[host.\"https://x\"]\nclient = 3", "bad client"},
-		{"[host.\"https://x\"]\nclient = []", "bad client"},
+		{"[host.\"https://x\"]\nclient = [[]]", "bad client"},
 		{"[host.\"https://x\"]\nheader = 3", "header"},
 		{"[host.\"https://x\"]\nheader = {a = 3}", "bad header a"},
 		{"[host.\"https://x\"]\nheader = {a = \"b\\r\\nc: d\"}",
@@ -225,6 +285,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hosts_in_order),
 		cmocka_unit_test(test_hosts_without_a_file),
+		cmocka_unit_test(test_local_names),
+		cmocka_unit_test(test_local_tls),
 		cmocka_unit_test(test_bad_hosts),
 		cmocka_unit_test(test_damaged_hosts),
 		cmocka_unit_test(test_breaker),
