@@ -14,7 +14,7 @@
  *           goes on serving that mount, whose monitor was killed, instead of
  *           making one. The answer is READY or FAILED.
  *   adopt   a monitor that has a supervisor or had one listens on
- *           RUN/layers/<pid>.sup and answers a connection with READY. The
+ *           SUP_DIR/<pid>.sup and answers a connection with READY. The
  *           newest connection is the supervisor's; older ones are closed.
  *
  * READY brings a duplicate of the descriptor of /dev/fuse and the INIT
@@ -32,6 +32,7 @@
 #include "common/base.h"
 
 #define SUP_VERSION 1u
+#define SUP_DIR "/run/estargz/layers"
 #define SUP_INIT_BYTES 256u
 #define SUP_TEXT_BYTES 4096u
 
