@@ -3,6 +3,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 %C%_libsnapshotter_a_SOURCES = \
 	%D%/conf.c %D%/conf.h \
 	%D%/db.c %D%/db.h \
+	%D%/fetcher.c %D%/fetcher.h \
 	%D%/filter.h \
 	%D%/grpc.c %D%/grpc.h \
 	%D%/grpcmsg.c %D%/grpcmsg.h \
