@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += %D%/libsnapshotter.a
 %C%_libsnapshotter_a_SOURCES = \
+	%D%/adopt.c \
 	%D%/conf.c %D%/conf.h \
 	%D%/db.c %D%/db.h \
+	%D%/evict.c %D%/evict.h \
 	%D%/fetcher.c %D%/fetcher.h \
 	%D%/filter.h \
 	%D%/grpc.c %D%/grpc.h \
 	%D%/grpcmsg.c %D%/grpcmsg.h \
 	%D%/h2.c %D%/h2.h \
 	%D%/labels.c %D%/labels.h \
-	%D%/layers.h \
+	%D%/layer.c %D%/layer.h \
+	%D%/layers.c %D%/layers.h \
 	%D%/lazy.c \
 	%D%/pb.c %D%/pb.h \
 	%D%/pool.c %D%/pool.h \
+	%D%/scope.c %D%/scope.h \
 	%D%/service.c %D%/service.h \
 	%D%/snapshots.h \
 	%D%/spawn.c %D%/spawn.h \
 	%D%/stack.c %D%/stack.h \
+	%D%/supmsg.c %D%/supmsg.h \
+	%D%/tree.c %D%/tree_layers.c %D%/tree.h %D%/tree_impl.h
 # protoc-c's, which does not know our warnings.
 noinst_LIBRARIES += %D%/libsnapshotspb.a
 nodist_%C%_libsnapshotspb_a_SOURCES = %D%/snapshots.pb-c.c %D%/snapshots.pb-c.h

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DOC: one lazy layer: its process, its session, its state (layers.h).
+ *
+ * The loop's thread hears of packets, deaths and deadlines, and makes all
+ * changes of the state but one: who needs a layer that is LAYER_NONE claims it
+ * by LAYER_STARTING, and starts it himself, because that takes milliseconds.
+ * Others who need it wait for @changed.
+ *
+ * Locks: layers.rows, then layers.lock; inside that one nothing. Neither is held over
+ * starting a process, a mount, a packet or a line in the log.
+ */
+#ifndef SNAPSHOTTER_LAYER_H
+#define SNAPSHOTTER_LAYER_H
+
+#include <pthread.h>
+
+#include "common/base.h"
+#include "common/err.h"
+#include "common/list.h"
+#include "common/loop.h"
+#include "daemon/snapshotter/evict.h"
+#include "daemon/snapshotter/fetcher.h"
+#include "daemon/snapshotter/layers.h"
+#include "daemon/snapshotter/scope.h"
+#include "daemon/snapshotter/spawn.h"
+#include "daemon/snapshotter/supmsg.h"
+
+#define LAYER_DEATHS_MAX 6u /* in LAYER_DEATHS_NS; then it is hopeless */
+#define LAYER_DEATHS_NS (60 * NSEC_PER_SEC)
+#define LAYER_RETRY_NS (100 * NSEC_PER_MSEC)
+#define LAYER_ANSWER_NS (10 * NSEC_PER_SEC) /* of a monitor that is ready */
+#define LAYERS_RESTORED_AT_ONCE 8u
+
+enum layer_state {
+	LAYER_NONE,
+	LAYER_STARTING,
+	LAYER_READY,
+	LAYER_SUCCEEDING,
+	LAYER_ENDING,
+};
+
+/**
+ * struct layer - a row of the tree, as a mount
+ * @holds:	who uses this struct; it is freed by the loop's thread when
+ *		there is none, and @dropped
+ * @dropped:	there is no row any more: the mount is to be ended
+ * @restore:	to be mounted in the background
+ * @due_ns:	when the state is given up; SUCCEEDING without a socket: when
+ *		the next successor is started; 0: never
+ * @e:		LAYER_NONE: why, where it was tried
+ * @deaths_ns:	the last ones, in a ring
+ */
+struct layer {
+	struct loop_io io; /* the monitor's socket, fd -1: none. First */
+	struct list node;
+	/* immutable */
+	struct layers *ls;
+	int64_t id;
+	struct layer_row row;
+	char *target;
+	/* guarded by layers.lock */
+	pthread_cond_t changed;
+	enum layer_state state;
+	unsigned holds;
+	bool dropped;
+	bool restore;
+	uint64_t due_ns;
+	struct err e;
+	/* the loop's thread; while STARTING without a socket, who starts it */
+	struct child *child;
+	int fuse_fd;
+	struct sup_session session;
+	uint64_t deaths_ns[LAYER_DEATHS_MAX];
+	unsigned n_deaths;
+	unsigned n_scopes;
+};
+
+struct layers {
+	/* immutable */
+	const struct config *c;
+	struct tree *t;
+	struct loop *loop;
+	char *root;   /* without symbolic links */
+	char *mounts; /* ROOT/m */
+	bool opaque_user;
+	struct fetcher *fetcher;
+	struct spawner spawner;
+	/* Held over the rows of the tree and who holds them, so that a row does
+	 * not go while somebody begins to use it. */
+	pthread_mutex_t rows;
+	pthread_mutex_t lock;
+	struct list all; /* guarded by lock */
+	/* the loop's thread */
+	struct loop_io kick; /* an eventfd */
+	struct loop_timer timer;
+	struct list adopting;
+	struct scope scope;
+	struct evict evict;
+};
+
+/* Takes over the contents of @row. Context: layers.lock is held, or there is
+ * only one thread. Return: NULL when out of memory */
+struct layer *layer_new(struct layers *ls, struct layer_row *row);
+/* Return: NULL where there is none, or only one that is dropped. Context: as
+ * layer_new() */
+struct layer *layer_find(struct layers *ls, int64_t id);
+/* Lets go of its monitor. Context: the loop's thread, or it does not run */
+void layer_free(struct layer *l);
+
+/**
+ * layer_start() - start an estargzfs for a layer
+ *
+ * The state is STARTING by the caller's doing. The outcome is a change of the
+ * state.
+ * Context: any thread, layers.lock not held
+ */
+void layer_start(struct layer *l);
+
+/* Makes nobody's mount on a layer's place go away. Return: 0, -errno */
+int layer_clear(const char *target);
+
+/* What layer_start() does when it fails, for who finds out later. */
+void layer_failed(struct layer *l, const struct err *e);
+
+/* A monitor that was found has said READY: takes over its socket and what is in
+ * @m. Context: the loop's thread, STARTING */
+void layer_adopt(struct layer *l, int sock, struct supmsg *m);
+
+/* Does for all layers what is to be done now. Context: the loop's thread */
+void layers_turn(struct layers *ls);
+/* Has the loop's thread do that. Any thread */
+void layers_kick(struct layers *ls);
+
+/**
+ * adopt_scan() - find the monitors of layers below ROOT/m
+ *
+ * Those are STARTING then. What no row knows gets a struct layer that is
+ * dropped. Context: there is only one thread
+ */
+void adopt_scan(struct layers *ls);
+/* Gives up those that do not answer.
+ * Return: when to be called again, 0: never. Context: the loop's thread */
+uint64_t adopt_turn(struct layers *ls);
+void adopt_done(struct layers *ls);
+
+#endif

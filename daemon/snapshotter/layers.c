@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/snapshotter/layers.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "common/io.h"
+#include "common/layerdir.h"
+#include "daemon/snapshotter/layer.h"
+#define LOG_MOD "layers"
+#include "common/log.h"
+
+#define SYSTEMD_DIR "/run/systemd/system" /* as sd_booted(3) */
+
+static void lock(struct layers *ls)
+{
+	(void)pthread_mutex_lock(&ls->lock);
+}
+
+static void unlock(struct layers *ls)
+{
+	(void)pthread_mutex_unlock(&ls->lock);
+}
+
+void layers_kick(struct layers *ls)
+{
+	const uint64_t one = 1;
+
+	if (write(ls->kick.fd, &one, sizeof(one)) < 0)
+		assert(errno == EAGAIN);
+}
+
+static void on_kick(struct loop_io *io, uint32_t events UNUSED)
+{
+	uint64_t n;
+
+	if (read(io->fd, &n, sizeof(n)) < 0)
+		assert(errno == EAGAIN);
+	layers_turn(LIST_ENTRY(io, struct layers, kick));
+}
+
+static void on_timer(struct loop_timer *t)
+{
+	layers_turn(LIST_ENTRY(t, struct layers, timer));
+}
+
+/* ---- rows -------------------------------------------------------------- */
+
+static int row_copy(const struct layer_row *from, struct layer_row *ret)
+{
+	*ret = *from;
+	ret->reference = strdup(from->reference);
+	ret->repository = strdup(from->repository);
+	if (ret->reference == NULL || ret->repository == NULL) {
+		layer_row_done(ret);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Return: the struct of a row, a new one where there is none; NULL when out of
+ * memory */
+static struct layer *get(struct layers *ls, const struct layer_row *row)
+{
+	struct layer *l = layer_find(ls, row->id);
+	struct layer_row copy;
+
+	if (l != NULL || row_copy(row, &copy) < 0)
+		return l;
+	l = layer_new(ls, &copy);
+	if (l == NULL)
+		layer_row_done(&copy);
+	return l;
+}
+
+static void release(struct layer *l)
+{
+	struct layers *ls = l->ls;
+	bool last;
+
+	lock(ls);
+	assert(l->holds > 0);
+	last = --l->holds == 0 && l->dropped;
+	unlock(ls);
+	if (last)
+		layers_kick(ls);
+}
+
+/* Whether another layer uses the same cache. */
+static bool shares_cache(struct layers *ls, const struct layer *l)
+{
+	LIST_EACH(it, &ls->all)
+	{
+		const struct layer *o = LIST_ENTRY(it, struct layer, node);
+
+		if (o != l && !o->dropped &&
+		    digest_equal(&o->row.toc, &l->row.toc) &&
+		    o->row.opaque_user == l->row.opaque_user)
+			return true;
+	}
+	return false;
+}
+
+/* Lets a layer go if no snapshot needs it and nobody holds it. With rows
+ * held: nobody begins to. */
+static void drop_unused(struct layers *ls, int64_t id)
+{
+	struct layer *l;
+	bool held, shared = false;
+
+	lock(ls);
+	l = layer_find(ls, id);
+	held = l != NULL && l->holds > 0;
+	unlock(ls);
+	if (held || tree_layer_drop(ls->t, id) != 1 || l == NULL)
+		return;
+	lock(ls);
+	l->dropped = true;
+	shared = shares_cache(ls, l);
+	unlock(ls);
+	if (!shared)
+		(void)layerdir_pin(ls->root, &l->row.toc, l->row.opaque_user,
+				   false);
+	layers_kick(ls);
+}
+
+/* ---- opening ----------------------------------------------------------- */
+
+/* Of tree_layer_walk(): the rows of no snapshot. */
+struct unused {
+	struct layers *ls;
+	int64_t *ids;
+	size_t n;
+	bool all; /* the others get their struct */
+};
+
+static int on_row(void *arg, const struct layer_row *row)
+{
+	struct unused *u = arg;
+
+	if (row->n_snapshots == 0) {
+		int64_t *ids = reallocarray(u->ids, u->n + 1, sizeof(*ids));
+
+		if (ids == NULL)
+			return -ENOMEM;
+		ids[u->n++] = row->id;
+		u->ids = ids;
+		return 0;
+	}
+	return u->all && get(u->ls, row) == NULL ? -ENOMEM : 0;
+}
+
+static bool is_pinned(void *arg, const struct digest *toc, bool opaque_user)
+{
+	struct layers *ls = arg;
+
+	LIST_EACH(it, &ls->all)
+	{
+		const struct layer *l = LIST_ENTRY(it, struct layer, node);
+
+		if (!l->dropped && digest_equal(&l->row.toc, toc) &&
+		    l->row.opaque_user == opaque_user)
+			return true;
+	}
+	return false;
+}
+
+static void pin_all(struct layers *ls)
+{
+	int r = layerdir_unpin_others(ls->root, is_pinned, ls);
+
+	LIST_EACH(it, &ls->all)
+	{
+		const struct layer *l = LIST_ENTRY(it, struct layer, node);
+		int p = layerdir_pin(ls->root, &l->row.toc, l->row.opaque_user,
+				     true);
+
+		r = r < 0 ? r : p;
+	}
+	if (r < 0)
+		log_warn("root=%s err=%s msg=\"caches are not marked as used\"",
+			 ls->root, err_symbol(r));
+}
+
+/* Takes away what is in ROOT/m and belongs to no layer. */
+static void sweep(struct layers *ls)
+{
+	DIR *d = opendir(ls->mounts);
+	struct dirent *de;
+
+	while (d != NULL && (de = readdir(d)) != NULL) {
+		CLEANUP_FREE char *path = NULL;
+		bool known = de->d_name[0] == '.';
+
+		LIST_EACH(it, &ls->all)
+		{
+			const char *target =
+				LIST_ENTRY(it, struct layer, node)->target;
+
+			known = known || strcmp(strrchr(target, '/') + 1,
+						de->d_name) == 0;
+		}
+		if (known ||
+		    asprintf(&path, "%s/%s", ls->mounts, de->d_name) < 0) {
+			path = NULL;
+			continue;
+		}
+		(void)layer_clear(path);
+		(void)rmdir(path);
+	}
+	if (d != NULL)
+		(void)closedir(d);
+}
+
+static int make_places(struct layers *ls, struct err *e)
+{
+	int r = io_mkdir_p(ls->c->root, 0700);
+
+	if (r == 0) {
+		ls->root = realpath(ls->c->root, NULL);
+		r = ls->root != NULL ? 0 : -errno;
+	}
+	if (r == 0 && asprintf(&ls->mounts, "%s/m", ls->root) < 0) {
+		ls->mounts = NULL;
+		r = -ENOMEM;
+	}
+	if (r == 0)
+		r = io_mkdir_p(ls->mounts, 0700);
+	return r < 0 ? err_set(e, r, "%s: %s", ls->c->root, err_name(r)) : 0;
+}
+
+static int load(struct layers *ls, struct err *e)
+{
+	struct unused u = {.ls = ls, .all = true};
+	int r = tree_layer_walk(ls->t, on_row, &u, e);
+
+	for (size_t i = 0; r == 0 && i < u.n; i++)
+		(void)tree_layer_drop(ls->t, u.ids[i]);
+	free(u.ids);
+	return r;
+}
+
+static int set_up(struct layers *ls, struct err *e)
+{
+	int r = make_places(ls, e);
+
+	if (r < 0)
+		return r;
+	evict_init(&ls->evict, ls->root, ls->c->cache_max_bytes, ls->loop);
+	ls->scope.on = ls->c->scope && access(SYSTEMD_DIR, F_OK) == 0;
+	ls->kick.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = ls->kick.fd < 0 ? -errno
+			    : loop_io_add(ls->loop, &ls->kick, EPOLLIN);
+	if (r == 0) {
+		ls->fetcher = fetcher_new(ls->c, &ls->spawner, ls->loop);
+		r = ls->fetcher != NULL ? 0 : -ENOMEM;
+	}
+	return r < 0 ? err_set(e, r, "layers: %s", err_name(r)) : load(ls, e);
+}
+
+int layers_open(struct layers **ret, const struct config *c, struct tree *t,
+		struct loop *loop, struct err *e)
+{
+	struct layers *ls = calloc(1, sizeof(*ls));
+	int r;
+
+	if (ls == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	ls->c = c;
+	ls->t = t;
+	ls->loop = loop;
+	ls->opaque_user = c->userxattr == USERXATTR_YES;
+	(void)pthread_mutex_init(&ls->rows, NULL);
+	(void)pthread_mutex_init(&ls->lock, NULL);
+	list_init(&ls->all);
+	list_init(&ls->adopting);
+	ls->kick = (struct loop_io){.fd = -1, .fn = on_kick};
+	ls->timer.fn = on_timer;
+	spawner_init(&ls->spawner, loop);
+	r = set_up(ls, e);
+	if (r < 0) {
+		layers_close(ls);
+		return r;
+	}
+	pin_all(ls);
+	adopt_scan(ls);
+	sweep(ls);
+	LIST_EACH(it, &ls->all)
+	{
+		struct layer *l = LIST_ENTRY(it, struct layer, node);
+
+		l->restore = l->state == LAYER_NONE;
+	}
+	evict_soon(&ls->evict);
+	layers_kick(ls);
+	*ret = ls;
+	return 0;
+}
+
+void layers_close(struct layers *ls)
+{
+	if (ls == NULL)
+		return;
+	evict_done(&ls->evict);
+	adopt_done(ls);
+	fetcher_free(ls->fetcher);
+	while (!list_empty(&ls->all))
+		layer_free(LIST_ENTRY(ls->all.next, struct layer, node));
+	spawner_done(&ls->spawner);
+	loop_timer_clear(&ls->timer);
+	if (ls->kick.fd >= 0) {
+		loop_io_del(ls->loop, &ls->kick);
+		(void)close(ls->kick.fd);
+	}
+	(void)pthread_mutex_destroy(&ls->lock);
+	(void)pthread_mutex_destroy(&ls->rows);
+	free(ls->mounts);
+	free(ls->root);
+	free(ls);
+}
+
+/* ---- waiting for a layer ----------------------------------------------- */
+
+/* A second more than a start takes at most: its own word on that is better. */
+static struct timespec deadline(const struct layers *ls)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	ts.tv_sec += ls->c->mount_timeout_s + 1;
+	return ts;
+}
+
+/* Whether it is ours to start it: nobody has, or who has had to give up. */
+static bool claim(struct layer *l)
+{
+	bool ours;
+
+	lock(l->ls);
+	ours = l->state == LAYER_NONE && !l->dropped;
+	if (ours) {
+		l->state = LAYER_STARTING;
+		l->restore = false;
+	}
+	unlock(l->ls);
+	return ours;
+}
+
+static int why_not(const struct layer *l, struct err *e)
+{
+	return l->e.code < 0 ? err_set(e, l->e.code, "%s", l->e.text)
+			     : err_set(e, -EIO, "it has been taken away");
+}
+
+/* Return: 0 it is ready; -errno with @e: it could not be started */
+static int await(struct layer *l, const struct timespec *until, struct err *e)
+{
+	struct layers *ls = l->ls;
+	int r = 0;
+
+	lock(ls);
+	while (r == 0 && l->state != LAYER_READY) {
+		if (l->state == LAYER_NONE || l->state == LAYER_ENDING)
+			r = why_not(l, e);
+		else if (pthread_cond_clockwait(&l->changed, &ls->lock,
+						CLOCK_MONOTONIC, until) != 0)
+			r = err_set(e, -ETIMEDOUT, "not mounted after %u s",
+				    ls->c->mount_timeout_s);
+	}
+	unlock(ls);
+	return r;
+}
+
+/* overlayfs copies mode and owner of its root from the inode of the topmost
+ * layer's root, and FUSE knows nothing of that one before it is asked. */
+static void ask_root(const struct layer *l)
+{
+	struct stat st;
+
+	if (stat(l->target, &st) < 0)
+		log_debug("target=%s err=%s", l->target, err_symbol(errno));
+}
+
+/* ---- what others call -------------------------------------------------- */
+
+static bool has_index(const struct layers *ls, const struct layer *l)
+{
+	CLEANUP_FREE char *dir =
+		layerdir_path(ls->root, &l->row.toc, l->row.opaque_user,
+			      false);
+	CLEANUP_FREE char *path = NULL;
+
+	if (dir == NULL || asprintf(&path, "%s/chunks", dir) < 0) {
+		path = NULL;
+		return false;
+	}
+	return access(path, F_OK) == 0;
+}
+
+/* Of the layers that will be asked for next, those that are not mounted. */
+static void warm(struct layers *ls, const struct lazy *z)
+{
+	struct digest *v = calloc(z->n_others + 1, sizeof(*v));
+	size_t n = 0;
+
+	if (v == NULL)
+		return;
+	v[n++] = z->blob;
+	memcpy(v + n, z->others, z->n_others * sizeof(*v));
+	n += z->n_others;
+	lock(ls);
+	LIST_EACH(it, &ls->all)
+	{
+		const struct layer *l = LIST_ENTRY(it, struct layer, node);
+
+		for (size_t i = 1; l->state == LAYER_READY && i < n; i++) {
+			if (digest_equal(&v[i], &l->row.blob)) {
+				n--;
+				memmove(v + i, v + i + 1, (n - i) * sizeof(*v));
+				break;
+			}
+		}
+	}
+	unlock(ls);
+	fetcher_warm(ls->fetcher, z->repository, v, n);
+	free(v);
+}
+
+static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
+		 struct err *e)
+{
+	const struct timespec until = deadline(ls);
+	int r;
+
+	if (claim(l)) {
+		if (!has_index(ls, l))
+			warm(ls, z);
+		layer_start(l);
+	}
+	r = await(l, &until, e);
+	if (r < 0)
+		return r;
+	ask_root(l);
+	/* While it is mounted, it is in use anyway. */
+	r = layerdir_pin(ls->root, &l->row.toc, l->row.opaque_user, true);
+	if (r < 0)
+		log_warn("target=%s err=%s msg=\"cache is not marked as used\"",
+			 l->target, err_symbol(r));
+	return 0;
+}
+
+int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
+{
+	struct layer_row row = {
+		.reference = z->reference,
+		.repository = z->repository,
+		.blob = z->blob,
+		.toc = z->toc,
+		.opaque_user = ls->opaque_user,
+	};
+	struct layer *l = NULL;
+	int r;
+
+	(void)pthread_mutex_lock(&ls->rows);
+	row.id = tree_layer_put(ls->t, &row, e);
+	if (row.id > 0) {
+		lock(ls);
+		l = get(ls, &row);
+		if (l != NULL)
+			l->holds++;
+		unlock(ls);
+	}
+	(void)pthread_mutex_unlock(&ls->rows);
+	if (row.id < 0)
+		return row.id;
+	if (l == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	r = mount(ls, l, z, e);
+	if (r < 0) {
+		layers_release(ls, row.id);
+		return r;
+	}
+	return row.id;
+}
+
+void layers_release(struct layers *ls, int64_t id)
+{
+	struct layer_row row = {0};
+	struct layer *l;
+
+	lock(ls);
+	l = layer_find(ls, id);
+	unlock(ls);
+	assert(l != NULL);
+	release(l);
+	(void)pthread_mutex_lock(&ls->rows);
+	if (tree_layer_get(ls->t, id, &row, NULL) == 0 && row.n_snapshots == 0)
+		drop_unused(ls, id);
+	(void)pthread_mutex_unlock(&ls->rows);
+	layer_row_done(&row);
+}
+
+/* Holds the layers of a chain, each once. Return: how many; -errno with @e */
+static ssize_t hold_all(struct layers *ls, const struct chain *chain,
+			struct layer **v, struct err *e)
+{
+	ssize_t n = 0;
+
+	lock(ls);
+	for (size_t i = 0; n >= 0 && i < chain->n; i++) {
+		struct layer *l = layer_find(ls, chain->v[i].layer);
+		bool seen = chain->v[i].layer == 0;
+
+		for (ssize_t k = 0; k < n; k++)
+			seen = seen || v[k] == l;
+		if (seen)
+			continue;
+		if (l == NULL) {
+			while (n > 0)
+				v[--n]->holds--;
+			n = err_set(e, -EAGAIN,
+				    "layer number %" PRId64 " is not known",
+				    chain->v[i].layer);
+			break;
+		}
+		l->holds++;
+		v[n++] = l;
+	}
+	unlock(ls);
+	return n;
+}
+
+static int await_all(struct layers *ls, struct layer **v, ssize_t n,
+		     struct err *e)
+{
+	const struct timespec until = deadline(ls);
+	int first = 0;
+
+	for (ssize_t i = 0; i < n; i++) {
+		if (claim(v[i]))
+			layer_start(v[i]);
+	}
+	for (ssize_t i = 0; i < n; i++) {
+		char d[DIGEST_STR_BYTES];
+		struct err mine = {0};
+
+		if (await(v[i], &until, &mine) == 0) {
+			ask_root(v[i]);
+		} else if (first == 0) {
+			first = err_set(
+				e, -EAGAIN, "layer %s is not available: %s",
+				digest_str(&v[i]->row.blob, d), mine.text);
+		}
+	}
+	return first;
+}
+
+int layers_need(struct layers *ls, const struct chain *chain, struct err *e)
+{
+	struct layer **v = calloc(chain->n + 1, sizeof(struct layer *));
+	ssize_t n;
+	int r;
+
+	if (v == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	n = hold_all(ls, chain, v, e);
+	r = n < 0 ? (int)n : await_all(ls, v, n, e);
+	while (n > 0)
+		release(v[--n]);
+	free(v);
+	return r;
+}
+
+void layers_collect(struct layers *ls)
+{
+	struct unused u = {.ls = ls};
+
+	(void)pthread_mutex_lock(&ls->rows);
+	if (tree_layer_walk(ls->t, on_row, &u, NULL) == 0) {
+		for (size_t i = 0; i < u.n; i++)
+			drop_unused(ls, u.ids[i]);
+	}
+	(void)pthread_mutex_unlock(&ls->rows);
+	free(u.ids);
+}
+
+int layers_usage(struct layers *ls, int64_t id, uint64_t *ret_bytes,
+		 uint64_t *ret_inodes)
+{
+	struct digest toc = {0};
+	bool opaque_user = false;
+	struct layer *l;
+
+	lock(ls);
+	l = layer_find(ls, id);
+	if (l != NULL) {
+		toc = l->row.toc;
+		opaque_user = l->row.opaque_user;
+	}
+	unlock(ls);
+	return l != NULL ? layerdir_usage(ls->root, &toc, opaque_user,
+					  ret_bytes, ret_inodes)
+			 : -ENOENT;
+}
