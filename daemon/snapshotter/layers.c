@@ -395,8 +395,7 @@ static void ask_root(const struct layer *l)
 static bool has_index(const struct layers *ls, const struct layer *l)
 {
 	CLEANUP_FREE char *dir =
-		layerdir_path(ls->root, &l->row.toc, l->row.opaque_user,
-			      false);
+		layerdir_path(ls->root, &l->row.toc, l->row.opaque_user, false);
 	CLEANUP_FREE char *path = NULL;
 
 	if (dir == NULL || asprintf(&path, "%s/chunks", dir) < 0) {

@@ -5,3 +5,5 @@ noinst_PROGRAMS += %D%/grpclab
 %C%_grpclab_SOURCES = %D%/grpclab.c
 %C%_grpclab_LDADD = daemon/snapshotter/libsnapshotter.a common/libcommon.a \
 	$(NGHTTP2_LIBS) $(COMMON_LIBS) -lpthread
+noinst_PROGRAMS += %D%/fakefs
+%C%_fakefs_SOURCES = %D%/fakefs.c

@@ -1,0 +1,754 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who serves a layer, and that it goes on being served: with tests/tools/fakefs
+ * as estargzfs, which mounts nothing. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "common/io.h"
+#include "common/layerdir.h"
+#include "common/listen.h"
+#include "common/proto.h"
+#include "daemon/snapshotter/layers.h"
+
+#define WAIT_MS 20000
+#define THREADS 16
+
+/* A snapshotter without its service: a tree, layers, and the loop's thread. */
+struct world {
+	char dir[64];
+	char log[96];
+	char fifo[96];
+	int fuse; /* reading end of what the fakes hold */
+	struct config c;
+	struct tree *t;
+	struct layers *ls;
+	struct loop *loop;
+	struct loop_io stop;
+	pthread_t thread;
+};
+
+static int remove_one(const char *path, const struct stat *st UNUSED,
+		      int flag UNUSED, struct FTW *ftw UNUSED)
+{
+	return remove(path);
+}
+
+static void on_stop(struct loop_io *io, uint32_t events UNUSED)
+{
+	loop_stop(LIST_ENTRY(io, struct world, stop)->loop);
+}
+
+static void *run_loop(void *arg)
+{
+	struct world *w = arg;
+
+	assert_int_equal(loop_run(w->loop), 0);
+	return NULL;
+}
+
+static void open_layers(struct world *w)
+{
+	struct err e = {0};
+	char *path = NULL;
+
+	assert_true(asprintf(&path, "%s/snapshots.db", w->dir) > 0);
+	w->loop = loop_new();
+	assert_non_null(w->loop);
+	if (tree_open(&w->t, path, &e) < 0 ||
+	    layers_open(&w->ls, &w->c, w->t, w->loop, &e) < 0)
+		fail_msg("%s", e.text);
+	free(path);
+	w->stop = (struct loop_io){
+		.fd = eventfd(0, EFD_CLOEXEC),
+		.fn = on_stop,
+	};
+	assert_int_equal(loop_io_add(w->loop, &w->stop, EPOLLIN), 0);
+	assert_int_equal(pthread_create(&w->thread, NULL, run_loop, w), 0);
+}
+
+static void close_layers(struct world *w)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(write(w->stop.fd, &one, sizeof(one)), sizeof(one));
+	assert_int_equal(pthread_join(w->thread, NULL), 0);
+	layers_close(w->ls);
+	tree_close(w->t);
+	loop_free(w->loop);
+	(void)close(w->stop.fd);
+	w->ls = NULL;
+}
+
+static char *set(char **to, const char *fmt, ...)
+{
+	va_list ap;
+
+	free(*to);
+	va_start(ap, fmt);
+	assert_true(vasprintf(to, fmt, ap) >= 0);
+	va_end(ap);
+	return *to;
+}
+
+static int setup(void **state)
+{
+	const char *top = getenv("top_builddir");
+	struct world *w = calloc(1, sizeof(*w));
+	int fd;
+
+	assert_non_null(w);
+	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/test-layers.XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	(void)snprintf(w->log, sizeof(w->log), "%s/log", w->dir);
+	(void)snprintf(w->fifo, sizeof(w->fifo), "%s/fuse", w->dir);
+	fd = open(w->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	(void)close(fd);
+	assert_int_equal(mkfifo(w->fifo, 0600), 0);
+	w->fuse = open(w->fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(w->fuse >= 0);
+	(void)setenv("FAKEFS_LOG", w->log, 1);
+	(void)setenv("FAKEFS_FUSE", w->fifo, 1);
+	assert_int_equal(config_init(&w->c), 0);
+	(void)set(&w->c.root, "%s", w->dir);
+	(void)set(&w->c.fetcher_address, "%s/fetcher.sock", w->dir);
+	(void)set(&w->c.estargzfs, "%s/tests/tools/fakefs",
+		  top != NULL ? top : ".");
+	w->c.fetcher_start = false;
+	w->c.mount_timeout_s = 20;
+	open_layers(w);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	if (w->ls != NULL)
+		close_layers(w);
+	(void)close(w->fuse);
+	config_done(&w->c);
+	(void)nftw(w->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(w);
+	return 0;
+}
+
+/* ---- what is looked at ------------------------------------------------- */
+
+/* How many lines of the log have this text. */
+static unsigned count(const struct world *w, const char *text)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB(1));
+	unsigned n = 0;
+
+	assert_int_equal(io_read_file(AT_FDCWD, w->log, &b), 0);
+	for (const char *p = b.p; p != NULL && (p = strstr(p, text)) != NULL;
+	     p++)
+		n++;
+	return n;
+}
+
+/* Polls until a condition holds. */
+#define WAIT_FOR(cond)                                                 \
+	do {                                                           \
+		uint64_t end_ = io_now_ns() + WAIT_MS * NSEC_PER_MSEC; \
+		while (!(cond)) {                                      \
+			if (io_now_ns() > end_)                        \
+				fail_msg("waited in vain: %s", #cond); \
+			(void)poll(NULL, 0, 5);                        \
+		}                                                      \
+	} while (0)
+
+/* The process of the last line with that text. */
+static pid_t last_pid(const struct world *w, const char *text)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB(1));
+	const char *line = NULL;
+
+	assert_int_equal(io_read_file(AT_FDCWD, w->log, &b), 0);
+	for (const char *p = b.p; p != NULL && (p = strstr(p, text)) != NULL;
+	     p++)
+		line = p;
+	assert_non_null(line);
+	while (line > b.p && line[-1] != '\n')
+		line--;
+	return (pid_t)strtol(line, NULL, 10);
+}
+
+static bool is_dead(pid_t pid)
+{
+	return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+/* Whether anybody holds a session: the FIFO's writing end. */
+static bool has_session(const struct world *w)
+{
+	char c;
+
+	return read(w->fuse, &c, 1) < 0 && errno == EAGAIN;
+}
+
+static bool has_target(const struct world *w, int64_t id)
+{
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s/m/%" PRId64, w->dir, id);
+	return access(path, F_OK) == 0;
+}
+
+/* ---- what is done ------------------------------------------------------ */
+
+static struct lazy lazy_of(const char *reference, uint8_t number)
+{
+	struct lazy z = {.blob = {{number, 1}}, .toc = {{number, 2}}};
+
+	(void)set(&z.reference, "%s", reference);
+	(void)set(&z.repository, "%.*s", (int)strcspn(reference + 5, ":") + 5,
+		  reference);
+	return z;
+}
+
+static int64_t mount_layer(struct world *w, const char *reference,
+			   uint8_t number, struct err *e)
+{
+	CLEANUP_LAZY struct lazy z = lazy_of(reference, number);
+
+	*e = (struct err){0};
+	return layers_mount(w->ls, &z, e);
+}
+
+/* A layer that is a snapshot, of that name. */
+static int64_t make_layer(struct world *w, const char *name, const char *parent,
+			  const char *reference, uint8_t number)
+{
+	const struct labels none = {0};
+	struct err e;
+	int64_t id = mount_layer(w, reference, number, &e);
+
+	if (id <= 0)
+		fail_msg("%s", e.text);
+	if (tree_create_lazy(w->t, name, parent, &none, id, 1, &e) < 0)
+		fail_msg("%s", e.text);
+	layers_release(w->ls, id);
+	return id;
+}
+
+static void remove_snapshot(struct world *w, const char *name)
+{
+	CLEANUP_SNAP struct snap s = {0};
+	struct err e = {0};
+
+	if (tree_remove(w->t, name, &s, &e) < 0)
+		fail_msg("%s", e.text);
+	layers_collect(w->ls);
+}
+
+static int need(struct world *w, const char *name, struct err *e)
+{
+	CLEANUP_CHAIN struct chain c = {0};
+	CLEANUP_SNAP struct snap s = {0};
+	struct chain_link *v;
+
+	*e = (struct err){0};
+	assert_int_equal(tree_get(w->t, name, &s, &c, e), 0);
+	/* With the snapshot itself, as for its child. */
+	v = reallocarray(c.v, c.n + 1, sizeof(*v));
+	assert_non_null(v);
+	v[c.n++] = (struct chain_link){.id = s.id, .layer = s.layer};
+	c.v = v;
+	return layers_need(w->ls, &c, e);
+}
+
+/* ---- tests ------------------------------------------------------------- */
+
+static void test_mount_and_end(void **state)
+{
+	struct world *w = *state;
+	int64_t id = make_layer(w, "a", "", "h.io/r:ok", 1);
+	pid_t pid = last_pid(w, "start");
+
+	assert_int_equal(count(w, "start"), 1);
+	assert_int_equal(count(w, "layer=sha256:0101"), 1);
+	assert_int_equal(count(w, "toc_digest=sha256:0102"), 1);
+	assert_int_equal(count(w, "suid,dev"), 1);
+	assert_int_equal(count(w, "opaque=user"), 0);
+	assert_true(has_target(w, id));
+	assert_true(has_session(w));
+	remove_snapshot(w, "a");
+	WAIT_FOR(!has_target(w, id));
+	assert_int_equal(count(w, "end"), 1);
+	WAIT_FOR(is_dead(pid));
+	WAIT_FOR(!has_session(w));
+}
+
+/* Nobody made a snapshot of it. */
+static void test_released(void **state)
+{
+	struct world *w = *state;
+	struct err e;
+	int64_t id = mount_layer(w, "h.io/r:ok", 1, &e);
+
+	assert_true(id > 0);
+	layers_collect(w->ls);
+	assert_true(has_target(w, id));
+	layers_release(w->ls, id);
+	WAIT_FOR(!has_target(w, id));
+	assert_int_equal(count(w, "end"), 1);
+}
+
+static void *mount_in_thread(void *arg)
+{
+	struct world *w = arg;
+	struct err e;
+
+	return (void *)(intptr_t)mount_layer(w, "h.io/r:ok", 1, &e);
+}
+
+static void test_many_at_once(void **state)
+{
+	struct world *w = *state;
+	pthread_t v[THREADS];
+	void *got[THREADS];
+
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(
+			pthread_create(&v[i], NULL, mount_in_thread, w), 0);
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_join(v[i], &got[i]), 0);
+	for (size_t i = 0; i < THREADS; i++) {
+		assert_true((intptr_t)got[i] > 0);
+		assert_ptr_equal(got[i], got[0]);
+		layers_release(w->ls, (intptr_t)got[i]);
+	}
+	assert_int_equal(count(w, "start"), 1);
+	WAIT_FOR(!has_target(w, (intptr_t)got[0]));
+}
+
+/* A layer of two snapshots ends with the second. */
+static void test_shared(void **state)
+{
+	struct world *w = *state;
+	int64_t id = make_layer(w, "a", "", "h.io/r:ok", 1);
+
+	assert_int_equal(make_layer(w, "b", "", "h.io/other:ok", 1), id);
+	assert_true(make_layer(w, "c", "", "h.io/r:ok", 2) != id);
+	assert_int_equal(count(w, "start"), 2);
+	remove_snapshot(w, "a");
+	assert_true(has_target(w, id));
+	remove_snapshot(w, "b");
+	WAIT_FOR(!has_target(w, id));
+	assert_int_equal(count(w, "end"), 1);
+}
+
+static void assert_nothing_left(struct world *w)
+{
+	struct stat st;
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s/m", w->dir);
+	WAIT_FOR(stat(path, &st) == 0 && st.st_nlink == 2);
+}
+
+static void test_failures(void **state)
+{
+	static const struct {
+		const char *reference, *text;
+		int code;
+	} bad[] = {
+		{"h.io/r:fail", "the registry says no", -EACCES},
+		{"h.io/r:die", "estargzfs died while mounting", -EIO},
+		{"h.io/r:silent", "not ready after 1 s", -ETIMEDOUT},
+	};
+	struct world *w = *state;
+	struct err e;
+
+	close_layers(w);
+	w->c.mount_timeout_s = 1;
+	open_layers(w);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(mount_layer(w, bad[i].reference, 1, &e),
+				 bad[i].code);
+		if (strstr(e.text, bad[i].text) == NULL)
+			fail_msg("%s", e.text);
+		assert_nothing_left(w);
+	}
+	/* Tried again each time. */
+	assert_int_equal(mount_layer(w, "h.io/r:fail", 1, &e), -EACCES);
+	assert_int_equal(count(w, "start"), 4);
+	(void)set(&w->c.estargzfs, "/nonexistent/estargzfs");
+	assert_int_equal(mount_layer(w, "h.io/r:ok", 1, &e), -ENOENT);
+	assert_non_null(strstr(e.text, "/nonexistent/estargzfs"));
+	assert_nothing_left(w);
+	WAIT_FOR(is_dead(last_pid(w, "run h.io/r:silent")));
+}
+
+static void test_successor(void **state)
+{
+	struct world *w = *state;
+	int64_t id = make_layer(w, "a", "", "h.io/r:ok", 1);
+	pid_t pid = last_pid(w, "start");
+	struct err e;
+
+	(void)kill(pid, SIGKILL);
+	WAIT_FOR(count(w, "go-on") == 1);
+	assert_int_equal(need(w, "a", &e), 0);
+	/* The session was held all the time: it is the same. */
+	assert_true(has_session(w));
+	assert_int_equal(count(w, "start"), 1);
+	WAIT_FOR(is_dead(pid));
+	/* The successor is as good as the first. */
+	remove_snapshot(w, "a");
+	WAIT_FOR(!has_target(w, id));
+	WAIT_FOR(!has_session(w));
+}
+
+static void test_six_deaths(void **state)
+{
+	struct world *w = *state;
+	struct err e;
+
+	(void)make_layer(w, "a", "", "h.io/r:once", 1);
+	(void)kill(last_pid(w, "start"), SIGKILL);
+	/* Five successors die; then the session is let go of. */
+	WAIT_FOR(!has_session(w));
+	assert_int_equal(count(w, "go-on"), 5);
+	/* Asked for again, it is mounted anew. */
+	assert_int_equal(need(w, "a", &e), 0);
+	assert_int_equal(count(w, "start"), 2);
+	assert_true(has_session(w));
+}
+
+static void test_adopted(void **state)
+{
+	struct world *w = *state;
+	int64_t a = make_layer(w, "a", "", "h.io/r:ok", 1);
+	int64_t b = make_layer(w, "b", "a", "h.io/r:ok", 2);
+	struct err e;
+
+	close_layers(w);
+	WAIT_FOR(count(w, "alone") == 2);
+	assert_true(has_session(w));
+	open_layers(w);
+	assert_int_equal(need(w, "b", &e), 0);
+	assert_int_equal(count(w, "adopted"), 2);
+	assert_int_equal(count(w, "start"), 2);
+	/* And are ours: succeeded to, and ended. */
+	(void)kill(last_pid(w, "start"), SIGKILL);
+	WAIT_FOR(count(w, "go-on") == 1);
+	remove_snapshot(w, "b");
+	remove_snapshot(w, "a");
+	WAIT_FOR(!has_target(w, a) && !has_target(w, b));
+	WAIT_FOR(!has_session(w));
+}
+
+/* Their snapshots went while nobody looked. */
+static void test_orphans(void **state)
+{
+	struct world *w = *state;
+	int64_t a = make_layer(w, "a", "", "h.io/r:ok", 1);
+	int64_t b = make_layer(w, "b", "", "h.io/r:ok", 2);
+	CLEANUP_SNAP struct snap s = {0};
+	struct err e = {0};
+	char path[96];
+
+	assert_int_equal(tree_remove(w->t, "a", &s, &e), 0);
+	close_layers(w);
+	/* A mount point that nobody knows. */
+	(void)snprintf(path, sizeof(path), "%s/m/99", w->dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	open_layers(w);
+	assert_false(has_target(w, 99));
+	WAIT_FOR(!has_target(w, a));
+	assert_true(has_target(w, b));
+	assert_int_equal(count(w, "end"), 1);
+}
+
+/* The monitors of one snapshotter are not another one's. */
+static void test_strangers(void **state)
+{
+	struct world *w = *state, *other;
+	void *p;
+
+	(void)make_layer(w, "a", "", "h.io/r:ok", 1);
+	assert_int_equal(setup(&p), 0);
+	other = p;
+	(void)make_layer(other, "a", "", "h.io/r:ok", 1);
+	close_layers(other);
+	open_layers(other);
+	WAIT_FOR(count(other, "adopted") == 1);
+	assert_int_equal(count(w, "adopted"), 0);
+	assert_int_equal(count(w, "alone"), 0);
+	remove_snapshot(other, "a");
+	WAIT_FOR(!has_session(other));
+	assert_int_equal(teardown(&p), 0);
+}
+
+/* All processes have gone, as at a reboot: all layers come back by themselves,
+ * but for one, which does not hold up the others. */
+static void test_restored(void **state)
+{
+	struct world *w = *state;
+	struct err e;
+
+	for (int i = 1; i <= 12; i++) {
+		char name[8], parent[8] = "";
+
+		(void)snprintf(name, sizeof(name), "s%d", i);
+		if (i > 1)
+			(void)snprintf(parent, sizeof(parent), "s%d", i - 1);
+		(void)make_layer(w, name, parent, "h.io/r:ok", (uint8_t)i);
+	}
+	close_layers(w);
+	WAIT_FOR(count(w, "alone") == 12);
+	assert_int_equal(unlink(w->log), 0);
+	WAIT_FOR(!has_session(w));
+	assert_int_equal(
+		close(open(w->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
+	{
+		/* The mount point of the second is no directory. */
+		char path[96];
+
+		(void)snprintf(path, sizeof(path), "%s/m/2", w->dir);
+		assert_int_equal(rmdir(path), 0);
+		assert_int_equal(symlink("/nonexistent", path), 0);
+	}
+	open_layers(w);
+	WAIT_FOR(count(w, "start") >= 11);
+	assert_int_equal(need(w, "s1", &e), 0);
+	assert_int_equal(need(w, "s12", &e), -EAGAIN);
+	if (strstr(e.text, "layer sha256:0201") == NULL ||
+	    strstr(e.text, "is not available: ") == NULL)
+		fail_msg("%s", e.text);
+}
+
+/* ---- the fetcher ------------------------------------------------------- */
+
+/* Instead of estargzd: what it was told, each WARM followed by "--". */
+struct fetcher_fake {
+	pthread_t thread;
+	int listener;
+	int stop;
+	pthread_mutex_t lock;
+	struct buf told; /* guarded by lock */
+};
+
+/* One packet. Return: false at the end of the connection */
+static bool answer(struct fetcher_fake *f, int s)
+{
+	const struct proto_hello hello = {
+		.h = {.type = PROTO_HELLO, .len = sizeof(hello)},
+		.magic = PROTO_MAGIC,
+		.version = PROTO_VERSION,
+	};
+	struct proto_data data = {
+		.h = {.type = PROTO_DATA,
+		      .flags = PROTO_DATA_END,
+		      .len = sizeof(data)},
+	};
+	uint8_t p[PROTO_PACKET_MAX];
+	struct proto_hdr h;
+	ssize_t n = recv(s, p, sizeof(p), 0);
+
+	if (n <= 0)
+		return false;
+	assert_true(n >= (ssize_t)sizeof(h));
+	memcpy(&h, p, sizeof(h));
+	assert_int_equal(h.len, n);
+	if (h.type == PROTO_HELLO)
+		return send(s, &hello, sizeof(hello), MSG_NOSIGNAL) > 0;
+	assert_int_equal(h.type, PROTO_WARM);
+	(void)pthread_mutex_lock(&f->lock);
+	assert_int_equal(buf_addf(&f->told, "%.*s--",
+				  (int)((size_t)n - sizeof(struct proto_warm)),
+				  (const char *)p + sizeof(struct proto_warm)),
+			 0);
+	(void)pthread_mutex_unlock(&f->lock);
+	data.h.id = h.id;
+	return send(s, &data, sizeof(data), MSG_NOSIGNAL) > 0;
+}
+
+static void *fetcher_main(void *arg)
+{
+	struct fetcher_fake *f = arg;
+	struct pollfd p[32] = {
+		{.fd = f->stop, .events = POLLIN},
+		{.fd = f->listener, .events = POLLIN},
+	};
+	nfds_t n = 2;
+
+	while (poll(p, n, -1) > 0 && p[0].revents == 0) {
+		for (nfds_t i = 2; i < n; i++) {
+			if (p[i].revents != 0 && !answer(f, p[i].fd)) {
+				(void)close(p[i].fd);
+				p[i].fd = -1;
+			}
+		}
+		if (p[1].revents != 0 && n < ARRAY_SIZE(p)) {
+			p[n].events = POLLIN;
+			p[n++].fd = accept(f->listener, NULL, NULL);
+		}
+	}
+	for (nfds_t i = 2; i < n; i++) {
+		if (p[i].fd >= 0)
+			(void)close(p[i].fd);
+	}
+	return NULL;
+}
+
+static void fetcher_start(struct fetcher_fake *f, const char *path)
+{
+	struct err e = {0};
+
+	*f = (struct fetcher_fake){.told = BUF_INIT(KIB(64))};
+	(void)pthread_mutex_init(&f->lock, NULL);
+	f->listener = listen_unix(path, SOCK_SEQPACKET, &e);
+	if (f->listener < 0)
+		fail_msg("%s", e.text);
+	f->stop = eventfd(0, EFD_CLOEXEC);
+	assert_int_equal(pthread_create(&f->thread, NULL, fetcher_main, f), 0);
+}
+
+static void fetcher_stop(struct fetcher_fake *f)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(write(f->stop, &one, sizeof(one)), sizeof(one));
+	assert_int_equal(pthread_join(f->thread, NULL), 0);
+	(void)close(f->listener);
+	(void)close(f->stop);
+	(void)pthread_mutex_destroy(&f->lock);
+}
+
+static void mount_with(struct world *w, uint8_t number, uint8_t n_others)
+{
+	CLEANUP_LAZY struct lazy z = lazy_of("h.io/r:ok", number);
+	struct err e = {0};
+	int64_t id;
+
+	z.others = calloc(n_others + 1u, sizeof(*z.others));
+	assert_non_null(z.others);
+	for (uint8_t i = 0; i < n_others; i++)
+		z.others[z.n_others++] =
+			(struct digest){{(uint8_t)(number + 1 + i), 1}};
+	id = layers_mount(w->ls, &z, &e);
+	if (id <= 0)
+		fail_msg("%s", e.text);
+}
+
+static void add_blob(struct buf *b, uint8_t number, const char *end)
+{
+	const struct digest d = {{number, 1}};
+	char s[DIGEST_STR_BYTES];
+
+	assert_int_equal(buf_addf(b, "h.io/r@%s%s", digest_str(&d, s), end), 0);
+}
+
+static void test_warm(void **state)
+{
+	struct world *w = *state;
+	CLEANUP_BUF struct buf want = BUF_INIT(KIB(4));
+	struct digest toc = {{9, 2}};
+	char hex[DIGEST_HEX_BYTES + 1], path[256];
+	struct fetcher_fake f;
+
+	fetcher_start(&f, w->c.fetcher_address);
+	/* The first of four: all of them, and nothing more of the others. */
+	for (uint8_t i = 1; i <= 4; i++) {
+		mount_with(w, i, (uint8_t)(4 - i));
+		add_blob(&want, i, i < 4 ? "\n" : "--");
+	}
+	/* One whose index is there: nothing. */
+	(void)snprintf(path, sizeof(path), "%s/layers/sha256/%s", w->dir,
+		       digest_hex(&toc, hex));
+	assert_int_equal(io_mkdir_p(path, 0700), 0);
+	(void)snprintf(path, sizeof(path), "%s/layers/sha256/%s/chunks", w->dir,
+		       hex);
+	assert_int_equal(close(open(path, O_CREAT | O_CLOEXEC, 0600)), 0);
+	mount_with(w, 9, 1);
+	/* Of others that are mounted, nothing either. */
+	mount_with(w, 0, 2);
+	add_blob(&want, 0, "--");
+	assert_string_equal(f.told.p, want.p);
+	fetcher_stop(&f);
+	buf_done(&f.told);
+}
+
+static void test_fetcher_started(void **state)
+{
+	struct world *w = *state;
+
+	close_layers(w);
+	w->c.fetcher_start = true;
+	(void)set(&w->c.fetcher_program, "%s", w->c.estargzfs);
+	open_layers(w);
+	WAIT_FOR(count(w, "- fetcher") == 1);
+	assert_int_equal(access(w->c.fetcher_address, F_OK), 0);
+	(void)kill(last_pid(w, "- fetcher"), SIGKILL);
+	WAIT_FOR(count(w, "- fetcher") == 2);
+	/* The next snapshotter finds it. */
+	close_layers(w);
+	assert_false(is_dead(last_pid(w, "- fetcher")));
+	open_layers(w);
+	mount_with(w, 1, 0);
+	assert_int_equal(count(w, "- fetcher"), 2);
+	/* And starts another when that one dies. */
+	(void)kill(last_pid(w, "- fetcher"), SIGKILL);
+	WAIT_FOR(count(w, "- fetcher") == 3);
+}
+
+/* Whoever wants to mount must not wait for one that will never come. */
+static void test_fetcher_missing(void **state)
+{
+	struct world *w = *state;
+
+	close_layers(w);
+	w->c.fetcher_start = true;
+	(void)set(&w->c.fetcher_program, "/nonexistent/estargzd");
+	open_layers(w);
+	assert_int_equal(access(w->c.fetcher_address, F_OK), -1);
+	mount_with(w, 1, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+		TEST(test_mount_and_end),   TEST(test_released),
+		TEST(test_many_at_once),    TEST(test_shared),
+		TEST(test_failures),        TEST(test_successor),
+		TEST(test_six_deaths),      TEST(test_adopted),
+		TEST(test_orphans),         TEST(test_strangers),
+		TEST(test_restored),        TEST(test_warm),
+		TEST(test_fetcher_started), TEST(test_fetcher_missing),
+	};
+
+	if (geteuid() != 0) {
+		(void)printf("1..0 # SKIP needs root\n");
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
