@@ -14,6 +14,7 @@ static const struct {
 	const char *what;
 } commands[] = {
 	{"status", cli_status, "mounted layers, and how they are doing"},
+	{"prune", cli_prune, "remove cached layers that nobody uses"},
 };
 
 static void help(FILE *to)

@@ -3,12 +3,12 @@
 
 #include "common/conftab.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/io.h"
 #include "common/log.h"
 #include "common/toml.h"
 
@@ -68,30 +68,6 @@ static int set_bool(bool *at, struct json_object *v)
 	return 0;
 }
 
-/* "16GiB" */
-static int parse_bytes(const char *s, uint64_t *ret)
-{
-	static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
-	unsigned long long n;
-	char *end;
-
-	if (!isdigit((unsigned char)s[0]))
-		return -EINVAL;
-	errno = 0;
-	n = strtoull(s, &end, 10);
-	if (errno != 0)
-		return -EINVAL;
-	for (unsigned i = 0; i < ARRAY_SIZE(units); i++) {
-		if (strcmp(end, units[i]) != 0)
-			continue;
-		if (n > UINT64_MAX >> (10 * i))
-			return -EINVAL;
-		*ret = (uint64_t)n << (10 * i);
-		return 0;
-	}
-	return -EINVAL;
-}
-
 static int number_of(const struct conf_key *k, struct json_object *v,
 		     uint64_t *ret)
 {
@@ -101,7 +77,7 @@ static int number_of(const struct conf_key *k, struct json_object *v,
 		return 0;
 	}
 	if (json_object_is_type(v, json_type_string) && k->kind == CONF_BYTES)
-		return parse_bytes(json_object_get_string(v), ret);
+		return io_parse_bytes(json_object_get_string(v), ret);
 	return -EINVAL;
 }
 

@@ -149,6 +149,29 @@ int io_std_fds(void)
 	return 0;
 }
 
+int io_parse_bytes(const char *s, uint64_t *ret)
+{
+	static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
+	unsigned long long n;
+	char *end;
+
+	if (s[0] < '0' || s[0] > '9')
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(s, &end, 10);
+	if (errno != 0)
+		return -EINVAL;
+	for (unsigned i = 0; i < ARRAY_SIZE(units); i++) {
+		if (strcmp(end, units[i]) != 0)
+			continue;
+		if (n > UINT64_MAX >> (10 * i))
+			return -EINVAL;
+		*ret = (uint64_t)n << (10 * i);
+		return 0;
+	}
+	return -EINVAL;
+}
+
 uint64_t io_now_ns(void)
 {
 	struct timespec ts;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whole reads and writes, small files, time, and passing descriptors. */
+/* Whole reads and writes, small files, sizes, time, passing descriptors. */
 #ifndef COMMON_IO_H
 #define COMMON_IO_H
 
@@ -32,6 +32,10 @@ int io_mkdir_p(const char *path, unsigned mode);
  * get their numbers, and with them what is meant for standard error. Return: 0
  * or -errno. */
 int io_std_fds(void);
+
+/* A size as people write it: "4096", "16GiB" (KiB, MiB, GiB, TiB).
+ * Return: 0, -EINVAL */
+int io_parse_bytes(const char *s, uint64_t *ret);
 
 /* CLOCK_MONOTONIC. */
 uint64_t io_now_ns(void);

@@ -32,9 +32,12 @@ for p in mount.estargz.8:"$MOUNT_ESTARGZ" estargzd.8:"$ESTARGZD"; do
 	is "$(completed "$(basename "${p#*:}")")" "$(help_flags <"$T/help")" \
 		"... and so has the shell"
 done
-"$ESTARGZ" status --help >"$T/help"
-is "$(page_flags "$man/estargz.1" | grep -v version)" \
-	"$(help_flags <"$T/help")" "estargz.1 has the options of status --help"
+for c in status prune; do
+	"$ESTARGZ" $c --help >"$T/help"
+	sed -n "/^\\.Ss estargz $c/,/^\\.S[sh] [^J]/p" "$man/estargz.1" >"$T/page"
+	is "$(page_flags "$T/page")" "$(help_flags <"$T/help")" \
+		"estargz.1 has the options of $c --help"
+done
 
 "$MOUNT_ESTARGZ" --help >"$T/help"
 is "$(sed -n 's/^\.It Cm \([a-z_]*\).*/\1/p' "$man/mount.estargz.8" |

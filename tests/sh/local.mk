@@ -11,7 +11,8 @@ SH_TESTS += \
 	%D%/m08-options.sh \
 	%D%/m09-semantics.sh \
 	%D%/m10-shared.sh \
-	%D%/m11-powercut.sh
+	%D%/m11-powercut.sh \
+	%D%/m13-prune.sh
 
 EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/images.sh \
 	tests/systemd.sh \
