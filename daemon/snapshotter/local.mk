@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/adopt.c \
 	%D%/conf.c %D%/conf.h \
 	%D%/db.c %D%/db.h \
+	%D%/disk.c %D%/disk.h \
 	%D%/evict.c %D%/evict.h \
 	%D%/fetcher.c %D%/fetcher.h \
 	%D%/filter.h \
