@@ -7,7 +7,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/disk.c %D%/disk.h \
 	%D%/evict.c %D%/evict.h \
 	%D%/fetcher.c %D%/fetcher.h \
-	%D%/filter.h \
+	%D%/filter.c %D%/filter.h \
 	%D%/grpc.c %D%/grpc.h \
 	%D%/grpcmsg.c %D%/grpcmsg.h \
 	%D%/h2.c %D%/h2.h \
