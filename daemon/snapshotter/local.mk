@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/adopt.c \
 	%D%/conf.c %D%/conf.h \
 	%D%/db.c %D%/db.h \
+	%D%/dirs.c %D%/dirs.h \
 	%D%/disk.c %D%/disk.h \
 	%D%/evict.c %D%/evict.h \
 	%D%/fetcher.c %D%/fetcher.h \
@@ -11,6 +12,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/grpc.c %D%/grpc.h \
 	%D%/grpcmsg.c %D%/grpcmsg.h \
 	%D%/h2.c %D%/h2.h \
+	%D%/idmap.c %D%/idmap.h \
 	%D%/labels.c %D%/labels.h \
 	%D%/layer.c %D%/layer.h \
 	%D%/layers.c %D%/layers.h \
@@ -19,7 +21,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/pool.c %D%/pool.h \
 	%D%/scope.c %D%/scope.h \
 	%D%/service.c %D%/service.h \
-	%D%/snapshots.h \
+	%D%/snapshots.c %D%/snapshots.h \
 	%D%/spawn.c %D%/spawn.h \
 	%D%/stack.c %D%/stack.h \
 	%D%/supmsg.c %D%/supmsg.h \
