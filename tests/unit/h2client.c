@@ -56,8 +56,9 @@ static int client_on_data(nghttp2_session *s, uint8_t flags, int32_t id,
 {
 	struct client *c = arg;
 
-	(void)s;
 	(void)flags;
+	if (!c->deaf)
+		assert(nghttp2_session_consume(s, id, n) == 0);
 	if (id != c->stream)
 		return 0;
 	assert(n <= sizeof(c->out.body) - c->out.n_body);
@@ -82,6 +83,7 @@ static int client_on_close(nghttp2_session *s, int32_t id, uint32_t code,
 void client_open(struct client *c, struct grpc *g)
 {
 	nghttp2_session_callbacks *cb;
+	nghttp2_option *option;
 
 	*c = (struct client){.g = g, .stream = -1};
 	c->conn = h2_conn_new(grpc_h2(g), -1);
@@ -94,7 +96,10 @@ void client_open(struct client *c, struct grpc *g)
 		cb, client_on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb,
 							       client_on_close);
-	assert(nghttp2_session_client_new(&c->session, cb, c) == 0);
+	assert(nghttp2_option_new(&option) == 0);
+	nghttp2_option_set_no_auto_window_update(option, 1);
+	assert(nghttp2_session_client_new2(&c->session, cb, c, option) == 0);
+	nghttp2_option_del(option);
 	nghttp2_session_callbacks_del(cb);
 	assert(nghttp2_submit_settings(c->session, 0, NULL, 0) == 0);
 }

@@ -32,6 +32,7 @@ struct client {
 	struct outcome out;
 	int32_t stream;
 	unsigned step; /* bytes the server gets at a time; 0: all */
+	bool deaf;     /* does not open its windows again */
 	bool goaway;
 	bool over; /* the server is done with the connection */
 	/* request */

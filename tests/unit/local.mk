@@ -50,6 +50,9 @@ UNIT_TESTS += %D%/test-grpc
 %C%_test_grpc_SOURCES = %D%/test-grpc.c %D%/h2client.c %D%/h2client.h
 %C%_test_grpc_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
 	$(NGHTTP2_LIBS) -lpthread
+UNIT_TESTS += %D%/test-grpc-pool
+%C%_test_grpc_pool_SOURCES = %D%/test-grpc-pool.c %D%/h2client.c %D%/h2client.h
+%C%_test_grpc_pool_LDADD = $(tests_unit_test_grpc_LDADD)
 UNIT_TESTS += %D%/test-service
 %C%_test_service_SOURCES = %D%/test-service.c %D%/h2client.c %D%/h2client.h
 nodist_EXTRA_%C%_test_service_SOURCES = %D%/cxx.cc
