@@ -56,7 +56,7 @@ static int rune_add(struct buf *b, uint32_t rune)
 	}
 	for (size_t i = n - 1; i > 0; i--, rune >>= 6)
 		s[i] = (char)(0x80 | (rune & 0x3f));
-	s[0] = (char)((0xf0 << (4 - n)) | rune);
+	s[0] = (char)((0xf0u << (4 - n)) | rune);
 	return buf_add(b, s, n);
 }
 
