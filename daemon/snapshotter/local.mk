@@ -44,3 +44,9 @@ SNAPSHOTTER_LIBS = daemon/snapshotter/libsnapshotter.a \
 	daemon/snapshotter/libsnapshotspb.a common/libtoml.a \
 	common/libcommon.a $(NGHTTP2_LIBS) $(PROTOBUFC_LIBS) $(SQLITE_LIBS) \
 	$(PCRE_LIBS) $(TOML_LIBS) $(COMMON_LIBS)
+
+sbin_PROGRAMS += %D%/estargz-snapshotter
+%C%_estargz_snapshotter_SOURCES = %D%/main.c
+# toml.cc needs the C++ linker; this file is never made.
+nodist_EXTRA_%C%_estargz_snapshotter_SOURCES = %D%/cxx.cc
+%C%_estargz_snapshotter_LDADD = $(SNAPSHOTTER_LIBS) -lpthread
