@@ -23,7 +23,8 @@ completed() {
 	printf '%s\n' "${COMPREPLY[@]}" | sort
 }
 
-for p in mount.estargz.8:"$MOUNT_ESTARGZ" estargzd.8:"$ESTARGZD"; do
+for p in mount.estargz.8:"$MOUNT_ESTARGZ" estargzd.8:"$ESTARGZD" \
+	estargz-snapshotter.8:"$ESTARGZ_SNAPSHOTTER"; do
 	page=$man/${p%%:*}
 	[ -f "$page" ] || { fail "${p%%:*} is there"; continue; }
 	"${p#*:}" --help >"$T/help"
