@@ -32,6 +32,7 @@ struct level {
  * struct walk - a walk over a tree
  * @fd:		the directory of the last level
  * @error:	the first one; the walk goes on
+ * @no_error:	one that is none
  *
  * What it is for; each returns 0 or -errno:
  * @enter:	a directory, before what is in it
@@ -44,6 +45,7 @@ struct walk {
 	int root;
 	int fd;
 	int error;
+	int no_error;
 	int (*enter)(struct walk *w);
 	int (*file)(struct walk *w, const char *name);
 	int (*leave)(struct walk *w, const char *name);
@@ -65,8 +67,10 @@ static int open_dir(int dirfd, const char *name)
 
 static void note(struct walk *w, int r)
 {
-	/* Gone, or a mount now: not ours. */
-	if (r < 0 && r != -ENOENT && r != -ENOTDIR && w->error == 0)
+	/* Gone meanwhile, or something else now. */
+	if (r == -ENOENT || r == -ENOTDIR || r == w->no_error)
+		return;
+	if (r < 0 && w->error == 0)
 		w->error = r;
 }
 
@@ -331,6 +335,7 @@ int disk_usage(const char *path, uint64_t *ret_bytes, uint64_t *ret_inodes)
 	if (w == NULL)
 		return -ENOMEM;
 	w->root = root;
+	w->no_error = -EXDEV; /* a mount */
 	w->enter = usage_enter;
 	w->file = usage_file;
 	w->leave = usage_leave;

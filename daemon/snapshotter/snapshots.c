@@ -226,14 +226,15 @@ static int prepare_lazy(struct snapshots *s, const char *parent,
 	r = labels_lazy(labels, &z, e);
 	if (r > 0)
 		r = create_target(s, target, parent, labels, &z, e);
-	if (r < 0 && r != -EEXIST) {
-		log_warn("msg=\"not mounted lazily\" snapshot=%s image=%s "
-			 "err=%s why=\"%s\"",
-			 target, z.reference != NULL ? z.reference : "?",
-			 err_symbol(r), e->text);
-		return 0;
-	}
-	return r;
+	if (r == 0 || r == -EEXIST)
+		return r;
+	/* Most images were not made for this. */
+	log_line(r == -ENODATA ? LOG_INFO_ : LOG_WARN_, LOG_MOD,
+		 "msg=\"not mounted lazily\" snapshot=%s image=%s err=%s "
+		 "why=\"%s\"",
+		 target, z.reference != NULL ? z.reference : "?", err_symbol(r),
+		 e->text);
+	return 0;
 }
 
 int snapshots_prepare(struct snapshots *s, enum snap_kind kind, const char *key,

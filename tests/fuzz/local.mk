@@ -29,6 +29,9 @@ nodist_EXTRA_%C%_fuzz_snapconf_SOURCES = %D%/cxx.cc
 %C%_fuzz_snapconf_LDADD = $(FUZZ_ENGINE) $(SNAPSHOTTER_LIBS)
 FUZZ_TARGETS += %D%/fuzz-labels
 %C%_fuzz_labels_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
+FUZZ_TARGETS += %D%/fuzz-filter
+%C%_fuzz_filter_LDADD = $(FUZZ_ENGINE) daemon/snapshotter/libsnapshotter.a \
+	common/libcommon.a $(PCRE_LIBS) $(COMMON_LIBS)
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 SH_TESTS += %D%/corpus.sh

@@ -66,6 +66,14 @@ nodist_EXTRA_%C%_test_layers_SOURCES = %D%/cxx.cc
 %C%_test_layers_LDADD = $(SNAPSHOTTER_LIBS) $(CMOCKA_LIBS) -lpthread
 UNIT_TESTS += %D%/test-stack
 %C%_test_stack_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
+UNIT_TESTS += %D%/test-filter
+%C%_test_filter_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
+	$(PCRE_LIBS)
+UNIT_TESTS += %D%/test-disk
+%C%_test_disk_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) -lpthread
+UNIT_TESTS += %D%/test-snapshots
+%C%_test_snapshots_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
+	$(SQLITE_LIBS) $(PCRE_LIBS) -lpthread
 UNIT_TESTS += %D%/test-tree
 %C%_test_tree_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
 	$(SQLITE_LIBS) -lpthread
