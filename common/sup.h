@@ -16,6 +16,9 @@
  *   adopt   a monitor that has a supervisor or had one listens on
  *           SUP_DIR/<pid>.sup and answers a connection with READY. The
  *           newest connection is the supervisor's; older ones are closed.
+ *           Listens from its start: a connection made while it is still making
+ *           the mount is answered when that is there, or closed where it
+ *           failed (its command line says which mount point it is for).
  *
  * READY brings a duplicate of the descriptor of /dev/fuse and the INIT
  * request that the kernel sent, which is all that a successor of the monitor
@@ -23,8 +26,12 @@
  * who waits for an answer: a supervisor that does not start a successor must
  * close it.
  *
+ * After FAILED the process ends; where START had a session, that is still
+ * there, and has no server.
+ *
  * A closed connection with no ENDED before it: the monitor was killed. A
- * supervisor that goes away changes nothing: the mount stays.
+ * supervisor that goes away changes nothing: the mount stays. Where monitor and
+ * supervisor are both killed, the session is lost: readers get an error.
  */
 #ifndef COMMON_SUP_H
 #define COMMON_SUP_H
@@ -41,7 +48,7 @@ enum sup_type {
 	SUP_END = 2,    /* to the monitor: detach the mount, then end */
 	SUP_READY = 16, /* from it; carries /dev/fuse */
 	SUP_FAILED = 17,
-	SUP_ENDED = 18, /* from it: the mount is gone; nothing to succeed to */
+	SUP_ENDED = 18, /* from it: the session is over, or given up */
 	SUP_STATE = 19, /* from it: the layer is complete now */
 };
 

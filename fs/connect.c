@@ -46,6 +46,11 @@ int connect_init(struct connect *c, const struct options *o)
 	return 0;
 }
 
+void connect_shared_only(struct connect *c)
+{
+	c->use = CONNECT_SHARED;
+}
+
 void connect_done(struct connect *c)
 {
 	if (c->lock_fd >= 0) {

@@ -5,7 +5,7 @@
  * Where nothing listens on the socket that was asked for, a private fetcher
  * is started on RUN_DIR/private/<id>.sock; it ends by itself when the last
  * of the mounts that use it is gone. Once a mount has talked to the shared
- * one it waits for that to come back.
+ * one it waits for that to come back; one with a supervisor never has another.
  */
 #ifndef FS_CONNECT_H
 #define FS_CONNECT_H
@@ -40,6 +40,9 @@ int connect_init(struct connect *c, const struct options *o);
 void connect_done(struct connect *c);
 /* After a fork: this process counts as a user of its own. */
 void connect_forked(struct connect *c);
+
+/* Never starts a private one. */
+void connect_shared_only(struct connect *c);
 
 /* Return: 0 and a connected socket, -errno with @e. */
 int connect_fetcher(struct connect *c, int *ret_sock, struct err *e);

@@ -10,15 +10,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include "common/buf.h"
 #include "common/io.h"
-#include "fs/options.h"
-
-#define LAYERS_DIR OPTIONS_RUN_DIR "/layers"
 
 static const char *const state_names[] = {
 	[STATS_STARTING] = "starting",
@@ -27,18 +25,31 @@ static const char *const state_names[] = {
 };
 static_assert(ARRAY_SIZE(state_names) == STATS_N_, "a name for each state");
 
-/* Sockets of monitors that were killed: nobody has their pid. */
-static void sweep(void)
+/* Whether a name of ours is of a process, or a mount, that is gone. */
+static bool is_stale(int dirfd, const char *name)
 {
-	DIR *d = opendir(LAYERS_DIR);
+	CLEANUP_CLOSE int fd = -EBADF;
+	char *end;
+	long pid = strtol(name, &end, 10);
+
+	if (pid > 0 && (strcmp(end, ".sock") == 0 || strcmp(end, ".sup") == 0))
+		return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+	if (strlen(end) < 5 || strcmp(end + strlen(end) - 5, ".lock") != 0)
+		return false;
+	/* Locked while it is removed: see fs/super.c. */
+	fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		(void)unlinkat(dirfd, name, 0);
+	return false;
+}
+
+void control_sweep(void)
+{
+	DIR *d = opendir(CONTROL_DIR);
 	struct dirent *de;
 
 	while (d != NULL && (de = readdir(d)) != NULL) {
-		char *end;
-		long pid = strtol(de->d_name, &end, 10);
-
-		if (pid > 0 && strcmp(end, ".sock") == 0 &&
-		    kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+		if (is_stale(dirfd(d), de->d_name))
 			(void)unlinkat(dirfd(d), de->d_name, 0);
 	}
 	if (d != NULL)
@@ -53,11 +64,10 @@ int control_open(struct control *c, struct err *e)
 	int r;
 
 	*c = (struct control){.fd = -1};
-	r = io_mkdir_p(LAYERS_DIR, 0700);
+	r = io_mkdir_p(CONTROL_DIR, 0700);
 	if (r < 0)
-		return err_set(e, r, LAYERS_DIR ": %s", err_name(r));
-	sweep();
-	if (asprintf(&c->path, LAYERS_DIR "/%d.sock", (int)getpid()) < 0) {
+		return err_set(e, r, CONTROL_DIR ": %s", err_name(r));
+	if (asprintf(&c->path, CONTROL_DIR "/%d.sock", (int)getpid()) < 0) {
 		c->path = NULL;
 		return err_set(e, -ENOMEM, "no memory");
 	}

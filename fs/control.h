@@ -6,8 +6,11 @@
 
 #include "common/base.h"
 #include "common/err.h"
+#include "common/sup.h"
 #include "fs/layer.h"
 #include "fs/stats.h"
+
+#define CONTROL_DIR SUP_DIR
 
 /**
  * struct control - the socket
@@ -18,6 +21,9 @@ struct control {
 	int fd;
 	char *path;
 };
+
+/* Removes what monitors left there that were killed. */
+void control_sweep(void);
 
 /* What a status is made of besides the counters. */
 struct control_facts {

@@ -9,6 +9,7 @@
  *   (START again after BAD_INDEX, or when another mount was faster)
  *   SERVE   /dev/fuse and its INIT        READY
  *   FETCHER a new connection              NEED_FETCHER
+ *                                         COMPLETE: all of the layer is here
  * A worker ends by itself, with exit status 0, when its session ends.
  */
 #ifndef FS_CTL_H
@@ -17,8 +18,9 @@
 #include "common/base.h"
 #include "common/digest.h"
 #include "common/err.h"
+#include "common/sup.h"
 
-#define CTL_INIT_BYTES 256u
+#define CTL_INIT_BYTES SUP_INIT_BYTES
 
 enum ctl_type {
 	CTL_START = 1,
@@ -29,6 +31,7 @@ enum ctl_type {
 	CTL_FAILED,
 	CTL_READY,
 	CTL_NEED_FETCHER,
+	CTL_COMPLETE,
 };
 
 /* Descriptors of START, in this order; the blob is there for PROTO_BLOB_FD.
@@ -49,6 +52,8 @@ struct ctl_start {
 	uint8_t boot_id[16];
 };
 
+/* With /dev/fuse; and with a descriptor that is only kept open, where the
+ * monitor has a supervisor (fs/super.h). */
 struct ctl_serve {
 	uint32_t type;
 	bool fail_resent; /* answer re-sent requests with EIO */
@@ -68,7 +73,7 @@ struct ctl_failed {
 	struct err e;
 };
 
-/* FETCHER, READY, NEED_FETCHER, BAD_INDEX. */
+/* FETCHER, READY, NEED_FETCHER, COMPLETE, BAD_INDEX. */
 struct ctl_plain {
 	uint32_t type;
 };

@@ -5,6 +5,8 @@
  *   front (this file, image.c)   parses, resolves, starts monitors, waits
  *     └ monitor (monitor.c)      one a layer: mounts, supervises, privileged
  *         └ worker (worker.c)    parses, serves; sandboxed
+ *
+ * With --supervisor there is no front: this process becomes the monitor.
  */
 #include "config.h"
 
@@ -21,8 +23,10 @@
 #include "common/log.h"
 #include "fs/connect.h"
 #include "fs/image.h"
+#include "fs/monitor.h"
 #include "fs/options.h"
 #include "fs/source.h"
+#include "fs/super.h"
 
 /* Whether it is an overlayfs over layers as image.c makes it: their names are
  * numbers, relative to a directory that is gone. */
@@ -100,43 +104,89 @@ static void clear_dead_mount(const char *target)
 	}
 }
 
-static int find_target(const char *target, char **ret, struct err *e)
+/* Makes o->target the absolute path of a directory to mount on. */
+static int find_target(struct options *o, struct err *e)
 {
 	struct stat st;
+	char *path;
 
-	clear_dead_mount(target);
-	*ret = realpath(target, NULL);
-	if (*ret == NULL || stat(*ret, &st) < 0)
-		return err_set(e, -errno, "mount point %s: %s", target,
-			       err_name(errno));
+	clear_dead_mount(o->target);
+	path = realpath(o->target, NULL);
+	if (path == NULL || stat(path, &st) < 0) {
+		int r = -errno;
+
+		free(path);
+		return err_set(e, r, "mount point %s: %s", o->target,
+			       err_name(r));
+	}
+	free(o->target);
+	o->target = path;
 	if (!S_ISDIR(st.st_mode))
-		return err_set(e, -ENOTDIR, "mount point %s: %s", target,
+		return err_set(e, -ENOTDIR, "mount point %s: %s", path,
 			       err_name(ENOTDIR));
 	return 0;
 }
 
 static int run(struct options *o, struct err *e)
 {
-	char *target;
 	struct source s = {0};
 	struct connect c;
 	int r;
 
 	if (geteuid() != 0)
 		return err_set(e, -EPERM, "mounting needs root");
-	r = find_target(o->target, &target, e);
+	r = find_target(o, e);
 	if (r < 0)
 		return r;
-	free(o->target);
-	o->target = target;
 	r = connect_init(&c, o);
 	if (r < 0)
 		return err_set(e, r, "no memory");
 	r = source_resolve(&s, o, &c, e);
 	if (r == 0)
-		r = image_mount(&s, target, o, &c, e);
+		r = image_mount(&s, o->target, o, &c, e);
 	source_done(&s);
 	connect_done(&c);
+	return r;
+}
+
+/* With a supervisor: this process is the monitor of one layer. */
+static int run_supervised(struct options *o, struct super *s, struct err *e)
+{
+	struct sup_session session;
+	CLEANUP_CLOSE int fuse_fd = -EBADF;
+	struct source src = {0};
+	struct connect c;
+	int r = super_begin(s, o->supervisor_fd, &session, &fuse_fd, e);
+
+	/* What is mounted there already is not asked anything: nobody may
+	 * answer. */
+	if (r == 0 && session.init_len == 0)
+		r = find_target(o, e);
+	if (r < 0)
+		return r;
+	r = connect_init(&c, o);
+	if (r < 0)
+		return err_set(e, r, "no memory");
+	connect_shared_only(&c);
+	r = source_resolve(&src, o, &c, e);
+	if (r == 0 && src.n_layers != 1)
+		r = err_set(e, -EINVAL, "a supervisor has one layer mounted");
+	if (r == 0)
+		r = monitor_supervised(&src.layers[0], o->target, o, &c, s,
+				       &session, TAKE_FD(fuse_fd), e);
+	source_done(&src);
+	connect_done(&c);
+	return r;
+}
+
+static int supervised(struct options *o, struct err *e)
+{
+	struct super s;
+	int r = run_supervised(o, &s, e);
+
+	if (r < 0)
+		super_failed(&s, e);
+	super_close(&s);
 	return r;
 }
 
@@ -161,11 +211,11 @@ int main(int argc, char **argv)
 		(void)printf("mount.estargz %s\n", PACKAGE_VERSION);
 	else {
 		log_set_level(o.log_level);
-		r = run(&o, &e);
+		r = o.supervisor_fd < 0 ? run(&o, &e) : supervised(&o, &e);
 	}
 	if (r < 0)
 		(void)fprintf(stderr, "mount.estargz: %s: %s\n", o.source,
 			      e.text[0] != '\0' ? e.text : err_name(r));
 	options_done(&o);
-	return r < 0 ? 1 : 0;
+	return r == 0 ? 0 : 1;
 }

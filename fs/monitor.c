@@ -4,26 +4,23 @@
 #include "fs/monitor.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
-#include "common/buf.h"
 #include "common/io.h"
 #include "fs/control.h"
 #include "fs/ctl.h"
+#include "fs/mnt.h"
 #include "fs/state.h"
 #include "fs/stats.h"
+#include "fs/super.h"
 #include "fs/worker.h"
 #define LOG_MOD "monitor"
 #include "common/log.h"
@@ -34,18 +31,16 @@
 #define RESPAWN_PAUSE_NS (100 * NSEC_PER_MSEC)
 #define RETRY_MIN_NS (50 * NSEC_PER_MSEC)
 #define RETRY_MAX_NS (2 * NSEC_PER_SEC)
+#define FETCHER_WAIT_NS (5 * NSEC_PER_SEC)
+#define FETCHER_PAUSE_NS (10 * NSEC_PER_MSEC)
 #define ANSWER_TIMEOUT_S 120 /* two fetches of the tail, at their slowest */
 #define SEND_TIMEOUT_S 10
-#define MAX_READ "1048576" /* 256 pages of 4 KiB: what libfuse asks for */
-#define READ_AHEAD_KB "1024"
-#define NOTIFY_RESEND 7
 
 /**
  * struct monitor - owns everything of the process
  */
 struct monitor {
 	const struct layer *layer;
-	const char *target;
 	const struct options *o;
 	struct connect *connect;
 	struct stats *st;
@@ -53,18 +48,16 @@ struct monitor {
 	struct control control;
 	char toc_digest[DIGEST_STR_BYTES];
 	uint8_t boot_id[16];
-	int ready_fd;
+	int ready_fd;        /* to the front, or -1 */
+	struct super *super; /* or NULL */
+	bool succeeds;       /* the mount was there before us */
 	int signal_fd;
-	int fuse_fd;
-	bool mounted;
-	uint8_t init[CTL_INIT_BYTES];
-	uint32_t init_len;
+	struct mnt mnt;
 	pid_t worker;
 	int ctl;
 	bool want_fetcher;
 	uint64_t retry_ns; /* pause before the next try */
 	uint64_t retry_at_ns;
-	unsigned dev_major, dev_minor; /* of the mount */
 	uint64_t deaths_ns[DEATHS_KEPT];
 	unsigned n_deaths;
 };
@@ -97,12 +90,13 @@ static int spawn(struct monitor *m, struct err *e)
 		(void)close(m->signal_fd);
 		if (m->ready_fd >= 0)
 			(void)close(m->ready_fd);
-		if (m->fuse_fd >= 0)
-			(void)close(m->fuse_fd);
+		mnt_close(&m->mnt);
 		if (m->control.fd >= 0)
 			(void)close(m->control.fd);
 		if (m->connect->lock_fd >= 0)
 			(void)close(m->connect->lock_fd);
+		if (m->super != NULL)
+			super_forked(m->super);
 		if (m->state.dirfd >= 0)
 			(void)close(m->state.dirfd);
 		for (int i = 0; i < STATE_FILES; i++) {
@@ -139,6 +133,22 @@ static int expect(struct monitor *m, union ctl_msg *msg, struct err *e)
 	return 0;
 }
 
+/* A supervisor may have started the fetcher just before us. */
+static int connect_patiently(struct monitor *m, int *ret_sock, struct err *e)
+{
+	const struct timespec pause = {.tv_nsec = FETCHER_PAUSE_NS};
+	uint64_t until = io_now_ns() + FETCHER_WAIT_NS;
+	int r;
+
+	while ((r = connect_fetcher(m->connect, ret_sock, e)) < 0) {
+		if (m->super == NULL || (r != -ENOENT && r != -ECONNREFUSED) ||
+		    io_now_ns() > until)
+			break;
+		(void)nanosleep(&pause, NULL);
+	}
+	return r;
+}
+
 static int send_start(struct monitor *m, struct err *e)
 {
 	struct ctl_start msg = {
@@ -155,7 +165,7 @@ static int send_start(struct monitor *m, struct err *e)
 	fds[CTL_FD_FETCHER] = -1;
 	/* An index needs no fetcher to be mounted; making one does. */
 	if (msg.build) {
-		r = connect_fetcher(m->connect, &fds[CTL_FD_FETCHER], e);
+		r = connect_patiently(m, &fds[CTL_FD_FETCHER], e);
 		if (r < 0)
 			return r;
 		msg.has_fetcher = true;
@@ -221,94 +231,24 @@ static int serve(struct monitor *m, bool fail_resent, struct err *e)
 	struct ctl_serve msg = {
 		.type = CTL_SERVE,
 		.fail_resent = fail_resent,
-		.init_len = m->init_len,
+		.init_len = m->mnt.session.init_len,
+	};
+	const int fds[2] = {
+		m->mnt.fuse_fd,
+		m->super != NULL ? m->super->lock_fd : -1,
 	};
 	union ctl_msg answer;
 	int r;
 
-	memcpy(msg.init, m->init, m->init_len);
-	r = io_send_fds(m->ctl, &msg, sizeof(msg), &m->fuse_fd, 1, 0);
+	memcpy(msg.init, m->mnt.session.init, msg.init_len);
+	r = io_send_fds(m->ctl, &msg, sizeof(msg), fds,
+			m->super != NULL ? 2 : 1, 0);
 	if (r < 0)
 		return err_set(e, r, "worker: %s", err_name(r));
 	r = expect(m, &answer, e);
 	if (r == 0 && answer.type != CTL_READY)
 		r = err_set(e, -EPROTO, "worker said %u", answer.type);
 	return r;
-}
-
-/* ---- the mount --------------------------------------------------------- */
-
-/* Which device is mounted at the target. AT_STATX_DONT_SYNC asks the kernel
- * only, never our worker. */
-static int target_device(const struct monitor *m, unsigned *ret_major,
-			 unsigned *ret_minor)
-{
-	struct statx sx;
-
-	if (statx(AT_FDCWD, m->target, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
-		  STATX_TYPE, &sx) < 0)
-		return -errno;
-	*ret_major = sx.stx_dev_major;
-	*ret_minor = sx.stx_dev_minor;
-	return 0;
-}
-
-static int mount_target(struct monitor *m, struct err *e)
-{
-	char data[128];
-	ssize_t n;
-
-	m->fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (m->fuse_fd < 0)
-		return err_set(e, -errno, "/dev/fuse: %s", err_name(errno));
-	(void)snprintf(data, sizeof(data),
-		       "fd=%d,rootmode=40000,user_id=0,group_id=0,"
-		       "default_permissions,allow_other,max_read=" MAX_READ,
-		       m->fuse_fd);
-	if (mount(m->layer->source, m->target, "fuse.estargz",
-		  m->o->mount_flags, data) < 0)
-		return err_set(e, -errno, "cannot mount on %s: %s", m->target,
-			       err_name(errno));
-	m->mounted = true;
-	(void)target_device(m, &m->dev_major, &m->dev_minor);
-	/* The kernel has put INIT into the queue while mounting. It must be
-	 * read with room for the largest request. */
-	{
-		CLEANUP_FREE uint8_t *p = malloc(FUSE_MIN_READ_BUFFER);
-
-		n = p != NULL ? read(m->fuse_fd, p, FUSE_MIN_READ_BUFFER) : -1;
-		if (n < (ssize_t)sizeof(struct fuse_in_header) ||
-		    (size_t)n > sizeof(m->init))
-			return err_set(e, -EIO, "/dev/fuse: no INIT request");
-		memcpy(m->init, p, (size_t)n);
-		m->init_len = (uint32_t)n;
-	}
-	return 0;
-}
-
-/* Larger read-ahead in the kernel: sequential reads come in fewer requests. */
-static void raise_read_ahead(const struct monitor *m)
-{
-	CLEANUP_CLOSE int fd = -EBADF;
-	char path[96];
-
-	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
-		       m->dev_major, m->dev_minor);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0 && write(fd, READ_AHEAD_KB, sizeof(READ_AHEAD_KB) - 1) < 0)
-		log_debug("msg=\"read_ahead_kb stays as it is\"");
-}
-
-/* Takes our mount away, if it is still ours that is there. */
-static void unmount(struct monitor *m)
-{
-	unsigned major, minor;
-
-	if (!m->mounted || target_device(m, &major, &minor) < 0 ||
-	    major != m->dev_major || minor != m->dev_minor)
-		return;
-	(void)umount2(m->target, MNT_DETACH);
-	m->mounted = false;
 }
 
 /* ---- after it is mounted ----------------------------------------------- */
@@ -370,36 +310,6 @@ static int start_worker(struct monitor *m, bool fail_resent, struct err *e)
 	return r;
 }
 
-/* Whether nobody waits for an answer on this connection, as fusectl says. */
-static bool nobody_waits(const struct monitor *m)
-{
-	CLEANUP_BUF struct buf b = BUF_INIT(64);
-	char path[96];
-
-	(void)snprintf(path, sizeof(path),
-		       "/sys/fs/fuse/connections/%u/waiting", m->dev_minor);
-	return io_read_file(AT_FDCWD, path, &b) == 0 && b.p != NULL &&
-	       strtoul(b.p, NULL, 10) == 0;
-}
-
-/* Has the kernel send again what the dead worker had taken. */
-static int resend(const struct monitor *m)
-{
-	const struct fuse_out_header resend = {
-		.len = sizeof(resend),
-		.error = NOTIFY_RESEND,
-	};
-
-	if (write(m->fuse_fd, &resend, sizeof(resend)) >= 0 || nobody_waits(m))
-		return 0;
-	/* Linux before 6.9. Who waits would wait for ever, unkillably; an
-	 * aborted connection gives them an error. */
-	log_err("err=%s msg=\"kernel cannot send again what was in flight: the "
-		"mount is aborted\"",
-		err_symbol(errno));
-	return -EIO;
-}
-
 /* A new worker on the same session. Return: 0, -errno: it is hopeless */
 static int replace_worker(struct monitor *m, int status)
 {
@@ -419,7 +329,7 @@ static int replace_worker(struct monitor *m, int status)
 	atomic_store_explicit(&m->st->fetcher_up, 0, memory_order_relaxed);
 	while (deaths < DEATHS_KEPT) {
 		if (start_worker(m, deaths >= DEATHS_EIO, &e) == 0)
-			return resend(m);
+			return mnt_resend(&m->mnt);
 		deaths = count_death(m);
 		log_err("msg=\"worker cannot be replaced: %s\" deaths=%u",
 			e.text, deaths);
@@ -464,10 +374,14 @@ static void handle_worker(struct monitor *m)
 			(void)kill(m->worker, SIGKILL);
 		return;
 	}
-	if ((size_t)n >= sizeof(msg.type) && msg.type == CTL_NEED_FETCHER) {
+	if ((size_t)n < sizeof(msg.type))
+		return;
+	if (msg.type == CTL_NEED_FETCHER) {
 		m->want_fetcher = true;
 		m->retry_ns = RETRY_MIN_NS;
 		give_fetcher(m);
+	} else if (msg.type == CTL_COMPLETE && m->super != NULL) {
+		super_complete(m->super);
 	}
 }
 
@@ -482,9 +396,27 @@ static void handle_front(struct monitor *m)
 	(void)close(TAKE_FD(m->ready_fd));
 	if (n != 1) {
 		log_warn("msg=\"mount.estargz died: unmounting %s\"",
-			 m->target);
-		unmount(m);
+			 m->mnt.target);
+		mnt_detach(&m->mnt);
 	}
+}
+
+static void tell_ready(struct monitor *m)
+{
+	bool complete =
+		atomic_load_explicit(&m->st->state, memory_order_relaxed) ==
+		STATS_COMPLETE;
+
+	super_ready(m->super, &m->mnt.session, m->mnt.fuse_fd, complete,
+		    m->mnt.target);
+}
+
+static void handle_super(struct monitor *m)
+{
+	if (!super_wants_end(m->super))
+		return;
+	log_info("msg=\"supervisor ends it: unmounting %s\"", m->mnt.target);
+	mnt_detach(&m->mnt);
 }
 
 /* Return: true when it is time to end. */
@@ -497,8 +429,8 @@ static bool handle_signal(struct monitor *m, int *ret_exit)
 	if (read(m->signal_fd, &si, sizeof(si)) != sizeof(si))
 		return false;
 	if (si.ssi_signo != SIGCHLD) {
-		log_info("msg=\"asked to end: unmounting %s\"", m->target);
-		unmount(m);
+		log_info("msg=\"asked to end: unmounting %s\"", m->mnt.target);
+		mnt_detach(&m->mnt);
 		return false; /* the worker ends with the session */
 	}
 	reap(m, &status, &worker_gone);
@@ -524,6 +456,34 @@ static int retry_ms(const struct monitor *m)
 		       : (int)((m->retry_at_ns - now) / NSEC_PER_MSEC) + 1;
 }
 
+enum {
+	WATCH_SIGNAL,
+	WATCH_WORKER,
+	WATCH_CONTROL,
+	WATCH_FRONT,
+	WATCH_SUPER,
+	WATCH_LISTENER,
+	WATCH_N_
+};
+
+static int wait_for_events(const struct monitor *m, struct pollfd p[WATCH_N_])
+{
+	const struct super *s = m->super;
+	const int fds[WATCH_N_] = {
+		[WATCH_SIGNAL] = m->signal_fd,
+		[WATCH_WORKER] = m->ctl,
+		[WATCH_CONTROL] = m->control.fd,
+		[WATCH_FRONT] = m->ready_fd,
+		[WATCH_SUPER] = s != NULL ? s->conn : -1,
+		[WATCH_LISTENER] = s != NULL ? s->listener : -1,
+	};
+
+	for (int i = 0; i < WATCH_N_; i++)
+		p[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+	return poll(p, WATCH_N_, retry_ms(m)) < 0 && errno != EINTR ? -errno
+								    : 0;
+}
+
 static int watch(struct monitor *m)
 {
 	const struct control_facts facts = {
@@ -532,28 +492,27 @@ static int watch(struct monitor *m)
 		.state_path = m->state.path,
 		.toc_digest = m->toc_digest,
 	};
+	struct pollfd p[WATCH_N_];
 	int status = 0;
 
 	for (;;) {
-		struct pollfd p[4] = {
-			{.fd = m->signal_fd, .events = POLLIN},
-			{.fd = m->ctl, .events = POLLIN},
-			{.fd = m->control.fd, .events = POLLIN},
-			{.fd = m->ready_fd, .events = POLLIN},
-		};
-
-		if (poll(p, 4, retry_ms(m)) < 0 && errno != EINTR)
+		if (wait_for_events(m, p) < 0)
 			return 1;
 		if (m->want_fetcher && io_now_ns() >= m->retry_at_ns)
 			give_fetcher(m);
-		if (p[0].revents != 0 && handle_signal(m, &status))
+		if (p[WATCH_SIGNAL].revents != 0 && handle_signal(m, &status))
 			return status;
-		if (p[1].revents != 0 && m->ctl == p[1].fd)
+		if (p[WATCH_WORKER].revents != 0 &&
+		    m->ctl == p[WATCH_WORKER].fd)
 			handle_worker(m);
-		if (p[2].revents != 0)
+		if (p[WATCH_CONTROL].revents != 0)
 			control_answer(&m->control, &facts, m->st);
-		if (p[3].revents != 0)
+		if (p[WATCH_FRONT].revents != 0)
 			handle_front(m);
+		if (p[WATCH_SUPER].revents != 0)
+			handle_super(m);
+		if (p[WATCH_LISTENER].revents != 0 && super_accept(m->super))
+			tell_ready(m);
 	}
 }
 
@@ -574,7 +533,8 @@ static int block_signals(struct monitor *m, struct err *e)
 	return 0;
 }
 
-static int start(struct monitor *m, struct err *e)
+/* Everything up to a worker that has the index. */
+static int start_indexed(struct monitor *m, struct err *e)
 {
 	int r = block_signals(m, e);
 
@@ -587,56 +547,109 @@ static int start(struct monitor *m, struct err *e)
 		r = spawn(m, e);
 	if (r == 0)
 		r = index_layer(m, e);
+	return r;
+}
+
+/* Goes on with the mount that there is. */
+static int succeed(struct monitor *m, struct err *e)
+{
+	const struct sup_session *s = &m->mnt.session;
+	int r = start_indexed(m, e);
+
 	if (r == 0)
-		r = mount_target(m, e);
+		r = super_lock(m->super, s->dev_major, s->dev_minor, e);
 	if (r == 0)
 		r = serve(m, false, e);
-	if (r < 0)
-		return r;
-	raise_read_ahead(m);
-	if (control_open(&m->control, e) < 0)
-		log_warn("msg=\"no status: %s\"", e->text);
-	return 0;
+	if (r == 0 && mnt_resend(&m->mnt) < 0)
+		r = err_set(e, -EIO, "kernel cannot send requests again");
+	return r;
+}
+
+static int start(struct monitor *m, struct err *e)
+{
+	const struct sup_session *s = &m->mnt.session;
+	int r = start_indexed(m, e);
+
+	if (r == 0)
+		r = mnt_make(&m->mnt, m->layer->source, m->o->mount_flags, e);
+	if (r == 0 && m->super != NULL)
+		r = super_lock(m->super, s->dev_major, s->dev_minor, e);
+	if (r == 0)
+		r = serve(m, false, e);
+	if (r == 0)
+		mnt_raise_read_ahead(&m->mnt);
+	return r;
 }
 
 /* Ends what there is; a worker that still runs is killed. */
 static void stop(struct monitor *m, bool failed)
 {
-	if (failed)
-		unmount(m);
-	if (m->fuse_fd >= 0)
-		(void)close(m->fuse_fd);
+	if (failed && !m->succeeds)
+		mnt_detach(&m->mnt);
+	mnt_close(&m->mnt);
 	kill_worker(m);
 	/* A layer of an image has a directory of its own. */
-	if (strcmp(m->target, m->o->target) != 0)
-		(void)rmdir(m->target);
+	if (strcmp(m->mnt.target, m->o->target) != 0)
+		(void)rmdir(m->mnt.target);
 	control_close(&m->control);
 	state_close(&m->state);
 	connect_done(m->connect);
 }
 
-int monitor_main(const struct layer *layer, const char *target,
-		 const struct options *o, struct connect *c, int ready_fd)
+static void init(struct monitor *m, const struct layer *layer,
+		 const char *target, const struct options *o, struct connect *c)
 {
-	struct monitor m = {
+	*m = (struct monitor){
 		.layer = layer,
-		.target = target,
 		.o = o,
 		.connect = c,
-		.ready_fd = ready_fd,
+		.ready_fd = -1,
 		.signal_fd = -1,
-		.fuse_fd = -1,
+		.mnt = {.target = target, .fuse_fd = -1},
 		.ctl = -1,
 		.control = {.fd = -1},
 		.state = {.dirfd = -1, .fds = {-1, -1, -1}},
 		.retry_ns = RETRY_MIN_NS,
 	};
-	struct err e = {0};
-	int r, status;
-
 	(void)prctl(PR_SET_NAME, "estargzfs", 0, 0, 0);
-	state_boot_id(m.boot_id);
+	state_boot_id(m->boot_id);
+}
+
+/* From readiness to the end. Return: exit status */
+static int live(struct monitor *m)
+{
+	const char *source = m->layer->source;
+	int status;
+
+	state_sync(&m->state);
+	log_info("source=%s target=%s msg=mounted", source, m->mnt.target);
+	status = watch(m);
+	log_info("source=%s target=%s msg=\"unmounted\"", source,
+		 m->mnt.target);
+	stop(m, false);
+	return status;
+}
+
+static void open_control(struct monitor *m)
+{
+	struct err e = {0};
+
+	if (control_open(&m->control, &e) < 0)
+		log_warn("msg=\"no status: %s\"", e.text);
+}
+
+int monitor_main(const struct layer *layer, const char *target,
+		 const struct options *o, struct connect *c, int ready_fd)
+{
+	struct monitor m;
+	struct err e = {0};
+	int r;
+
+	init(&m, layer, target, o, c);
+	m.ready_fd = ready_fd;
 	r = start(&m, &e);
+	if (r == 0)
+		open_control(&m);
 	/* An empty error is readiness. If the front is gone, watch() sees. */
 	if (r == 0)
 		e = (struct err){0};
@@ -645,11 +658,37 @@ int monitor_main(const struct layer *layer, const char *target,
 		stop(&m, true);
 		return 1;
 	}
-	state_sync(&m.state);
-	log_info("source=%s target=%s msg=mounted", layer->source, target);
-	status = watch(&m);
-	log_info("source=%s target=%s msg=\"unmounted\"", layer->source,
-		 target);
-	stop(&m, false);
-	return status;
+	control_sweep();
+	return live(&m);
+}
+
+int monitor_supervised(const struct layer *layer, const char *target,
+		       const struct options *o, struct connect *c,
+		       struct super *s, const struct sup_session *session,
+		       int fuse_fd, struct err *e)
+{
+	struct monitor m;
+	int r;
+
+	init(&m, layer, target, o, c);
+	m.super = s;
+	if (session->init_len > 0) {
+		m.succeeds = true;
+		m.mnt.fuse_fd = fuse_fd;
+		m.mnt.session = *session;
+		m.mnt.mounted = true;
+	}
+	r = super_listen(s, e);
+	if (r == 0)
+		r = m.succeeds ? succeed(&m, e) : start(&m, e);
+	if (r < 0) {
+		stop(&m, true);
+		return r;
+	}
+	open_control(&m);
+	tell_ready(&m);
+	control_sweep();
+	r = live(&m);
+	super_ended(s);
+	return r;
 }

@@ -16,9 +16,12 @@
 
 #include "common/base.h"
 #include "common/err.h"
+#include "common/sup.h"
 #include "fs/connect.h"
 #include "fs/layer.h"
 #include "fs/options.h"
+
+struct super;
 
 /**
  * monitor_main() - mount one layer and look after it until it is unmounted
@@ -33,5 +36,19 @@
  */
 int monitor_main(const struct layer *layer, const char *target,
 		 const struct options *o, struct connect *c, int ready_fd);
+
+/**
+ * monitor_supervised() - the same, with a supervisor in place of a front
+ * @s:		begun; borrowed; is told of what becomes of the mount
+ * @session:	init_len > 0: a mount whose monitor was killed: go on serving it
+ * @fuse_fd:	of @session, owned; or -1
+ *
+ * A supervisor that is gone changes nothing.
+ * Return: exit status, or -errno with @e: not mounted (still to be said)
+ */
+int monitor_supervised(const struct layer *layer, const char *target,
+		       const struct options *o, struct connect *c,
+		       struct super *s, const struct sup_session *session,
+		       int fuse_fd, struct err *e);
 
 #endif

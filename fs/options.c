@@ -4,8 +4,12 @@
 #include "fs/options.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <unistd.h>
+
+#define OPTION_SUPERVISOR 256 /* no letter */
 
 const char options_help[] =
 	"Usage: mount.estargz SOURCE TARGET [-f] [-v] [-o OPTION[,OPTION...]]\n"
@@ -34,6 +38,7 @@ const char options_help[] =
 	"     read_timeout=SECONDS a read gives up after that long [300]\n"
 	"     log_level=err|warn|info|debug  [info]\n"
 	"     ro, nodev, nosuid, noexec, ... as mount(8) has them\n"
+	"      --supervisor=FD  serve in this process, for a supervisor\n"
 	"  -h, --help         print this\n"
 	"  -V, --version      print the version\n";
 
@@ -207,6 +212,19 @@ static int set_flag(struct options *o, const char *word, struct err *e)
 	return err_set(e, -EINVAL, "option %s: unknown option", word);
 }
 
+static int set_supervisor(struct options *o, const char *value, struct err *e)
+{
+	char *end;
+	long fd = strtol(value, &end, 10);
+
+	/* The first three have other uses. */
+	if (end == value || *end != '\0' || fd <= STDERR_FILENO || fd > INT_MAX)
+		return err_set(e, -EINVAL, "--supervisor=%s: not a descriptor",
+			       value);
+	o->supervisor_fd = (int)fd;
+	return 0;
+}
+
 static int parse_list(struct options *o, const char *list, struct err *e)
 {
 	CLEANUP_FREE char *copy = strdup(list);
@@ -237,6 +255,7 @@ static int parse_args(struct options *o, int argc, char **argv, struct err *e)
 		{"foreground", no_argument, NULL, 'f'},
 		{"verbose", no_argument, NULL, 'v'},
 		{"options", required_argument, NULL, 'o'},
+		{"supervisor", required_argument, NULL, OPTION_SUPERVISOR},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
@@ -257,6 +276,11 @@ static int parse_args(struct options *o, int argc, char **argv, struct err *e)
 			break;
 		case 'o':
 			r = parse_list(o, optarg, e);
+			if (r < 0)
+				return r;
+			break;
+		case OPTION_SUPERVISOR:
+			r = set_supervisor(o, optarg, e);
 			if (r < 0)
 				return r;
 			break;
@@ -295,6 +319,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 	int r;
 
 	*o = (struct options){
+		.supervisor_fd = -1,
 		.mount_flags = MS_RDONLY,
 		.read_timeout_s = OPTIONS_READ_TIMEOUT_S,
 		.log_level = LOG_INFO_,

@@ -23,6 +23,7 @@ enum options_action {
  * struct options - what was asked for
  * @layer:	"N" or "sha256:…", NULL: the whole image
  * @mount_flags: MS_… of the mount words; MS_RDONLY always
+ * @supervisor_fd: a socket to the supervisor (common/sup.h), or -1
  * @read_timeout_s: a read waits at most this long for missing bytes
  */
 struct options {
@@ -32,6 +33,7 @@ struct options {
 	char *layer;
 	char *root;
 	char *fetcher;
+	int supervisor_fd;
 	unsigned long mount_flags;
 	uint32_t read_timeout_s;
 	enum log_level log_level;

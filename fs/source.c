@@ -265,19 +265,14 @@ static void keep_by_manifest(const struct options *o, const struct buf *json)
 
 /* The layers of an image: from what is known of its digest, else asked. */
 static int resolve(const struct options *o, struct connect *c,
-		   struct candidates *out, char **ret_repository, struct err *e)
+		   const struct oci_ref *ref, struct candidates *out,
+		   struct err *e)
 {
 	CLEANUP_BUF struct buf json = BUF_INIT(MANIFEST_BYTES_MAX);
-	CLEANUP_OCI_REF struct oci_ref ref = {0};
-	int r = oci_ref_parse(o->source, &ref, e);
+	int r;
 
-	if (r < 0)
-		return r;
-	if (asprintf(ret_repository, "%s/%s", ref.host, ref.repo) < 0) {
-		*ret_repository = NULL;
-		return err_set(e, -ENOMEM, "no memory");
-	}
-	if (ref.has_digest && manifests_get(o->root, &ref.digest, &json) == 0 &&
+	if (ref->has_digest &&
+	    manifests_get(o->root, &ref->digest, &json) == 0 &&
 	    read_resolved(json.p, out, NULL) == 0)
 		return 0;
 	buf_clear(&json);
@@ -285,11 +280,27 @@ static int resolve(const struct options *o, struct connect *c,
 	r = ask_registry(o, c, &json, e);
 	if (r == 0)
 		r = read_resolved(json.p, out, e);
-	if (r == 0 && ref.has_digest)
-		manifests_put(o->root, &ref.digest, &json);
+	if (r == 0 && ref->has_digest)
+		manifests_put(o->root, &ref->digest, &json);
 	if (r == 0)
 		keep_by_manifest(o, &json);
 	return r;
+}
+
+/* Where the options say both digests of a layer, the manifest has nothing to
+ * add. Return: 1 so it is, 0 not, -errno */
+static int name_layer(const struct options *o, struct candidates *out,
+		      struct err *e)
+{
+	struct candidate one = {
+		.has_toc_digest = true,
+		.toc_digest = o->toc_digest,
+	};
+
+	if (o->layer == NULL || !o->has_toc_digest ||
+	    digest_parse(o->layer, strlen(o->layer), &one.digest) < 0)
+		return 0;
+	return add_candidate(out, &one, e) < 0 ? -ENOMEM : 1;
 }
 
 static int registry_image(struct source *s, const struct options *o,
@@ -297,9 +308,19 @@ static int registry_image(struct source *s, const struct options *o,
 			  struct err *e)
 {
 	CLEANUP_FREE char *repository = NULL;
-	int r = resolve(o, c, list, &repository, e);
+	CLEANUP_OCI_REF struct oci_ref ref = {0};
+	int r = oci_ref_parse(o->source, &ref, e);
 
+	if (r < 0)
+		return r;
+	if (asprintf(&repository, "%s/%s", ref.host, ref.repo) < 0) {
+		repository = NULL;
+		return err_set(e, -ENOMEM, "no memory");
+	}
+	r = name_layer(o, list, e);
 	if (r == 0)
+		r = resolve(o, c, &ref, list, e);
+	if (r >= 0)
 		r = choose(o, list, e);
 	for (size_t i = 0; r == 0 && i < list->n; i++) {
 		char d[DIGEST_STR_BYTES];

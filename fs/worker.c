@@ -34,6 +34,7 @@
 /**
  * struct worker - owns everything of the process
  * @map:	the three files: metadata (read), chunk table (read), bitmap
+ * @kept_fd:	its being open says that we live (fs/super.h)
  */
 struct worker {
 	int ctl;
@@ -43,6 +44,7 @@ struct worker {
 	struct fs fs;
 	struct miss miss;
 	struct session session;
+	int kept_fd;
 	struct lane lane; /* the main thread's */
 	struct lane lanes[THREADS_MAX];
 	struct fill fills[THREADS_MAX];
@@ -491,6 +493,7 @@ static void become_complete(struct worker *w)
 	atomic_store_explicit(&w->st->state, STATS_COMPLETE,
 			      memory_order_relaxed);
 	miss_link_close(&w->miss);
+	(void)send_plain(w, CTL_COMPLETE);
 	log_info("msg=\"layer is complete\" bytes=%llu",
 		 (unsigned long long)w->fs.ch.image_bytes);
 }
@@ -561,9 +564,10 @@ static int handle_message(struct worker *w)
 		return n == 0 || n == -ECONNRESET ? 1 : (int)n;
 	if (m.type == CTL_START && (size_t)n == sizeof(m.start))
 		r = handle_start(w, &m.start, fds);
-	else if (m.type == CTL_SERVE && (size_t)n == sizeof(m.serve))
+	else if (m.type == CTL_SERVE && (size_t)n == sizeof(m.serve)) {
+		w->kept_fd = TAKE_FD(fds[1]);
 		r = handle_serve(w, &m.serve, TAKE_FD(fds[0]));
-	else if (m.type == CTL_FETCHER) {
+	} else if (m.type == CTL_FETCHER) {
 		handle_fetcher(w, TAKE_FD(fds[0]));
 		r = 0;
 	}
@@ -630,6 +634,7 @@ int worker_main(int ctl, pid_t parent, const struct layer *layer,
 		.o = o,
 		.st = st,
 		.fds = {-1, -1, -1},
+		.kept_fd = -1,
 	};
 	r = prepare(w, &e);
 	if (r == 0)

@@ -12,6 +12,7 @@ SH_TESTS += \
 	%D%/m09-semantics.sh \
 	%D%/m10-shared.sh \
 	%D%/m11-powercut.sh \
+	%D%/m12-supervised.sh \
 	%D%/m13-prune.sh
 
 EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/images.sh \
@@ -19,7 +20,7 @@ EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/images.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
 	tests/tools/treecmp.py tests/tools/connectproxy.py tests/tools/nginx.py \
 	tests/tools/snapctl.py tests/tools/compose.py tests/tools/mutate.sh \
-	tests/tools/cri.py tests/tools/cri.proto
+	tests/tools/cri.py tests/tools/cri.proto tests/tools/supervise.py
 
 check_PROGRAMS += tests/tools/erofs-sample
 tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h

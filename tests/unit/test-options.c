@@ -46,6 +46,37 @@ static void test_defaults(void **state)
 	options_done(&o);
 }
 
+static void test_supervisor(void **state)
+{
+	static const struct {
+		const char *arg;
+		int fd;
+	} cases[] = {
+		{"--supervisor=3", 3},   {"--supervisor=1023", 1023},
+		{"--supervisor=2", -1},  {"--supervisor=-1", -1},
+		{"--supervisor=", -1},   {"--supervisor=x", -1},
+		{"--supervisor=3x", -1}, {"--supervisor=9999999999", -1},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char *argv[] = {
+			(char *)(uintptr_t) "mount.estargz",
+			(char *)(uintptr_t)cases[i].arg,
+			(char *)(uintptr_t) "src",
+			(char *)(uintptr_t) "/mnt",
+			NULL,
+		};
+		struct options o;
+		struct err e = {0};
+		int r = options_parse(&o, 4, argv, &e);
+
+		assert_int_equal(r, cases[i].fd < 0 ? -EINVAL : 0);
+		assert_int_equal(o.supervisor_fd, cases[i].fd);
+		options_done(&o);
+	}
+}
+
 static void test_all_options(void **state)
 {
 	static const char opts[] =
@@ -155,6 +186,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_supervisor),
 		cmocka_unit_test(test_all_options),
 		cmocka_unit_test(test_bad_options_are_named),
 		cmocka_unit_test(test_arguments),
