@@ -225,6 +225,7 @@ void blob_unref(struct blob *b)
 	assert(b->refs > 0);
 	if (--b->refs > 0)
 		return;
+	blob_unref(TAKE_PTR(b->stand_in));
 	/* A spool that is nearly there is finished: the next client of the
 	 * blob would have it sent again from the start. */
 	if (b->spooler == NULL || !b->size_known ||
@@ -272,6 +273,17 @@ size_t blob_pick_host(struct blob *b, uint32_t refused)
 	return b->hosts->n;
 }
 
+bool blob_is_down(const struct blob *b)
+{
+	for (size_t i = 0; i < b->hosts->n; i++) {
+		const struct host *h = &b->hosts->v[i];
+
+		if (h->can_pull && !h->origin->sh.probation)
+			return false;
+	}
+	return true;
+}
+
 void blob_redirect_set(struct blob *b, size_t host, const char *url)
 {
 	free(b->redirect);
@@ -311,6 +323,62 @@ static void drop_pieces(struct read *r, unsigned from, bool late)
 			job_left(j, late);
 	}
 	r->n_pieces = from;
+}
+
+/* The blob to ask for another: itself, as long as it is not refused. */
+static struct blob *blob_to_ask(struct blob *b)
+{
+	while (b->stand_in != NULL &&
+	       b->refused_until_ns > loop_now(b->d->loop))
+		b = b->stand_in;
+	return b;
+}
+
+/* The same content by another name that somebody has open. A stand-in has
+ * none of its own at first, so they never form a circle. */
+static struct blob *blob_other(const struct blob *b)
+{
+	LIST_EACH(n, &b->d->blobs)
+	{
+		struct blob *o = LIST_ENTRY(n, struct blob, node);
+
+		if (o != b && o->kind == PROTO_BLOB_REGISTRY && o->refs > 0 &&
+		    o->stand_in == NULL && strcmp(o->digest, b->digest) == 0 &&
+		    o->refused_until_ns <= loop_now(b->d->loop) &&
+		    (!o->size_known || !b->size_known || o->size == b->size) &&
+		    !blob_is_down(o))
+			return o;
+	}
+	return NULL;
+}
+
+bool read_elsewhere(struct read *r)
+{
+	struct blob *b = r->blob, *o;
+
+	/* What is fetched unasked is no reason to look for another name. */
+	if (b->kind != PROTO_BLOB_REGISTRY || r->hint)
+		return false;
+	b->refused_until_ns = loop_now(b->d->loop) + BLOB_REFUSED_NS;
+	if (b->stand_in == NULL) {
+		b->stand_in = blob_other(b);
+		if (b->stand_in == NULL)
+			return false;
+		b->stand_in->refs++;
+		log_info("msg=\"asked by another name\" blob=%s name=%s",
+			 b->name, b->stand_in->name);
+	}
+	o = blob_to_ask(b);
+	if (o->refused_until_ns > loop_now(b->d->loop))
+		return false;
+	for (unsigned i = 0; i < r->n_pieces; i++)
+		sched_remove(&b->d->sched, &r->pieces[i].sp);
+	r->n_pieces = 0;
+	if (b->size_known)
+		r->expect_size = b->size;
+	r->blob = o;
+	read_go_on(r);
+	return true;
 }
 
 static void on_deadline(struct loop_timer *t)
@@ -403,9 +471,10 @@ void read_go_local(struct read *r)
 
 void read_start(struct read *r)
 {
-	struct blob *b = r->blob;
+	struct blob *b = r->hint ? r->blob : blob_to_ask(r->blob);
 	struct fetchd *d = b->d;
 
+	r->blob = b;
 	list_init(&r->node);
 	r->running = true;
 	r->deadline.fn = on_deadline;

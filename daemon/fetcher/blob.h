@@ -28,6 +28,7 @@ struct warm;
 #define BLOB_FINISH_BYTES MIB(64)
 #define BLOB_REDIRECT_NS (600 * NSEC_PER_SEC)
 #define BLOB_SOFT_NS (10 * NSEC_PER_SEC)
+#define BLOB_REFUSED_NS (60 * NSEC_PER_SEC)
 
 /* How the size of a blob is asked for when nobody told it, in this order. */
 enum size_how {
@@ -47,6 +48,8 @@ enum size_how {
  * @spooler:	the job that fills it
  * @soft_ns:	[hosts->n] a host that failed is asked last until then
  * @warm:	its end in memory, or on its way there (warm.h); NULL
+ * @stand_in:	the same content by another name, which is asked until
+ *		@refused_until_ns; counted; NULL
  * @redirect:	where host number @redirect_host sent us, NULL
  */
 struct blob {
@@ -75,6 +78,8 @@ struct blob {
 	uint64_t *soft_ns;
 	size_t last_host;
 	struct warm *warm;
+	struct blob *stand_in;
+	uint64_t refused_until_ns;
 	char *redirect;
 	size_t redirect_host;
 	uint64_t redirect_until_ns;
@@ -144,12 +149,23 @@ void blob_free(struct blob *b);
 bool blob_learn_size(struct blob *b, uint64_t size);
 /* The host to ask, not one of the set refused; hosts->n: none is left. */
 size_t blob_pick_host(struct blob *b, uint32_t refused);
+/* No host of it is reached at present. */
+bool blob_is_down(const struct blob *b);
 void blob_redirect_set(struct blob *b, size_t host, const char *url);
 void blob_redirect_drop(struct blob *b);
 
 void read_start(struct read *r);
 /* Goes on after waiting for what has not come. */
 void read_go_on(struct read *r);
+/**
+ * read_elsewhere() - no host has anything for a read: ask by another name
+ *
+ * Of the names by which clients have blobs of the same digest open. (What a
+ * client gets by that he could read through the other's mount as well: equal
+ * layers share it.)
+ * Return: false: there is none
+ */
+bool read_elsewhere(struct read *r);
 /* Applies what is known of the size. False: the read is over by that. */
 bool read_fit(struct read *r);
 /* Stops it, with no callback. */

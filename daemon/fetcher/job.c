@@ -132,6 +132,8 @@ static unsigned tries_max(const struct read *r)
 
 static void give_up(struct read_piece *p, const struct err *e)
 {
+	if (read_elsewhere(p->read))
+		return;
 	read_fail(p->read, e->code, e->text);
 }
 
@@ -149,6 +151,8 @@ static void retry(struct job *j, struct list *left, const struct exch_end *end,
 		list_del(&p->sp.node);
 		p->tries++;
 		p->read->last = *e;
+		if (blob_is_down(j->b) && read_elsewhere(p->read))
+			continue;
 		if (p->tries >= tries_max(p->read)) {
 			give_up(p, e);
 			continue;

@@ -26,5 +26,6 @@ check_PROGRAMS += tests/tools/erofs-sample
 tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h
 SH_TESTS += %D%/erofs-kernel.sh
 SH_TESTS += %D%/f01-estargzd.sh %D%/f02-faults.sh %D%/f03-proxy.sh
-SH_TESTS += %D%/f04-warm.sh %D%/f05-start.sh %D%/f06-tls.sh
+SH_TESTS += %D%/f04-warm.sh %D%/f05-start.sh %D%/f06-tls.sh \
+	%D%/f07-names.sh
 SH_TESTS += %D%/d01-man.sh %D%/d02-systemd.sh
