@@ -151,6 +151,30 @@ like "$(cat "$T/ctl.err")" ETIMEDOUT "and is told"
 ok "what does not get on is not waited for" suffix 0 $TAIL
 is "$(gets)" 2 "but asked for anew"
 
+# It is prefetch: it waits for other prefetch, but not when it is waited for.
+# readers CLASS: one of each blob's first bytes, which never come.
+readers() {
+	local i
+	srv_fault '{"kind": "stall", "after": 0, "range": "^bytes=0-"}'
+	for i in 1 2 3 4 5 6 7 8; do
+		background "reader$i" "$FETCHCTL" -s "$FETCHER" \
+			read "$(blob $i)" 0 1000 "$1"
+	done
+	wait_for 10 status_is .requests_open 8
+}
+fresh
+readers 1
+ok "six of eight connections are for prefetch" wait_for 10 gets_are 6
+ctl -t 100000 warm "$(blob 0)"
+ok "a READ raises what it waits for" suffix 0 90000
+is "$(gets 'range=^bytes=-100000$')" 1 "in one request"
+is "$(gets)" 7 "and no other"
+fresh
+readers 2
+wait_for 10 gets_are 4
+ctl -t 100000 warm "$(blob 0)"
+ok "background does not starve it" wait_for 10 status_is .warm_bytes 100000
+
 ### Failures ###
 
 fresh
