@@ -101,9 +101,12 @@ systemd_tree() {
 		: >"dev/$u"
 		mount --bind "/dev/$u" "dev/$u"
 	done
-	mkdir -p dev/shm dev/pts var/lib/estargz
+	mkdir -p dev/shm dev/pts
 	# An overlay cannot have its upper directory on another.
-	mount -t tmpfs -o mode=700 none var/lib/estargz
+	for u in "$T"/var/*; do
+		mkdir -p "var/lib/${u##*/}"
+		mount --bind "$u" "var/lib/${u##*/}"
+	done
 	: >etc/fstab
 	for u in $SYSTEMD_MASKED; do
 		ln -sf /dev/null "etc/systemd/system/$u"
@@ -121,11 +124,12 @@ systemd_tree() {
 		--unit=test.target --log-target=console --show-status=no
 }
 
-# start_systemd DESTDIR: what is installed there is in the tree. Sets INIT, the
-# process; its log is $T/systemd.log.
+# start_systemd DESTDIR: what is installed there is in the tree, and the
+# directories of $T/var are in its /var/lib. Sets INIT, the process; its log is
+# $T/systemd.log.
 start_systemd() {
 	local tree=$T/systemd
-	mkdir -p "$tree"
+	mkdir -p "$tree" "$T/var/estargz"
 	export -f control_groups enter_groups mount_groups systemd_tree
 	export SYSTEMD_MASKED T
 	# shellcheck disable=SC2016

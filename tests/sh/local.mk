@@ -29,3 +29,4 @@ SH_TESTS += %D%/f01-estargzd.sh %D%/f02-faults.sh %D%/f03-proxy.sh
 SH_TESTS += %D%/f04-warm.sh %D%/f05-start.sh %D%/f06-tls.sh \
 	%D%/f07-names.sh
 SH_TESTS += %D%/d01-man.sh %D%/d02-systemd.sh
+SH_TESTS += %D%/s15-systemd.sh
