@@ -377,7 +377,7 @@ bool read_elsewhere(struct read *r)
 	if (b->size_known)
 		r->expect_size = b->size;
 	r->blob = o;
-	read_go_on(r);
+	read_go_on(r, true);
 	return true;
 }
 
@@ -491,10 +491,10 @@ void read_start(struct read *r)
 	if (b->fd < 0 && b->warm != NULL && !r->hint)
 		warm_read(b->warm, r);
 	else
-		read_go_on(r);
+		read_go_on(r, !r->other_source);
 }
 
-void read_go_on(struct read *r)
+void read_go_on(struct read *r, bool join)
 {
 	struct blob *b = r->blob;
 
@@ -509,9 +509,9 @@ void read_go_on(struct read *r)
 		return;
 	}
 	(void)blob_pick_host(b, 0);
-	/* A time, even one long past, keeps it from joining a request that
-	 * may be the corrupt one. */
-	read_go_network(r, r->other_source ? 1 : 0);
+	/* A time, even one long past, keeps it from joining a request, which
+	 * may be the corrupt one, or one that has stopped. */
+	read_go_network(r, join ? 0 : 1);
 }
 
 void read_stop(struct read *r)

@@ -155,8 +155,8 @@ void blob_redirect_set(struct blob *b, size_t host, const char *url);
 void blob_redirect_drop(struct blob *b);
 
 void read_start(struct read *r);
-/* Goes on after waiting for what has not come. */
-void read_go_on(struct read *r);
+/* Goes on after waiting. @join: a request that is under way may serve it. */
+void read_go_on(struct read *r, bool join);
 /**
  * read_elsewhere() - no host has anything for a read: ask by another name
  *

@@ -58,7 +58,7 @@ void warm_drop(struct warm *w)
 		struct list *n = waits.next;
 
 		list_del(n);
-		read_go_on(LIST_ENTRY(n, struct read, node));
+		read_go_on(LIST_ENTRY(n, struct read, node), false);
 	}
 	blob_unref(b);
 }
@@ -92,7 +92,7 @@ static void serve(struct warm *w, struct read *r)
 	if (!read_fit(r))
 		return;
 	copy(w, r);
-	read_go_on(r);
+	read_go_on(r, true);
 }
 
 /* Whether a read may want some of what is on its way. */
@@ -119,7 +119,7 @@ void warm_read(struct warm *w, struct read *r)
 	if (w->done) {
 		serve(w, r);
 	} else if (!wants(w, r)) {
-		read_go_on(r);
+		read_go_on(r, true);
 	} else {
 		if (list_empty(&w->waits))
 			set_patience(w);
