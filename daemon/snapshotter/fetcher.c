@@ -155,21 +155,12 @@ static void on_death(void *arg, int status)
 
 static int make_listener(struct fetcher *f, struct err *e)
 {
-	CLEANUP_FREE char *dir = strdup(f->c->fetcher_address);
-	char *slash = dir != NULL ? strrchr(dir, '/') : NULL;
-	int r;
+	int r = 0;
 
-	if (f->listener >= 0)
-		return 0;
-	if (slash == NULL)
-		return err_set(e, -ENOMEM, "no memory");
-	*slash = '\0';
-	r = io_mkdir_p(dir, 0755);
-	if (r < 0 && r != -EEXIST)
-		return err_set(e, r, "%s: %s", dir, err_name(r));
-	r = listen_unix(f->c->fetcher_address, SOCK_SEQPACKET, e);
-	if (r >= 0)
-		f->listener = r;
+	if (f->listener < 0) {
+		r = listen_unix(f->c->fetcher_address, SOCK_SEQPACKET, e);
+		f->listener = MAX(r, -1);
+	}
 	return MIN(r, 0);
 }
 
