@@ -181,7 +181,8 @@ static int adopt_one(struct layers *ls, int64_t id, long pid)
 	a->io = (struct loop_io){.fd = -1, .fn = on_packet};
 	a->ls = ls;
 	a->id = id;
-	a->due_ns = io_now_ns() + LAYER_ANSWER_NS;
+	/* It may be mounting just now. */
+	a->due_ns = io_now_ns() + ls->c->mount_timeout_s * NSEC_PER_SEC;
 	r = connect_to(pid, &a->io.fd);
 	if (r == 0 && l == NULL) {
 		struct layer_row row = {.id = id};

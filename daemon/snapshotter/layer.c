@@ -326,7 +326,8 @@ static void gone(struct layer *l, const struct err *said)
 	layers_kick(l->ls);
 }
 
-/* The mount is gone, by order or because somebody took it away. */
+/* The mount is gone: by our order, taken away by somebody, or given up after too
+ * many deaths of workers. */
 static void ended(struct layer *l)
 {
 	char d[DIGEST_STR_BYTES];
@@ -337,9 +338,9 @@ static void ended(struct layer *l)
 	if (!ours) {
 		unsigned deaths = count_death(l);
 
-		log_warn("layer=%s source=%s msg=\"was unmounted by somebody: "
-			 "mounted again\"",
-			 digest_str(&l->row.blob, d), l->row.reference);
+		log_warn("layer=%s source=%s deaths=%u msg=\"its mount was "
+			 "ended by somebody else\"",
+			 digest_str(&l->row.blob, d), l->row.reference, deaths);
 		lock(l->ls);
 		l->restore = deaths < LAYER_DEATHS_MAX;
 		unlock(l->ls);
