@@ -1,0 +1,128 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Lazy layers over the snapshotter's socket, asked for as containerd does: what
+# is mounted, shared, asked of the registry, refused, and given back.
+. "${top_srcdir:-.}/tests/lib.sh"
+. "${top_srcdir:-.}/tests/containerd.sh"
+. "${top_srcdir:-.}/tests/snap.sh"
+requires_snapshotter
+images small small-src web1 web2
+
+start_srv srv --oci "$IMAGES"
+R=$SRV_ADDR/lab/img
+SNAP_LEVEL=debug
+snap_start
+
+### An image ###
+is "$(lazypull small)" "5 lazy" "all layers of an image are lazy"
+is "$(n_lazy)" 4 "the one that it has twice is mounted once"
+is "$(srv_count path=/blobs/)" 4 "one request a layer"
+is "$(srv_count path=manifests)" 0 "and none for a manifest"
+top=$(chain_id "$IMAGES" small)
+sctl stat "$top" >"$T/stat"
+is "$(jget "$T/stat" .kind)" committed "it is committed"
+is "$(jget "$T/stat" .parent)" "$(chain_id "$IMAGES" small 4)" "with its parent"
+is "$(jget "$T/stat" '.labels["containerd.io/snapshot.ref"]')" "$top" \
+	"with the label that containerd looks for"
+is "$(jget "$T/stat" '.labels["containerd.io/snapshot/remote"]')" \
+	"remote snapshot" "and the one that says that it is lazy"
+is "$(sctl list "labels.\"containerd.io/snapshot.ref\"==\"$top\"" | wc -l)" 1 \
+	"and is found by it"
+ok "seen from its top it is the image" with_image small is_image "$T/ro" small
+like "$(jget "$T/mounts" '.mounts[0].options[0]')" \
+	'^lowerdir=[^:]*(:[^:]*){3}$' "over four lowers"
+
+sctl view view1 "$(chain_id "$IMAGES" small 1)" >"$T/view"
+is "$(jget "$T/view" '.mounts[0] | .type, .options[]' | xargs)" "bind ro rbind" \
+	"a view of the lowest layer is a bind mount"
+like "$(jget "$T/view" '.mounts[0].source')" "^$SNAP/m/[0-9]+$" "of its mount"
+mkdir "$T/view1"
+ok "it mounts" sctl mount view1 "$T/view1"
+ok "and is the layer" treecmp "$T/view1" "$(layer_blob "$IMAGES" small 0)"
+umount "$T/view1"
+
+### Disk ###
+# Bytes allocated to the caches of all layers.
+allocated() {
+	du -sB1 "$SNAP/layers" | cut -f 1
+}
+usage_sum() {
+	local n sum=0
+	for n in $(sctl list 'kind==committed' | jq -r .name); do
+		sum=$((sum + $(sctl usage "$n" | jq .size)))
+	done
+	echo "$sum"
+}
+sctl remove view1 >/dev/null
+a=$(allocated)
+u=$(usage_sum)
+at_most "$u" "$a" "usage of all layers is what they take"
+at_most "$((a - 65536))" "$u" "but for directories"
+
+### What is there takes no request ###
+srv_reset
+is "$(lazypull small)" "5 lazy" "pulled again"
+is "$(srv_count)" 0 "no request: the snapshots are there"
+ok "all snapshots go" remove_all
+ok "mounts, processes and mount points are given back" \
+	wait_for 10 nothing_left
+is "$(lazypull small --labels stargz)" "5 lazy" "pulled with the other labels"
+is "$(srv_count)" 0 "no request: the caches are there"
+ok "it is the image" with_image small is_image "$T/ro" small
+
+### Shared layers ###
+is "$(lazypull web1)" "3 lazy" "another image"
+is "$(n_lazy)" 7 "has its mounts"
+srv_reset
+is "$(lazypull web2)" "3 lazy" "one more, of which two layers are there"
+is "$(n_lazy)" 8 "shares them"
+is "$(srv_count)" 1 "and one is asked for"
+ok "it is the image" with_image web2 is_image "$T/ro" web2
+ok "all snapshots go" remove_all
+ok "and all mounts" wait_for 10 nothing_left
+
+### What is not lazy ###
+# ordinary DESC REGEX TAG [options]: containerd has to unpack, the log says why,
+# and nothing is left of the attempt.
+ordinary() {
+	local d=$1 re=$2
+	shift 2
+	# Of a repository that nobody has heard of, and without cache.
+	R=$SRV_ADDR/lab/n$((N += 1))
+	rm -rf "$SNAP/layers"
+	: >"$T/snapshotter.log"
+	like "$(lazypull "$@")" '^([0-9] lazy )?1 ordinary$' "$d: is ordinary"
+	like "$(cat "$T/snapshotter.log")" "$re" "$d: the log has the reason"
+	remove_all
+	ok "$d: nothing is left" wait_for 10 nothing_left
+}
+N=0
+none=sha256:$(printf '%064d' 0)
+ordinary "no digest of a TOC" 'no digest of a table of contents' web1 --no-toc
+ordinary "wrong digest of the TOC" 'TOC digest|digest of the TOC' web1 \
+	--toc "$none"
+ordinary "not eStargz" 'footer|not an? eStargz' small-src --toc "$none"
+srv_fault '{"kind": "status", "status": 404, "path": "/blobs/"}'
+ordinary "404" 'HTTP 404|not found|404' web1
+srv_reset
+srv_fault '{"kind": "status", "status": 401, "path": "/blobs/"}'
+ordinary "401" '401|credential|authenti' web1
+srv_reset
+srv_fault '{"kind": "flip", "every": 1000, "path": "/blobs/"}'
+ordinary "corrupt" 'TOC|footer|digest' web1
+srv_reset
+# The second layer is not there.
+srv_fault "$(printf '{"kind": "status", "status": 404, "path": "%s"}' \
+	"$(layer_digest "$IMAGES" web1 1)")"
+ordinary "half an image" '404' web1
+is "$(wc -l <"$T/pull.log")" 2 "the first layer was lazy"
+srv_reset
+stop_pid "$SRV_PID"
+ordinary "registry down" 'refused|connect|unreachable' web1
+
+### The end ###
+snap_stop
+ok "estargzd outlives the snapshotter" test -n "$(test_procs estargzd)"
+kill $(test_procs estargzd)
+no_leaks
+done_testing
