@@ -543,7 +543,7 @@ static void on_done(struct exch *x, const struct exch_end *he)
 	struct list left;
 
 	list_init(&left);
-	sched_job_end(&j->sj, &left);
+	sched_job_end(&j->sj, loop_now(d->loop), &left);
 	if (j->requeue) {
 		if (j->b->spooler == j)
 			blob_spool_drop(j->b, 0);
@@ -684,7 +684,7 @@ static void job_start(struct fetchd *d, struct job *j)
 	else
 		err_set(&e, -ENOMEM, "out of memory");
 	list_init(&left);
-	sched_job_end(&j->sj, &left);
+	sched_job_end(&j->sj, loop_now(b->d->loop), &left);
 	while (!list_empty(&left)) {
 		struct read_piece *p = piece_of(left.next);
 
@@ -730,7 +730,7 @@ void job_stop_all(struct blob *b)
 		struct list left;
 
 		list_init(&left);
-		sched_job_end(&j->sj, &left);
+		sched_job_end(&j->sj, loop_now(b->d->loop), &left);
 		assert(list_empty(&left));
 		if (b->spooler == j)
 			b->spooler = NULL;

@@ -158,7 +158,7 @@ static unsigned host_room(const struct sched_host *h, enum proto_class class_)
 	if (class_ == PROTO_CLASS_PREFETCH)
 		max -= max / 4;
 	else if (class_ == PROTO_CLASS_BACKGROUND)
-		max -= max / 2;
+		max = MIN(max - max / 2, SCHED_BACKGROUND_JOBS_MAX);
 	return h->running < max ? max - h->running : 0;
 }
 
@@ -172,6 +172,30 @@ static bool whole_running(const struct sched_blob *b)
 	return false;
 }
 
+void sched_keep_quiet(struct sched_host *h, uint64_t now_ns)
+{
+	h->quiet_until_ns = now_ns + SCHED_QUIET_NS;
+	h->step_ns = now_ns + SCHED_QUIET_STEP_NS;
+}
+
+/* Whether others leave room for a background job now. The end of a job brings
+ * the next call: no need to be woken for that. */
+static bool host_is_quiet(const struct sched_host *h, uint64_t now_ns,
+			  uint64_t *wake_ns)
+{
+	if (h->running > h->running_bg)
+		return false;
+	if (now_ns >= h->quiet_until_ns)
+		return true;
+	if (h->running > 0)
+		return false;
+	if (now_ns < h->step_ns) {
+		*wake_ns = MIN(*wake_ns, h->step_ns);
+		return false;
+	}
+	return true;
+}
+
 /* The first piece of the class that may start now. */
 static struct sched_piece *blob_ready(struct sched_blob *b,
 				      enum proto_class class_, uint64_t now_ns,
@@ -181,9 +205,8 @@ static struct sched_piece *blob_ready(struct sched_blob *b,
 		return NULL;
 	if (b->whole && whole_running(b))
 		return NULL;
-	/* The end of a job brings the next call; no need to be woken. */
 	if (class_ == PROTO_CLASS_BACKGROUND && !b->whole &&
-	    now_ns < b->host->demand_until_ns && b->host->running_bg > 0)
+	    !host_is_quiet(b->host, now_ns, wake_ns))
 		return NULL;
 	if (b->host->not_before_ns > now_ns) {
 		*wake_ns = MIN(*wake_ns, b->host->not_before_ns);
@@ -324,13 +347,13 @@ static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
 		job_merge(j, now_ns);
 	}
 	if (j->class_ == PROTO_CLASS_BACKGROUND && !j->whole && !j->suffix) {
-		if (s->bg_rate != 0)
-			j->len = MIN(j->len, SCHED_PACED_BYTES_MAX);
-		if (now_ns < b->host->demand_until_ns)
+		j->len = MIN(j->len, s->bg_rate != 0
+					     ? SCHED_PACED_BYTES_MAX
+					     : SCHED_BACKGROUND_BYTES_MAX);
+		if (now_ns < b->host->quiet_until_ns)
 			j->len = MIN(j->len, SCHED_QUIET_BYTES_MAX);
+		b->host->step_ns = now_ns + SCHED_QUIET_STEP_NS;
 	}
-	if (j->class_ == PROTO_CLASS_DEMAND)
-		b->host->demand_until_ns = now_ns + SCHED_QUIET_NS;
 	if (!j->whole) {
 		b->served[j->class_] += j->len;
 		if (j->class_ == PROTO_CLASS_BACKGROUND && s->bg_rate != 0)
@@ -441,11 +464,14 @@ void sched_job_data(struct sched_job *j, const void *data, size_t n,
 	j->pos = end;
 }
 
-void sched_job_end(struct sched_job *j, struct list *left)
+void sched_job_end(struct sched_job *j, uint64_t now_ns, struct list *left)
 {
 	assert(j->host->running > 0);
 	j->host->running--;
-	j->host->running_bg -= j->class_ == PROTO_CLASS_BACKGROUND;
+	if (j->class_ == PROTO_CLASS_BACKGROUND)
+		j->host->running_bg--;
+	else
+		sched_keep_quiet(j->host, now_ns);
 	list_del(&j->node);
 	LIST_EACH(n, &j->pieces)
 	piece_of(n)->job = NULL;

@@ -12,9 +12,11 @@
  *   - a piece that a running job will soon pass is served by that job;
  *   - a host has at most max jobs running, one while it is on probation, and
  *     none before its not_before_ns;
- *   - background is paced by a token bucket; while a host has been asked for
- *     demand in the last SCHED_QUIET_NS it gets one small background job at
- *     a time, so that readers find the link nearly free.
+ *   - background is paced by a token bucket, and waits while anything else
+ *     is fetched from its host, because what starts up needs all of the link;
+ *     until SCHED_QUIET_NS after that it gets one small job each
+ *     SCHED_QUIET_STEP_NS. A link has at most SCHED_BACKGROUND_JOBS_MAX times
+ *     SCHED_BACKGROUND_BYTES_MAX of it under way, for who starts next.
  * A blob whose server ignores ranges (sched_job_whole()) gets one job at a
  * time, which serves whatever piece it passes.
  *
@@ -34,8 +36,11 @@
 #define SCHED_JOIN_BYTES_MAX MIB(1) /* how far ahead of a job demand waits */
 #define SCHED_SPLIT_MAX 4u
 #define SCHED_SPLIT_BYTES_MIN MIB(1)
+#define SCHED_BACKGROUND_BYTES_MAX MIB(2) /* one background job */
+#define SCHED_BACKGROUND_JOBS_MAX 2u
 #define SCHED_PACED_BYTES_MAX MIB(1) /* one background job under a limit */
 #define SCHED_QUIET_NS (500 * NSEC_PER_MSEC)
+#define SCHED_QUIET_STEP_NS (125 * NSEC_PER_MSEC)
 #define SCHED_QUIET_BYTES_MAX KIB(256) /* one background job meanwhile */
 #define SCHED_JOB_PIECES_MAX 64u
 
@@ -44,7 +49,8 @@
  * @max:	jobs at the same time
  * @probation:	one job at a time
  * @not_before_ns: none before then
- * @demand_until_ns: demand is or was being fetched: background keeps quiet
+ * @quiet_until_ns: demand or prefetch was fetched: background keeps quiet
+ * @step_ns: the next background job until then
  */
 struct sched_host {
 	unsigned running;
@@ -52,7 +58,8 @@ struct sched_host {
 	unsigned max;
 	bool probation;
 	uint64_t not_before_ns;
-	uint64_t demand_until_ns;
+	uint64_t quiet_until_ns;
+	uint64_t step_ns;
 };
 
 struct sched_blob {
@@ -177,6 +184,8 @@ void sched_job_data(struct sched_job *j, const void *data, size_t n,
 				    const void *data, size_t n));
 
 /* Ends a job; pieces not complete are moved to @left. */
-void sched_job_end(struct sched_job *j, struct list *left);
+void sched_job_end(struct sched_job *j, uint64_t now_ns, struct list *left);
+/* As if demand had just been fetched from the host. */
+void sched_keep_quiet(struct sched_host *h, uint64_t now_ns);
 
 #endif

@@ -245,8 +245,7 @@ static void warm_one(struct fetchd *d, const char *name, bool plain_http,
 		loop_timer_set(d->loop, &b->warm->end, end_ns);
 	} else if (b->fd < 0) {
 		/* Somebody waits for mounts: the link is for them. */
-		b->sb.host->demand_until_ns =
-			loop_now(d->loop) + SCHED_QUIET_NS;
+		sched_keep_quiet(b->sb.host, loop_now(d->loop));
 		while (d->warm_bytes > PROTO_WARM_BYTES_MAX - bytes)
 			warm_drop(LIST_ENTRY(d->warms.next, struct warm, node));
 		if (warm_new(b, bytes, end_ns) == 0)

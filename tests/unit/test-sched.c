@@ -67,6 +67,7 @@ static void test_demand_goes_first(void **state)
 {
 	struct lab l;
 	struct sched_piece bg, pf, de;
+	struct list left;
 
 	(void)state;
 	lab_init(&l, 0);
@@ -80,6 +81,10 @@ static void test_demand_goes_first(void **state)
 	assert_int_equal(l.jobs[0].off, MIB(2));
 	assert_true(next(&l, 1));
 	assert_int_equal(l.jobs[1].off, MIB(1));
+	assert_false(next(&l, 2));
+	list_init(&left);
+	sched_job_end(&l.jobs[0], T0 - SCHED_QUIET_NS, &left);
+	sched_job_end(&l.jobs[1], T0 - SCHED_QUIET_NS, &left);
 	assert_true(next(&l, 2));
 	assert_int_equal(l.jobs[2].off, 0);
 	assert_false(next(&l, 3));
@@ -195,14 +200,14 @@ static void test_hosts_have_limits(void **state)
 	}
 	while (next(&l, n))
 		n++;
-	assert_int_equal(n, 4); /* half of 8 */
+	assert_int_equal(n, SCHED_BACKGROUND_JOBS_MAX);
 	p[10] = piece(&l.b, 0, 10, PROTO_CLASS_DEMAND);
 	sched_add(&l.s, &p[10]);
 	assert_true(next(&l, n)); /* demand finds room */
 	list_init(&left);
-	sched_job_end(&l.jobs[0], &left);
+	sched_job_end(&l.jobs[0], T0, &left);
 	assert_false(list_empty(&left));
-	assert_int_equal(l.host.running, 4);
+	assert_int_equal(l.host.running, SCHED_BACKGROUND_JOBS_MAX);
 	/* On probation: one at a time, and not before it is time. */
 	l.host.probation = true;
 	p[11] = piece(&l.b, MIB(1), 10, PROTO_CLASS_DEMAND);
@@ -248,7 +253,7 @@ static void test_background_is_paced(void **state)
 	assert_true(next(&l, 0));
 	assert_int_equal(l.jobs[0].len, MIB(1));
 	list_init(&left);
-	sched_job_end(&l.jobs[0], &left);
+	sched_job_end(&l.jobs[0], T0, &left);
 	list_del(&p.node);
 	p.got = MIB(1);
 	sched_add(&l.s, &p);
@@ -258,43 +263,58 @@ static void test_background_is_paced(void **state)
 	de = piece(&l.a, MIB(20), 10, PROTO_CLASS_DEMAND);
 	sched_add(&l.s, &de);
 	assert_true(next(&l, 1));
+	sched_job_end(&l.jobs[1], T0, &left);
 	assert_true(sched_next(&l.s, T0 + NSEC_PER_SEC, &l.jobs[0], &l.wake));
 	assert_int_equal(l.jobs[0].off, MIB(1));
 }
 
-/* Readers find the link nearly free; later the background has all of it. */
-static void test_background_keeps_quiet_beside_demand(void **state)
+/* Who starts finds the link free; later the background has it. */
+static void background_keeps_quiet_beside(enum proto_class class_)
 {
+	uint64_t t = T0 + SCHED_QUIET_STEP_NS;
 	struct lab l;
-	struct sched_piece de, bg[2];
+	struct sched_piece fg, bg[2];
 	struct list left;
 
-	(void)state;
 	lab_init(&l, 0);
-	de = piece(&l.a, 0, 100, PROTO_CLASS_DEMAND);
+	fg = piece(&l.a, 0, 100, class_);
 	bg[0] = piece(&l.a, MIB(8), MIB(4), PROTO_CLASS_BACKGROUND);
 	bg[1] = piece(&l.b, 0, MIB(4), PROTO_CLASS_BACKGROUND);
-	sched_add(&l.s, &de);
+	sched_add(&l.s, &fg);
 	sched_add(&l.s, &bg[0]);
 	sched_add(&l.s, &bg[1]);
 	assert_true(next(&l, 0));
-	assert_int_equal(l.jobs[0].class_, PROTO_CLASS_DEMAND);
-	assert_true(next(&l, 1));
-	assert_int_equal(l.jobs[1].len, SCHED_QUIET_BYTES_MAX);
-	assert_false(next(&l, 2));
-	/* One ends, the next small one begins. */
+	assert_int_equal(l.jobs[0].class_, class_);
+	/* Nothing beside it, however long it takes. */
+	assert_false(sched_next(&l.s, T0 + SCHED_QUIET_NS, &l.jobs[1],
+				&l.wake));
+	assert_int_equal(l.wake, UINT64_MAX);
 	list_init(&left);
-	sched_job_end(&l.jobs[1], &left);
-	assert_true(next(&l, 2));
-	assert_int_equal(l.jobs[2].len, SCHED_QUIET_BYTES_MAX);
-	assert_false(next(&l, 3));
+	sched_job_end(&l.jobs[0], T0, &left);
+	assert_false(next(&l, 1));
+	assert_int_equal(l.wake, t);
+	/* A small one a step. */
+	assert_true(sched_next(&l.s, t, &l.jobs[1], &l.wake));
+	assert_int_equal(l.jobs[1].len, SCHED_QUIET_BYTES_MAX);
+	assert_false(sched_next(&l.s, t + SCHED_QUIET_STEP_NS, &l.jobs[2],
+				&l.wake));
+	sched_job_end(&l.jobs[1], t, &left);
+	assert_false(sched_next(&l.s, t, &l.jobs[2], &l.wake));
+	assert_int_equal(l.wake, t + SCHED_QUIET_STEP_NS);
 	/* Some time later there is no need to be quiet. */
-	sched_job_end(&l.jobs[2], &left);
+	t = T0 + SCHED_QUIET_NS;
 	sched_add(&l.s, &bg[0]);
 	sched_add(&l.s, &bg[1]);
-	assert_true(sched_next(&l.s, T0 + SCHED_QUIET_NS, &l.jobs[3], &l.wake));
-	assert_int_equal(l.jobs[3].len, MIB(4));
-	assert_true(sched_next(&l.s, T0 + SCHED_QUIET_NS, &l.jobs[4], &l.wake));
+	assert_true(sched_next(&l.s, t, &l.jobs[2], &l.wake));
+	assert_int_equal(l.jobs[2].len, SCHED_BACKGROUND_BYTES_MAX);
+	assert_true(sched_next(&l.s, t, &l.jobs[3], &l.wake));
+}
+
+static void test_background_keeps_quiet(void **state)
+{
+	(void)state;
+	background_keeps_quiet_beside(PROTO_CLASS_DEMAND);
+	background_keeps_quiet_beside(PROTO_CLASS_PREFETCH);
 }
 
 static void test_bytes_reach_every_piece(void **state)
@@ -389,7 +409,7 @@ static void test_whole_blob_serves_all(void **state)
 	assert_true(sched_job_whole(&l.s, &l.jobs[0]));
 	assert_false(sched_job_whole(&l.s, &l.jobs[1]));
 	list_init(&left);
-	sched_job_end(&l.jobs[1], &left);
+	sched_job_end(&l.jobs[1], T0, &left);
 	list_del(&p[1].node);
 	sched_add(&l.s, &p[1]); /* joins */
 	assert_false(next(&l, 2));
@@ -400,7 +420,7 @@ static void test_whole_blob_serves_all(void **state)
 	sched_add(&l.s, &p[2]);
 	assert_false(next(&l, 2));
 	list_init(&left);
-	sched_job_end(&l.jobs[0], &left);
+	sched_job_end(&l.jobs[0], T0, &left);
 	assert_true(next(&l, 2));
 	assert_true(l.jobs[2].whole);
 }
@@ -475,7 +495,7 @@ int main(void)
 		cmocka_unit_test(test_hosts_have_limits),
 		cmocka_unit_test(test_back_off_is_kept),
 		cmocka_unit_test(test_background_is_paced),
-		cmocka_unit_test(test_background_keeps_quiet_beside_demand),
+		cmocka_unit_test(test_background_keeps_quiet),
 		cmocka_unit_test(test_bytes_reach_every_piece),
 		cmocka_unit_test(test_delivery_may_remove_pieces),
 		cmocka_unit_test(test_demand_joins_what_runs),
