@@ -11,11 +11,14 @@
 #define WINDOW_MIN KIB(512)
 #define NEAR_BYTES MIB(2)
 #define JOIN_BYTES KIB(256)
-/* While readers miss, the background goes on in small steps: they share the
- * link with it, and may need just what it has under way. */
+/* In small runs, because a reader who needs a part of one waits for all of it.
+ * While readers miss, the background has only few of them. */
+#define PUMP_RUN_BYTES KIB(512)
 #define DEMAND_RECENT_NS (500 * NSEC_PER_MSEC)
-#define STEP_RUN_BYTES KIB(512)
 #define STEP_BYTES MIB(1) /* outstanding */
+/* A file that what starts reads here and there: an archive, a model. */
+#define LARGE_FILE_BYTES MIB(64)
+#define LARGE_CHUNK_BYTES_MIN KIB(64)
 
 /* ---- read-ahead, in the order of the blob ------------------------------ */
 
@@ -121,16 +124,58 @@ static void pump_end(struct miss *m, uint64_t now_ns)
 	ahead_pause(m, now_ns);
 }
 
+/* Whether @c looks like the next chunk of the file that @a is of. */
+static bool chunk_continues(const struct chunk *a, const struct chunk *c)
+{
+	return a->len >= LARGE_CHUNK_BYTES_MIN && c->len <= a->len &&
+	       a->image_off + a->len == c->image_off;
+}
+
+/* Whether chunk @i is of a large file, and not its first. */
+static bool inside_large(const struct miss *m, uint64_t i)
+{
+	uint64_t bytes, k;
+	struct chunk c, next;
+
+	chunks_get(m->ch, i, &c);
+	bytes = c.len;
+	next = c;
+	for (k = i; k > 0 && bytes < LARGE_FILE_BYTES; k--) {
+		struct chunk a;
+
+		chunks_get(m->ch, k - 1, &a);
+		if (!chunk_continues(&a, &next))
+			break;
+		bytes += a.len;
+		next = a;
+	}
+	if (k == i)
+		return false;
+	while (++i < m->ch->n && bytes < LARGE_FILE_BYTES) {
+		chunks_get(m->ch, i, &next);
+		if (!chunk_continues(&c, &next))
+			break;
+		bytes += next.len;
+		c = next;
+	}
+	return bytes >= LARGE_FILE_BYTES;
+}
+
 /* Where a run of the pump that starts with chunk @first ends at the latest. */
 static uint64_t pump_run_limit(const struct miss *m, uint64_t first,
 			       uint64_t limit)
 {
 	struct chunk c;
+	uint64_t i;
 
 	chunks_get(m->ch, first, &c);
-	return MIN(limit,
-		   MAX(first + 1,
-		       chunks_find_blob(m->ch, c.blob_off + STEP_RUN_BYTES)));
+	limit = MIN(limit,
+		    chunks_find_blob(m->ch, c.blob_off + PUMP_RUN_BYTES));
+	for (i = first + 1; i < limit; i++) {
+		if (m->pump_prefetch && inside_large(m, i))
+			break;
+	}
+	return i;
 }
 
 void ahead_pump(struct miss *m, uint64_t now_ns)
@@ -162,9 +207,13 @@ void ahead_pump(struct miss *m, uint64_t now_ns)
 			m->pump_next = r->end;
 			continue;
 		}
+		/* The background begins with it. */
+		if (m->pump_prefetch && inside_large(m, i)) {
+			m->pump_next = i + 1;
+			continue;
+		}
 		chunks_member(m->ch, i, &mf, &mn);
-		if (small)
-			limit = pump_run_limit(m, mf, limit);
+		limit = pump_run_limit(m, mf, limit);
 		limit = run_extend(m, mf, limit, &kind);
 		r = run_new(m, kind, class_, mf, limit, 0);
 		if (r == NULL)

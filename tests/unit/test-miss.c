@@ -692,6 +692,58 @@ static void test_background_fetches_all(void **state)
 	stop(&l);
 }
 
+/* Makes chunks [@first, @end) 4 MiB each: one file. */
+static void make_large(struct lab *l, unsigned first, unsigned end)
+{
+	struct chunks_header_le *h = (struct chunks_header_le *)l->table;
+	struct chunk_le *c = (struct chunk_le *)(l->table + sizeof(*h));
+	uint64_t at = le64toh(c[first].image_off);
+	struct err e = {0};
+
+	for (unsigned i = first; i < N_CHUNKS; i++) {
+		if (i < end)
+			c[i].len = htole64(MIB(4));
+		else if (i == end)
+			at += KIB(4); /* another file */
+		c[i].image_off = htole64(at);
+		at += le64toh(c[i].len);
+	}
+	h->image_bytes = htole64(at);
+	assert_int_equal(chunks_open(&l->ch, l->table, l->table_len, &e), 0);
+}
+
+/* Which chunks are asked for by prefetch of them all: one bit each. */
+static uint64_t prefetched(unsigned first, unsigned end)
+{
+	uint64_t asked = 0;
+	struct lab l;
+
+	start(&l, 1, -1, WAIT_MS);
+	make_large(&l, first, end);
+	l.m.pump_prefetch = true;
+	l.ch.prefetch_end = l.blob_len;
+	run(&l);
+	while (asked >> (N_CHUNKS - 1) == 0) {
+		struct read_req r = next_read(&l);
+
+		assert_int_equal(r.class_, PROTO_CLASS_PREFETCH);
+		for (uint64_t i = chunks_find_blob(&l.ch, r.off);
+		     i < chunks_find_blob(&l.ch, r.off + r.len); i++)
+			asked |= UINT64_C(1) << i;
+	}
+	stop(&l);
+	return asked;
+}
+
+/* Of a file too large to be read whole by what starts, only the first chunk:
+ * what is behind it does not wait for the rest. */
+static void test_prefetch_passes_over_large_files(void **state)
+{
+	(void)state;
+	assert_int_equal(prefetched(5, 21), ~UINT64_C(0x1fffc0));
+	assert_int_equal(prefetched(5, 20), UINT64_MAX);
+}
+
 static void test_reader_raises_what_the_background_asked_for(void **state)
 {
 	struct lab l;
@@ -919,6 +971,7 @@ int main(void)
 		cmocka_unit_test(test_interrupt_before_the_wait),
 		cmocka_unit_test(test_full_disk_is_served_from_memory),
 		cmocka_unit_test(test_background_fetches_all),
+		cmocka_unit_test(test_prefetch_passes_over_large_files),
 		cmocka_unit_test(
 			test_reader_raises_what_the_background_asked_for),
 		cmocka_unit_test(
