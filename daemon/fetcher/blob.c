@@ -447,7 +447,8 @@ void read_go_network(struct read *r, uint64_t not_before_ns)
 			       .len = lens[i],
 			       .class_ = r->class_,
 			       .suffix = r->suffix,
-			       .alone = r->n_pieces > 1,
+			       .alone = r->n_pieces > 1 &&
+					r->class_ == PROTO_CLASS_DEMAND,
 			       .not_before_ns = not_before_ns},
 			.read = r,
 		};

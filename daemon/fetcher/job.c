@@ -422,6 +422,7 @@ static int on_data(struct exch *x, const void *p, size_t n)
 	struct job *j = job_of(x);
 	struct blob *b = j->b;
 	uint64_t end = j->sj.whole ? UINT64_MAX : j->sj.off + j->sj.len, left;
+	bool full = pace_full(&j->sj.host->pace);
 
 	assert(j->sj.pos <= end);
 	/* A server may send more than it announced. */
@@ -430,7 +431,9 @@ static int on_data(struct exch *x, const void *p, size_t n)
 		j->sj.pos += n;
 		return spool_add(j, p, n);
 	}
-	sched_job_data(&j->sj, p, n, deliver);
+	sched_job_data(&j->sj, p, n, loop_now(b->d->loop), deliver);
+	if (full && !pace_full(&j->sj.host->pace))
+		job_dispatch_soon(b->d);
 	left = end - j->sj.pos;
 	if (!list_empty(&j->sj.pieces))
 		return 0;
@@ -587,7 +590,7 @@ static void on_over(struct loop_timer *t)
 		(void)blob_pick_host(b, 0);
 	}
 	list_init(&left);
-	sched_job_end(&j->sj, &left);
+	sched_job_end(&j->sj, loop_now(b->d->loop), &left);
 	job_free(j);
 	requeue(&left);
 	job_dispatch_soon(d);

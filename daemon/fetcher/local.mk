@@ -12,6 +12,7 @@ noinst_LIBRARIES += %D%/libfetcher.a
 	%D%/http.c %D%/http.h \
 	%D%/job.c \
 	%D%/metrics.c %D%/metrics.h \
+	%D%/pace.c %D%/pace.h \
 	%D%/resolve.c %D%/resolve.h \
 	%D%/sandbox.c %D%/sandbox.h \
 	%D%/sched.c %D%/sched.h \

@@ -35,12 +35,15 @@ void sched_blob_init(struct sched_blob *b, struct sched_host *host)
 
 unsigned sched_split(uint64_t len, enum proto_class class_, uint64_t *ret_len)
 {
-	unsigned n = 1;
+	static const uint64_t min[] = {
+		[PROTO_CLASS_DEMAND] = MIB(1),
+		[PROTO_CLASS_PREFETCH] = KIB(512),
+		[PROTO_CLASS_BACKGROUND] = UINT64_MAX,
+	};
+	unsigned n =
+		(unsigned)MIN(len / min[class_], (uint64_t)SCHED_SPLIT_MAX);
 	uint64_t part;
 
-	if (class_ == PROTO_CLASS_DEMAND)
-		n = (unsigned)MIN(len / SCHED_SPLIT_BYTES_MIN,
-				  (uint64_t)SCHED_SPLIT_MAX);
 	n = MAX(n, 1u);
 	part = len / n;
 	for (unsigned i = 0; i < n; i++)
@@ -158,7 +161,7 @@ static unsigned host_room(const struct sched_host *h, enum proto_class class_)
 	if (class_ == PROTO_CLASS_PREFETCH)
 		max -= max / 4;
 	else if (class_ == PROTO_CLASS_BACKGROUND)
-		max = MIN(max - max / 2, SCHED_BACKGROUND_JOBS_MAX);
+		max -= max / 2;
 	return h->running < max ? max - h->running : 0;
 }
 
@@ -204,6 +207,10 @@ static struct sched_piece *blob_ready(struct sched_blob *b,
 	if (list_empty(&b->queued[class_]) || host_room(b->host, class_) == 0)
 		return NULL;
 	if (b->whole && whole_running(b))
+		return NULL;
+	/* What arrives brings the next call. */
+	if (class_ != PROTO_CLASS_DEMAND && !b->whole &&
+	    pace_full(&b->host->pace))
 		return NULL;
 	if (class_ == PROTO_CLASS_BACKGROUND && !b->whole &&
 	    !host_is_quiet(b->host, now_ns, wake_ns))
@@ -269,10 +276,13 @@ static void job_take(struct sched_job *j, struct sched_piece *p)
 /* Adds queued pieces of the class that lie in, at or near the job's range. */
 static void job_merge(struct sched_job *j, uint64_t now_ns)
 {
-	uint64_t lo = j->off, hi = j->off + j->len;
+	uint64_t lo = j->off, hi = j->off + j->len, max = SCHED_JOB_BYTES_MAX;
 	unsigned n_pieces = 1;
 	bool grown = true;
 
+	/* Two of them, so that one is on its way when the other ends. */
+	if (j->class_ != PROTO_CLASS_DEMAND)
+		max = MIN(max, pace_limit(&j->host->pace) / 2);
 	while (grown) {
 		grown = false;
 		LIST_EACH_SAFE(n, &j->blob->queued[j->class_])
@@ -286,8 +296,7 @@ static void job_merge(struct sched_job *j, uint64_t now_ns)
 			if ((at > hi && at - hi > SCHED_GAP_BYTES) ||
 			    (end < lo && lo - end > SCHED_GAP_BYTES))
 				continue;
-			if (MAX(hi, end) - MIN(lo, at) >
-				    MAX(SCHED_JOB_BYTES_MAX, hi - lo) ||
+			if (MAX(hi, end) - MIN(lo, at) > MAX(max, hi - lo) ||
 			    n_pieces >= SCHED_JOB_PIECES_MAX)
 				continue;
 			lo = MIN(lo, at);
@@ -332,6 +341,7 @@ static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
 		.off = piece_at(p),
 		.len = p->len - p->got,
 		.pos = piece_at(p),
+		.start_ns = now_ns,
 	};
 	list_init(&j->pieces);
 	list_init(&j->node);
@@ -347,14 +357,15 @@ static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
 		job_merge(j, now_ns);
 	}
 	if (j->class_ == PROTO_CLASS_BACKGROUND && !j->whole && !j->suffix) {
-		j->len = MIN(j->len, s->bg_rate != 0
-					     ? SCHED_PACED_BYTES_MAX
-					     : SCHED_BACKGROUND_BYTES_MAX);
+		if (s->bg_rate != 0)
+			j->len = MIN(j->len, SCHED_PACED_BYTES_MAX);
 		if (now_ns < b->host->quiet_until_ns)
 			j->len = MIN(j->len, SCHED_QUIET_BYTES_MAX);
 		b->host->step_ns = now_ns + SCHED_QUIET_STEP_NS;
 	}
 	if (!j->whole) {
+		j->asked = j->len;
+		pace_ask(&b->host->pace, j->asked, now_ns);
 		b->served[j->class_] += j->len;
 		if (j->class_ == PROTO_CLASS_BACKGROUND && s->bg_rate != 0)
 			s->bg_tokens -= (int64_t)MIN(j->len, MIB(1024));
@@ -399,6 +410,15 @@ bool sched_next(struct sched *s, uint64_t now_ns, struct sched_job *ret,
 	return false;
 }
 
+/* All but @n bytes of what was asked for will not come. */
+static void job_asked(struct sched_job *j, uint64_t n)
+{
+	if (n >= j->asked)
+		return;
+	pace_drop(&j->host->pace, j->asked - n);
+	j->asked = n;
+}
+
 void sched_job_range(struct sched_job *j, uint64_t off, uint64_t len)
 {
 	if (j->suffix) {
@@ -416,6 +436,7 @@ void sched_job_range(struct sched_job *j, uint64_t off, uint64_t len)
 	}
 	assert(off == j->off);
 	j->len = MIN(j->len, len);
+	job_asked(j, j->len);
 }
 
 bool sched_job_whole(struct sched *s, struct sched_job *j)
@@ -429,17 +450,25 @@ bool sched_job_whole(struct sched *s, struct sched_job *j)
 	j->off = 0;
 	j->pos = 0;
 	j->len = UINT64_MAX;
+	job_asked(j, 0);
 	take_all(j);
 	return true;
 }
 
 void sched_job_data(struct sched_job *j, const void *data, size_t n,
+		    uint64_t now_ns,
 		    void (*deliver)(struct sched_piece *p, uint64_t at,
 				    const void *data, size_t n))
 {
 	const uint8_t *p = data;
-	uint64_t end = j->pos + n;
+	uint64_t end = j->pos + n, asked = MIN((uint64_t)n, j->asked);
 	struct list todo;
+
+	if (j->start_ns != 0)
+		pace_first(&j->host->pace, now_ns - j->start_ns);
+	j->start_ns = 0;
+	pace_data(&j->host->pace, n, asked, now_ns);
+	j->asked -= asked;
 
 	/* Pieces wait on a list of their own, so that deliver() may remove
 	 * any of them. */
@@ -467,6 +496,7 @@ void sched_job_data(struct sched_job *j, const void *data, size_t n,
 void sched_job_end(struct sched_job *j, uint64_t now_ns, struct list *left)
 {
 	assert(j->host->running > 0);
+	job_asked(j, 0);
 	j->host->running--;
 	if (j->class_ == PROTO_CLASS_BACKGROUND)
 		j->host->running_bg--;

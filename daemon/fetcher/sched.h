@@ -12,11 +12,12 @@
  *   - a piece that a running job will soon pass is served by that job;
  *   - a host has at most max jobs running, one while it is on probation, and
  *     none before its not_before_ns;
- *   - background is paced by a token bucket, and waits while anything else
- *     is fetched from its host, because what starts up needs all of the link;
- *     until SCHED_QUIET_NS after that it gets one small job each
- *     SCHED_QUIET_STEP_NS. A link has at most SCHED_BACKGROUND_JOBS_MAX times
- *     SCHED_BACKGROUND_BYTES_MAX of it under way, for who starts next.
+ *   - what nobody waits for is asked for as the link brings it (pace.h), so
+ *     that demand finds it nearly free;
+ *   - background is paced by a token bucket as well, and waits while anything
+ *     else is fetched from its host, because what starts up needs all of the
+ *     link; until SCHED_QUIET_NS after that it gets one small job each
+ *     SCHED_QUIET_STEP_NS.
  * A blob whose server ignores ranges (sched_job_whole()) gets one job at a
  * time, which serves whatever piece it passes.
  *
@@ -30,14 +31,12 @@
 #include "common/base.h"
 #include "common/list.h"
 #include "common/proto.h"
+#include "daemon/fetcher/pace.h"
 
 #define SCHED_GAP_BYTES KIB(64)
 #define SCHED_JOB_BYTES_MAX MIB(8)  /* of merged pieces */
 #define SCHED_JOIN_BYTES_MAX MIB(1) /* how far ahead of a job demand waits */
 #define SCHED_SPLIT_MAX 4u
-#define SCHED_SPLIT_BYTES_MIN MIB(1)
-#define SCHED_BACKGROUND_BYTES_MAX MIB(2) /* one background job */
-#define SCHED_BACKGROUND_JOBS_MAX 2u
 #define SCHED_PACED_BYTES_MAX MIB(1) /* one background job under a limit */
 #define SCHED_QUIET_NS (500 * NSEC_PER_MSEC)
 #define SCHED_QUIET_STEP_NS (125 * NSEC_PER_MSEC)
@@ -53,6 +52,7 @@
  * @step_ns: the next background job until then
  */
 struct sched_host {
+	struct pace pace;
 	unsigned running;
 	unsigned running_bg;
 	unsigned max;
@@ -104,6 +104,8 @@ struct sched_piece {
  * struct sched_job - one range request
  * @pos:	next byte of the blob to arrive
  * @len:	bytes from @off on, UINT64_MAX for the whole blob
+ * @asked:	bytes of it that count in the host's pace
+ * @start_ns:	0: the first byte is here
  */
 struct sched_job {
 	struct sched_blob *blob;
@@ -115,6 +117,8 @@ struct sched_job {
 	uint64_t off;
 	uint64_t len;
 	uint64_t pos;
+	uint64_t asked;
+	uint64_t start_ns;
 	struct list pieces;
 	struct list node; /* in blob->jobs */
 };
@@ -180,6 +184,7 @@ bool sched_job_whole(struct sched *s, struct sched_job *j);
  * Pieces that are complete leave the job.
  */
 void sched_job_data(struct sched_job *j, const void *data, size_t n,
+		    uint64_t now_ns,
 		    void (*deliver)(struct sched_piece *p, uint64_t at,
 				    const void *data, size_t n));
 

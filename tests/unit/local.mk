@@ -27,6 +27,8 @@ UNIT_TESTS += %D%/test-miss
 %C%_test_miss_LDADD = fs/libfs.a $(LDADD) $(URING_LIBS) $(FUSE3_LIBS) \
 	$(SECCOMP_LIBS) -lpthread
 UNIT_TESTS += %D%/test-oci
+UNIT_TESTS += %D%/test-pace
+%C%_test_pace_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
 UNIT_TESTS += %D%/test-sched
 %C%_test_sched_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
 UNIT_TESTS += %D%/test-proto

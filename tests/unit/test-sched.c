@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -121,7 +122,7 @@ static void test_merged_requests_are_bounded(void **state)
 	(void)state;
 	lab_init(&l, 0);
 	for (unsigned i = 0; i < 4; i++) {
-		p[i] = piece(&l.a, i * MIB(3), MIB(3), PROTO_CLASS_PREFETCH);
+		p[i] = piece(&l.a, i * MIB(3), MIB(3), PROTO_CLASS_DEMAND);
 		sched_add(&l.s, &p[i]);
 	}
 	assert_true(next(&l, 0));
@@ -138,7 +139,9 @@ static void test_long_demand_is_split(void **state)
 	assert_int_equal(sched_split(MIB(3), PROTO_CLASS_DEMAND, len), 3);
 	assert_int_equal(sched_split(MIB(2) - 1, PROTO_CLASS_DEMAND, len), 1);
 	assert_int_equal(sched_split(0, PROTO_CLASS_DEMAND, len), 1);
-	assert_int_equal(sched_split(MIB(64), PROTO_CLASS_PREFETCH, len), 1);
+	assert_int_equal(sched_split(MIB(2) - 1, PROTO_CLASS_PREFETCH, len), 3);
+	assert_int_equal(sched_split(MIB(1) - 1, PROTO_CLASS_PREFETCH, len), 1);
+	assert_int_equal(sched_split(MIB(64), PROTO_CLASS_BACKGROUND, len), 1);
 }
 
 static void test_parts_of_a_split_stay_apart(void **state)
@@ -200,14 +203,14 @@ static void test_hosts_have_limits(void **state)
 	}
 	while (next(&l, n))
 		n++;
-	assert_int_equal(n, SCHED_BACKGROUND_JOBS_MAX);
+	assert_int_equal(n, 4); /* half of 8 */
 	p[10] = piece(&l.b, 0, 10, PROTO_CLASS_DEMAND);
 	sched_add(&l.s, &p[10]);
 	assert_true(next(&l, n)); /* demand finds room */
 	list_init(&left);
 	sched_job_end(&l.jobs[0], T0, &left);
 	assert_false(list_empty(&left));
-	assert_int_equal(l.host.running, SCHED_BACKGROUND_JOBS_MAX);
+	assert_int_equal(l.host.running, 4);
 	/* On probation: one at a time, and not before it is time. */
 	l.host.probation = true;
 	p[11] = piece(&l.b, MIB(1), 10, PROTO_CLASS_DEMAND);
@@ -286,8 +289,8 @@ static void background_keeps_quiet_beside(enum proto_class class_)
 	assert_true(next(&l, 0));
 	assert_int_equal(l.jobs[0].class_, class_);
 	/* Nothing beside it, however long it takes. */
-	assert_false(sched_next(&l.s, T0 + SCHED_QUIET_NS, &l.jobs[1],
-				&l.wake));
+	assert_false(
+		sched_next(&l.s, T0 + SCHED_QUIET_NS, &l.jobs[1], &l.wake));
 	assert_int_equal(l.wake, UINT64_MAX);
 	list_init(&left);
 	sched_job_end(&l.jobs[0], T0, &left);
@@ -296,8 +299,8 @@ static void background_keeps_quiet_beside(enum proto_class class_)
 	/* A small one a step. */
 	assert_true(sched_next(&l.s, t, &l.jobs[1], &l.wake));
 	assert_int_equal(l.jobs[1].len, SCHED_QUIET_BYTES_MAX);
-	assert_false(sched_next(&l.s, t + SCHED_QUIET_STEP_NS, &l.jobs[2],
-				&l.wake));
+	assert_false(
+		sched_next(&l.s, t + SCHED_QUIET_STEP_NS, &l.jobs[2], &l.wake));
 	sched_job_end(&l.jobs[1], t, &left);
 	assert_false(sched_next(&l.s, t, &l.jobs[2], &l.wake));
 	assert_int_equal(l.wake, t + SCHED_QUIET_STEP_NS);
@@ -306,8 +309,7 @@ static void background_keeps_quiet_beside(enum proto_class class_)
 	sched_add(&l.s, &bg[0]);
 	sched_add(&l.s, &bg[1]);
 	assert_true(sched_next(&l.s, t, &l.jobs[2], &l.wake));
-	assert_int_equal(l.jobs[2].len, SCHED_BACKGROUND_BYTES_MAX);
-	assert_true(sched_next(&l.s, t, &l.jobs[3], &l.wake));
+	assert_int_equal(l.jobs[2].len, MIB(4));
 }
 
 static void test_background_keeps_quiet(void **state)
@@ -315,6 +317,44 @@ static void test_background_keeps_quiet(void **state)
 	(void)state;
 	background_keeps_quiet_beside(PROTO_CLASS_DEMAND);
 	background_keeps_quiet_beside(PROTO_CLASS_PREFETCH);
+}
+
+/* Only as much is asked for ahead of need as the link brings soon. */
+static void test_ahead_follows_the_link(void **state)
+{
+	uint8_t *data = calloc(1, PACE_BYTES_FIRST);
+	struct lab l;
+	struct sched_piece p[4], de;
+	struct list left;
+
+	(void)state;
+	assert_non_null(data);
+	lab_init(&l, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		p[i] = piece(&l.a, i * KIB(256), KIB(256),
+			     PROTO_CLASS_PREFETCH);
+		sched_add(&l.s, &p[i]);
+	}
+	/* Neighbours, but one request would be all that is allowed. */
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].len, PACE_BYTES_FIRST / 2);
+	assert_true(next(&l, 1));
+	assert_false(next(&l, 2));
+	assert_int_equal(l.wake, UINT64_MAX);
+	/* Demand does not ask, but what is ahead waits for its bytes too. */
+	de = piece(&l.b, 0, KIB(300), PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &de);
+	assert_true(next(&l, 2));
+	sched_job_data(&l.jobs[0], data, KIB(256), T0, deliver);
+	assert_false(next(&l, 3));
+	sched_job_data(&l.jobs[2], data, KIB(45), T0, deliver);
+	assert_true(next(&l, 3));
+	/* What does not come does not count. */
+	list_init(&left);
+	for (unsigned i = 0; i < 4; i++)
+		sched_job_end(&l.jobs[i], T0, &left);
+	assert_int_equal(l.host.pace.in_flight, 0);
+	free(data);
 }
 
 static void test_bytes_reach_every_piece(void **state)
@@ -334,11 +374,11 @@ static void test_bytes_reach_every_piece(void **state)
 		sched_add(&l.s, &p[i]);
 	assert_true(next(&l, 0));
 	delivered_n = 0;
-	sched_job_data(&l.jobs[0], data, 60, deliver);
+	sched_job_data(&l.jobs[0], data, 60, T0, deliver);
 	assert_int_equal(p[0].got, 60);
 	assert_int_equal(p[1].got, 10);
 	assert_int_equal(delivered_n, 70);
-	sched_job_data(&l.jobs[0], data + 60, 240, deliver);
+	sched_job_data(&l.jobs[0], data + 60, 240, T0, deliver);
 	assert_int_equal(delivered_n, 300);
 	assert_int_equal(delivered_at, 0);
 	assert_int_equal(delivered_first, 200);
@@ -362,10 +402,10 @@ static void test_delivery_may_remove_pieces(void **state)
 	assert_true(next(&l, 0));
 	remove_too = &p[1];
 	remove_from = &l.s;
-	sched_job_data(&l.jobs[0], data, 50, deliver);
+	sched_job_data(&l.jobs[0], data, 50, T0, deliver);
 	assert_int_equal(p[0].got, 50);
 	assert_int_equal(p[1].got, 0);
-	sched_job_data(&l.jobs[0], data, 50, deliver);
+	sched_job_data(&l.jobs[0], data, 50, T0, deliver);
 	assert_true(list_empty(&l.jobs[0].pieces));
 }
 
@@ -413,7 +453,7 @@ static void test_whole_blob_serves_all(void **state)
 	list_del(&p[1].node);
 	sched_add(&l.s, &p[1]); /* joins */
 	assert_false(next(&l, 2));
-	sched_job_data(&l.jobs[0], data, sizeof(data), deliver);
+	sched_job_data(&l.jobs[0], data, sizeof(data), T0, deliver);
 	assert_true(sched_piece_done(&p[0]));
 	/* What it has passed already waits for the next body. */
 	p[2] = piece(&l.a, 0, 10, PROTO_CLASS_DEMAND);
@@ -441,7 +481,7 @@ static void test_suffix_gets_its_place(void **state)
 	sched_job_range(&l.jobs[0], 5000, 100);
 	assert_int_equal(p.off, 5000);
 	assert_int_equal(p.len, 100);
-	sched_job_data(&l.jobs[0], data, 100, deliver);
+	sched_job_data(&l.jobs[0], data, 100, T0, deliver);
 	assert_true(sched_piece_done(&p));
 }
 
@@ -496,6 +536,7 @@ int main(void)
 		cmocka_unit_test(test_back_off_is_kept),
 		cmocka_unit_test(test_background_is_paced),
 		cmocka_unit_test(test_background_keeps_quiet),
+		cmocka_unit_test(test_ahead_follows_the_link),
 		cmocka_unit_test(test_bytes_reach_every_piece),
 		cmocka_unit_test(test_delivery_may_remove_pieces),
 		cmocka_unit_test(test_demand_joins_what_runs),
