@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "common/buf.h"
 #include "common/io.h"
@@ -312,6 +313,7 @@ static void gone(struct layer *l, const struct err *said)
 		layer_failed(l, &e);
 		break;
 	case LAYER_READY:
+	case LAYER_LOST:
 		succeed(l, why, true);
 		break;
 	case LAYER_SUCCEEDING:
@@ -368,6 +370,7 @@ static void ready(struct layer *l, struct supmsg *m)
 	watch_process(l, (pid_t)m->pid);
 	lock(l->ls);
 	l->restore = false;
+	l->dev = makedev(m->session.dev_major, m->session.dev_minor);
 	l->e = (struct err){0};
 	unlock(l->ls);
 	set_state(l, LAYER_READY, 0);
@@ -438,6 +441,7 @@ enum action {
 	NOTHING,
 	START,
 	SUCCESSOR,
+	REPLACE,
 	END,
 	GIVE_UP,
 	FREE,
@@ -458,6 +462,8 @@ static enum action want(struct layer *l, uint64_t now, unsigned n_restoring)
 		return START;
 	case LAYER_READY:
 		return l->dropped ? END : NOTHING;
+	case LAYER_LOST:
+		return l->dropped ? END : REPLACE;
 	case LAYER_SUCCEEDING:
 		if (l->dropped)
 			return GIVE_UP;
@@ -510,6 +516,21 @@ static void start_successor(struct layer *l)
 		succeed(l, e.text, false);
 }
 
+/* Somebody has unmounted it, and an overlayfs or an open file holds on to it:
+ * who serves it goes on for those, and for others it is mounted anew. */
+static void replace(struct layer *l)
+{
+	char d[DIGEST_STR_BYTES];
+
+	log_warn("layer=%s source=%s msg=\"is not where it was mounted: "
+		 "mounted again\"",
+		 digest_str(&l->row.blob, d), l->row.reference);
+	disconnect(l);
+	close_session(l);
+	set_state(l, LAYER_STARTING, 0);
+	layer_start(l);
+}
+
 static void end(struct layer *l)
 {
 	set_state(l, LAYER_ENDING, io_now_ns() + LAYER_ANSWER_NS);
@@ -554,6 +575,9 @@ static void act(struct layer *l, enum action a)
 		break;
 	case SUCCESSOR:
 		start_successor(l);
+		break;
+	case REPLACE:
+		replace(l);
 		break;
 	case END:
 		end(l);

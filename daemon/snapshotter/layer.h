@@ -3,8 +3,9 @@
  * DOC: one lazy layer: its process, its session, its state (layers.h).
  *
  * The loop's thread hears of packets, deaths and deadlines, and makes all
- * changes of the state but one: who needs a layer that is LAYER_NONE claims it
- * by LAYER_STARTING, and starts it himself, because that takes milliseconds.
+ * changes of the state but two: who needs a layer that is LAYER_NONE claims it
+ * by LAYER_STARTING, and starts it himself, because that takes milliseconds;
+ * who sees that the mount of a LAYER_READY is not in its place says LAYER_LOST.
  * Others who need it wait for @changed.
  *
  * Locks: layers.rows, then layers.lock; inside that one nothing. Neither is held over
@@ -14,6 +15,7 @@
 #define SNAPSHOTTER_LAYER_H
 
 #include <pthread.h>
+#include <sys/types.h>
 
 #include "common/base.h"
 #include "common/err.h"
@@ -37,6 +39,7 @@ enum layer_state {
 	LAYER_STARTING,
 	LAYER_READY,
 	LAYER_SUCCEEDING,
+	LAYER_LOST,
 	LAYER_ENDING,
 };
 
@@ -66,6 +69,7 @@ struct layer {
 	bool dropped;
 	bool restore;
 	uint64_t due_ns;
+	dev_t dev; /* of the mount */
 	struct err e;
 	/* the loop's thread; while STARTING without a socket, who starts it */
 	struct child *child;

@@ -380,14 +380,47 @@ static int await(struct layer *l, const struct timespec *until, struct err *e)
 	return r;
 }
 
-/* overlayfs copies mode and owner of its root from the inode of the topmost
- * layer's root, and FUSE knows nothing of that one before it is asked. */
-static void ask_root(const struct layer *l)
+/*
+ * Whether the mount is where it is said to be: an overlayfs over the directory
+ * below it would lack the layer, without a word. Asking also has the kernel
+ * learn mode and owner of the root, which overlayfs copies from the inode of
+ * the topmost layer's, and FUSE knows nothing of before.
+ */
+static bool in_place(struct layer *l)
 {
 	struct stat st;
+	bool same;
 
+	/* Of another error those who read will hear. */
 	if (stat(l->target, &st) < 0)
-		log_debug("target=%s err=%s", l->target, err_symbol(errno));
+		return errno != ENOENT && errno != ENOTCONN;
+	lock(l->ls);
+	same = st.st_dev == l->dev;
+	unlock(l->ls);
+	return same;
+}
+
+static void say_lost(struct layer *l)
+{
+	lock(l->ls);
+	if (l->state == LAYER_READY)
+		l->state = LAYER_LOST;
+	unlock(l->ls);
+	layers_kick(l->ls);
+}
+
+/* Return: as await() */
+static int await_mount(struct layer *l, const struct timespec *until,
+		       struct err *e)
+{
+	for (int i = 0; i < 2; i++) {
+		int r = await(l, until, e);
+
+		if (r < 0 || in_place(l))
+			return r;
+		say_lost(l);
+	}
+	return err_set(e, -EIO, "%s is taken away again and again", l->target);
 }
 
 /* ---- what others call -------------------------------------------------- */
@@ -445,10 +478,9 @@ static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
 			warm(ls, z);
 		layer_start(l);
 	}
-	r = await(l, &until, e);
+	r = await_mount(l, &until, e);
 	if (r < 0)
 		return r;
-	ask_root(l);
 	/* While it is mounted, it is in use anyway. */
 	r = layerdir_pin(ls->root, &l->row.toc, l->row.opaque_user, true);
 	if (r < 0)
@@ -552,13 +584,10 @@ static int await_all(struct layers *ls, struct layer **v, ssize_t n,
 		char d[DIGEST_STR_BYTES];
 		struct err mine = {0};
 
-		if (await(v[i], &until, &mine) == 0) {
-			ask_root(v[i]);
-		} else if (first == 0) {
+		if (await_mount(v[i], &until, &mine) < 0 && first == 0)
 			first = err_set(
 				e, -EAGAIN, "layer %s is not available: %s",
 				digest_str(&v[i]->row.blob, d), mine.text);
-		}
 	}
 	return first;
 }

@@ -17,7 +17,9 @@
  * /dev/fuse. SUCCEEDING: the monitor was killed; another is started on the same
  * session at once; six deaths in a minute, and the descriptor is closed instead,
  * because a session without a server puts processes into an unkillable wait.
- * A layer that lost its session (both we and the monitor were killed) is mounted anew.
+ * A layer that lost its session (both we and the monitor were killed) is mounted anew; so
+ * is one whose mount was taken away by somebody (LOST), while the monitor goes on for
+ * those who hold on to it.
  *
  * A mount stays as long as a snapshot of its layer exists: a path that was named in a reply
  * is never taken away under its users.
@@ -65,8 +67,7 @@ void layers_release(struct layers *ls, int64_t id);
 /**
  * layers_need() - all lazy layers of a chain are mounted and served, or are now
  *
- * In parallel. Also asks the root of each mount for its attributes, which overlayfs
- * copies without asking.
+ * In parallel. And they are where they are said to be.
  * Context: as layers_mount()
  * Return: 0; -EAGAIN with @e: "layer sha256:… is not available: …"
  */

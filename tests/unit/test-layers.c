@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -426,6 +427,32 @@ static void test_successor(void **state)
 	WAIT_FOR(!has_session(w));
 }
 
+/* Something else is where it was mounted: others hold on to what was. */
+static void test_lost(void **state)
+{
+	struct world *w = *state;
+	int64_t id = make_layer(w, "a", "", "h.io/r:ok", 1);
+	pid_t pid = last_pid(w, "start");
+	struct err e;
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s/m/%" PRId64, w->dir, id);
+	assert_int_equal(mount("none", path, "tmpfs", 0, NULL), 0);
+	assert_int_equal(need(w, "a", &e), 0);
+	assert_int_equal(count(w, "start"), 2);
+	assert_int_equal(umount2(path, MNT_DETACH), -1);
+	assert_false(is_dead(pid));
+	WAIT_FOR(count(w, "alone") == 1);
+	/* Only once. */
+	assert_int_equal(need(w, "a", &e), 0);
+	assert_int_equal(make_layer(w, "b", "", "h.io/r:ok", 1), id);
+	assert_int_equal(count(w, "start"), 2);
+	remove_snapshot(w, "a");
+	remove_snapshot(w, "b");
+	WAIT_FOR(!has_target(w, id));
+	assert_int_equal(count(w, "end"), 1);
+}
+
 static void test_six_deaths(void **state)
 {
 	struct world *w = *state;
@@ -737,13 +764,21 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
-		TEST(test_mount_and_end),   TEST(test_released),
-		TEST(test_many_at_once),    TEST(test_shared),
-		TEST(test_failures),        TEST(test_successor),
-		TEST(test_six_deaths),      TEST(test_adopted),
-		TEST(test_orphans),         TEST(test_strangers),
-		TEST(test_restored),        TEST(test_warm),
-		TEST(test_fetcher_started), TEST(test_fetcher_missing),
+		TEST(test_mount_and_end),
+		TEST(test_released),
+		TEST(test_many_at_once),
+		TEST(test_shared),
+		TEST(test_failures),
+		TEST(test_successor),
+		TEST(test_lost),
+		TEST(test_six_deaths),
+		TEST(test_adopted),
+		TEST(test_orphans),
+		TEST(test_strangers),
+		TEST(test_restored),
+		TEST(test_warm),
+		TEST(test_fetcher_started),
+		TEST(test_fetcher_missing),
 	};
 
 	if (geteuid() != 0) {
