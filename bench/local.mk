@@ -7,4 +7,4 @@ noinst_PROGRAMS += %D%/shape %D%/timed %D%/inflate
 %C%_timed_LDADD =
 %C%_inflate_SOURCES = %D%/inflate.c
 %C%_inflate_LDADD = $(DEFLATE_LIBS)
-EXTRA_DIST += %D%/run %D%/input.py %D%/table.py %D%/README.md
+EXTRA_DIST += %D%/run %D%/prepare %D%/split.py %D%/input.py %D%/table.py %D%/README.md
