@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # shape: a slow, far network; run: prints the table of figures.
-noinst_PROGRAMS += %D%/shape %D%/timed %D%/inflate
+noinst_PROGRAMS += %D%/shape %D%/timed %D%/inflate %D%/rpc
 %C%_shape_SOURCES = %D%/shape.c
 %C%_shape_LDADD =
 %C%_timed_SOURCES = %D%/timed.c
 %C%_timed_LDADD =
 %C%_inflate_SOURCES = %D%/inflate.c
 %C%_inflate_LDADD = $(DEFLATE_LIBS)
+%C%_rpc_SOURCES = %D%/rpc.c
+%C%_rpc_LDADD = daemon/snapshotter/libsnapshotter.a \
+	daemon/snapshotter/libsnapshotspb.a common/libcommon.a \
+	$(NGHTTP2_LIBS) $(PROTOBUFC_LIBS) $(COMMON_LIBS)
 EXTRA_DIST += %D%/run %D%/prepare %D%/split.py %D%/input.py %D%/table.py %D%/README.md

@@ -33,7 +33,7 @@ nodist_%C%_libsnapshotspb_a_SOURCES = %D%/snapshots.pb-c.c %D%/snapshots.pb-c.h
 EXTRA_DIST += %D%/snapshots.proto
 BUILT_SOURCES += %D%/snapshots.pb-c.h
 # For who makes one target only.
-%D%/service.$(OBJEXT): %D%/snapshots.pb-c.h
+%D%/service.$(OBJEXT) bench/rpc.$(OBJEXT): %D%/snapshots.pb-c.h
 CLEANFILES += %D%/snapshots.pb-c.c %D%/snapshots.pb-c.h
 %D%/snapshots.pb-c.c: %D%/snapshots.pb-c.h
 %D%/snapshots.pb-c.h: %D%/snapshots.proto
