@@ -32,6 +32,12 @@ FUZZ_TARGETS += %D%/fuzz-labels
 FUZZ_TARGETS += %D%/fuzz-filter
 %C%_fuzz_filter_LDADD = $(FUZZ_ENGINE) daemon/snapshotter/libsnapshotter.a \
 	common/libcommon.a $(PCRE_LIBS) $(COMMON_LIBS)
+FUZZ_TARGETS += %D%/fuzz-grpc
+%C%_fuzz_grpc_LDADD = $(FUZZ_ENGINE) daemon/snapshotter/libsnapshotter.a \
+	common/libcommon.a $(NGHTTP2_LIBS) $(COMMON_LIBS) -lpthread
+FUZZ_TARGETS += %D%/fuzz-service
+nodist_EXTRA_%C%_fuzz_service_SOURCES = %D%/cxx.cc
+%C%_fuzz_service_LDADD = $(FUZZ_ENGINE) $(SNAPSHOTTER_LIBS) -lpthread
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 SH_TESTS += %D%/corpus.sh
