@@ -139,6 +139,14 @@ snap_config() {
 	prefetch = ${SNAP_PREFETCH:-false}
 	END
 }
+# For good: the fetcher that it started, which would stay for its layers.
+snap_end() {
+	local p
+	snap_stop
+	for p in $(test_procs estargzd); do
+		stop_pid "$p"
+	done
+}
 # Mounts and their processes stay.
 snap_stop() {
 	[ -z "${SNAP_PID:-}" ] || stop_pid "$SNAP_PID"

@@ -161,11 +161,25 @@ def do_mount(m, where):
     bind = m["type"] == "bind"
     options = [o for o in m["options"] if o not in ("bind", "rbind")]
     args = ["-i", "--rbind"] if bind else ["-i", "-t", m["type"]]
+    cwd = None
     if options and not bind:
+        cwd, options = shorten(options)
         args += ["-o", ",".join(options)]
-    subprocess.run(["mount", *args, m["source"], where], check=True)
+    subprocess.run(["mount", *args, m["source"], where], check=True, cwd=cwd)
     if bind and "ro" in options:
         subprocess.run(["mount", "-o", "remount,bind,ro", where], check=True)
+
+
+def shorten(options):
+    """A page is all that mount(2) takes. As containerd does it, long lists of lower
+    directories are relative to a working directory."""
+    lower = next((o for o in options if o.startswith("lowerdir=")), "")
+    dirs = lower[len("lowerdir="):].split(":")
+    if sum(map(len, options)) < 3500 or len(dirs) < 2:
+        return None, options
+    top = os.path.commonpath(dirs)
+    short = "lowerdir=" + ":".join(os.path.relpath(d, top) for d in dirs)
+    return top, [short if o == lower else o for o in options]
 
 
 def parser():
