@@ -4,10 +4,13 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "common/err.h"
 
@@ -21,6 +24,7 @@ static_assert(ARRAY_SIZE(level_names) == LOG_N_, "a name for each level");
 
 static _Atomic int log_level = LOG_INFO_;
 static _Atomic int log_fd = STDERR_FILENO;
+static _Atomic bool log_dontwait;
 static char log_context[128];
 
 void log_set_level(enum log_level level)
@@ -43,6 +47,33 @@ void log_set_fd(int fd)
 {
 	atomic_store_explicit(&log_fd, fd < 0 ? STDERR_FILENO : fd,
 			      memory_order_relaxed);
+}
+
+void log_never_wait(void)
+{
+	struct stat st;
+	int fd;
+
+	atomic_store_explicit(&log_dontwait, true, memory_order_relaxed);
+	/* O_NONBLOCK belongs to the open file, which others have, too. */
+	if (fstat(STDERR_FILENO, &st) < 0 || !S_ISFIFO(st.st_mode))
+		return;
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0) /* nobody reads it */
+		fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0)
+		log_set_fd(fd);
+}
+
+/* A log that cannot be written must not stop the program. */
+static void put(int fd, const char *line, size_t len)
+{
+	if (atomic_load_explicit(&log_dontwait, memory_order_relaxed) &&
+	    (send(fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
+	     errno != ENOTSOCK))
+		return;
+	if (write(fd, line, len) < 0)
+		return;
 }
 
 void log_set_context(const char *context)
@@ -80,10 +111,7 @@ void log_line(enum log_level level, const char *mod, const char *fmt, ...)
 	line[len] = '\0';
 	err_sanitize(line);
 	line[len++] = '\n';
-	/* A log that cannot be written must not stop the program. */
-	if (write(atomic_load_explicit(&log_fd, memory_order_relaxed), line,
-		  len) < 0)
-		return;
+	put(atomic_load_explicit(&log_fd, memory_order_relaxed), line, len);
 }
 
 bool log_allow(struct log_limit *lim, uint64_t now_ns, unsigned *ret_suppressed)

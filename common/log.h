@@ -26,6 +26,14 @@ int log_parse_level(const char *name, enum log_level *ret_level);
 /* Redirects from stderr to @fd (borrowed); -1 goes back. */
 void log_set_fd(int fd);
 
+/**
+ * log_never_wait() - a line that its reader has no room for is dropped
+ *
+ * For a process that must not depend on whoever reads its standard error: a pipe
+ * or a socket that others write to as well.
+ */
+void log_never_wait(void);
+
 /* Adds ` key=value` to every line of the process, e.g. "layer=ab12"; copied. */
 void log_set_context(const char *context);
 

@@ -138,7 +138,7 @@ static int find_estargzd(char **ret)
 /* In the child: becomes the fetcher, with the listening socket and nothing
  * else of ours. */
 static void exec_fetcher(const char *program, int listener,
-			 const char *log_level, bool chatty)
+			 const char *log_level, const struct connect *c)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
@@ -146,12 +146,13 @@ static void exec_fetcher(const char *program, int listener,
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setsid();
+	oom_set(c->oom.adj);
 	/* Whoever waits for the end of our output waits for the mount, not
 	 * for the fetcher. */
 	if (null >= 0) {
 		(void)dup2(null, STDIN_FILENO);
 		(void)dup2(null, STDOUT_FILENO);
-		if (!chatty)
+		if (!c->chatty)
 			(void)dup2(null, STDERR_FILENO);
 	}
 	if (dup3(listener, LISTEN_FD, 0) < 0 && listener == LISTEN_FD)
@@ -205,8 +206,7 @@ static int start_private(struct connect *c, struct err *e)
 		return err_set(e, -errno, "private fetcher: %s",
 			       err_name(errno));
 	if (pid == 0)
-		exec_fetcher(program, listener, levels[c->log_level],
-			     c->chatty);
+		exec_fetcher(program, listener, levels[c->log_level], c);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include "common/base.h"
 #include "common/err.h"
+#include "fs/oom.h"
 #include "fs/options.h"
 
 /**
@@ -31,7 +32,8 @@ struct connect {
 		CONNECT_SHARED,
 		CONNECT_PRIVATE
 	} use;
-	int lock_fd; /* held shared by all who use the private one */
+	struct oom oom; /* of processes that a monitor starts */
+	int lock_fd;    /* held shared by all who use the private one */
 };
 
 /* Nothing is connected or started yet. Return: 0, -ENOMEM. */

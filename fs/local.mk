@@ -15,7 +15,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/state.c %D%/state.h \
 	%D%/stats.c %D%/stats.h \
 	%D%/ctl.h \
-	%D%/mnt.c %D%/mnt.h %D%/super.c %D%/super.h \
+	%D%/oom.c %D%/oom.h %D%/mnt.c %D%/mnt.h %D%/super.c %D%/super.h \
 	%D%/worker.c %D%/worker.h \
 	%D%/sandbox.c %D%/sandbox.h \
 	%D%/build.c %D%/build.h \

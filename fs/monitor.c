@@ -18,6 +18,7 @@
 #include "fs/control.h"
 #include "fs/ctl.h"
 #include "fs/mnt.h"
+#include "fs/oom.h"
 #include "fs/state.h"
 #include "fs/stats.h"
 #include "fs/super.h"
@@ -103,6 +104,7 @@ static int spawn(struct monitor *m, struct err *e)
 			if (m->state.fds[i] >= 0)
 				(void)close(m->state.fds[i]);
 		}
+		oom_set(m->connect->oom.adj);
 		_exit(worker_main(sv[1], self, m->layer, m->o, m->st));
 	}
 	(void)close(sv[1]);
@@ -613,6 +615,8 @@ static void init(struct monitor *m, const struct layer *layer,
 	};
 	(void)prctl(PR_SET_NAME, "estargzfs", 0, 0, 0);
 	state_boot_id(m->boot_id);
+	oom_get(&c->oom);
+	oom_set(OOM_MONITOR);
 }
 
 /* From readiness to the end. Return: exit status */
@@ -662,6 +666,19 @@ int monitor_main(const struct layer *layer, const char *target,
 	return live(&m);
 }
 
+/* All of a supervisor's monitors may write to one log. */
+static void name_in_log(const struct layer *l)
+{
+	const struct digest *d = l->has_digest ? &l->digest : &l->toc_digest;
+	char hex[DIGEST_HEX_BYTES + 1];
+	char text[32];
+
+	if (!l->has_digest && !l->has_toc_digest)
+		return;
+	(void)snprintf(text, sizeof(text), "layer=%.12s", digest_hex(d, hex));
+	log_set_context(text);
+}
+
 int monitor_supervised(const struct layer *layer, const char *target,
 		       const struct options *o, struct connect *c,
 		       struct super *s, const struct sup_session *session,
@@ -671,6 +688,7 @@ int monitor_supervised(const struct layer *layer, const char *target,
 	int r;
 
 	init(&m, layer, target, o, c);
+	name_in_log(layer);
 	m.super = s;
 	if (session->init_len > 0) {
 		m.succeeds = true;

@@ -41,6 +41,7 @@ static void become_own(int fd)
 	(void)setsid();
 	(void)prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
 	(void)umask(022);
+	log_never_wait();
 	if (chdir("/") < 0)
 		log_debug("msg=\"stays in its directory\"");
 }
