@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shape: a slow, far network; run: prints the table of figures.
+# shape: a slow, far network. What is what: README.md.
 noinst_PROGRAMS += %D%/shape %D%/timed %D%/inflate %D%/rpc
 %C%_shape_SOURCES = %D%/shape.c
 %C%_shape_LDADD =
@@ -11,4 +11,6 @@ noinst_PROGRAMS += %D%/shape %D%/timed %D%/inflate %D%/rpc
 %C%_rpc_LDADD = daemon/snapshotter/libsnapshotter.a \
 	daemon/snapshotter/libsnapshotspb.a common/libcommon.a \
 	$(NGHTTP2_LIBS) $(PROTOBUFC_LIBS) $(COMMON_LIBS)
-EXTRA_DIST += %D%/run %D%/prepare %D%/split.py %D%/input.py %D%/table.py %D%/README.md
+EXTRA_DIST += %D%/run %D%/procs.sh %D%/input.py %D%/table.py \
+	%D%/cold-start %D%/cold.py %D%/images.sh %D%/touched.py \
+	%D%/prepare %D%/split.py %D%/idle %D%/README.md

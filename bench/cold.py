@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Table and plot of bench/cold-start:
+cold.py SAMPLES TOUCHED [--mbit N] [--plot FILE.svg]
+
+SAMPLES: lines "WAY IMAGE PULL RUN", in seconds; TOUCHED: "IMAGE WHAT BYTES".
+"""
+import argparse
+import statistics
+import subprocess
+
+WAYS = {"eager": "pulled", "lazy": "lazy"}
+OF_TOUCHED, PLUS_S = 1.25, 0.4
+OF_EAGER = 0.35
+
+
+class Start:
+    """All starts of an image in one way."""
+
+    def __init__(self):
+        self.pull, self.run, self.total = [], [], []
+
+    def add(self, pull, run):
+        self.pull.append(pull)
+        self.run.append(run)
+        self.total.append(pull + run)
+
+    def medians(self):
+        return [statistics.median(v) for v in (self.pull, self.run, self.total)]
+
+
+def read(samples, touched):
+    starts, bytes_ = {}, {}
+    with open(samples) as f:
+        for line in f:
+            way, image, pull, run = line.split()
+            starts.setdefault(image, {}).setdefault(way, Start()).add(
+                float(pull), float(run))
+    with open(touched) as f:
+        for line in f:
+            image, what, n = line.split()
+            bytes_[image, what] = int(n)
+    return starts, bytes_
+
+
+def cells(start):
+    pull, run, total = start.medians()
+    return ["%.2f" % pull, "%.2f" % run, "%.2f [%.2f..%.2f]" % (
+        total, min(start.total), max(start.total))]
+
+
+def mark(value, limit):
+    return "%.2f <= %.2f %s" % (value, limit,
+                                "ok" if value <= limit else "MISS")
+
+
+def table(starts, bytes_, rate):
+    head = ["image", "MB", "read MB"]
+    for w in WAYS:
+        head += [WAYS[w] + ": pull", "run", "total [min..max]"]
+    out = [head + ["total / pulled", "total / what reading takes"]]
+    for image, by_way in starts.items():
+        eager, lazy = by_way["eager"].medians(), by_way["lazy"].medians()
+        need = bytes_[image, "touched"]
+        row = [image, "%.0f" % (bytes_[image, "image"] / 1e6),
+               "%.1f" % (need / 1e6)]
+        for w in WAYS:
+            row += cells(by_way[w])
+        limit = OF_TOUCHED * need / rate + eager[1] + PLUS_S
+        out.append(row + [mark(lazy[2] / eager[2], OF_EAGER),
+                          mark(lazy[2], limit)])
+    return out
+
+
+def show(rows):
+    width = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    for n, r in enumerate(rows):
+        print("  ".join(c.ljust(w) for c, w in zip(r, width)).rstrip())
+        if n == 0:
+            print("  ".join("-" * w for w in width))
+
+
+def plot(path, starts):
+    """Bars of pull and run, an image a group."""
+    data, labels = "", ""
+    for n, (image, by_way) in enumerate(starts.items()):
+        for way, name in WAYS.items():
+            data += '"%s" %f %f\n' % ((name,) + tuple(
+                by_way[way].medians()[:2]))
+        data += '"" 0 0\n'
+        labels += 'set label "%s" at %f, graph -0.14 center\n' % (
+            image, n * (len(WAYS) + 1) + (len(WAYS) - 1) / 2)
+    script = """
+set terminal svg size 800,360 font "sans-serif,12" background "white"
+set output "%s"
+set style data histograms
+set style histogram rowstacked
+set style fill solid noborder
+set boxwidth 0.8
+set bmargin 4
+set ylabel "seconds"
+set yrange [0:*]
+set offsets 0, 0, 1, 0
+set grid ytics lc "#dddddd"
+set border 3
+set xtics nomirror scale 0
+set ytics nomirror
+%s
+$d << EOD
+%sEOD
+plot $d using 2:xtic(1) title "pull" lc "#4477aa", \
+     "" using 3 title "run" lc "#ee8866", \
+     "" using 0:($2+$3):($2+$3 > 0 ? sprintf("%%.1f", $2+$3) : "") \
+     with labels offset 0,0.6 notitle
+""" % (path, labels, data)
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("samples")
+    p.add_argument("touched")
+    p.add_argument("--mbit", type=float, default=100)
+    p.add_argument("--plot")
+    a = p.parse_args()
+    starts, bytes_ = read(a.samples, a.touched)
+    show(table(starts, bytes_, a.mbit * 1e6 / 8))
+    if a.plot:
+        plot(a.plot, starts)
+
+
+if __name__ == "__main__":
+    main()
