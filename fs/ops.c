@@ -313,8 +313,9 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 	int r;
 
 	if (!fs->has_xattrs) {
-		/* Once, and the kernel never asks again. */
-		(void)fuse_reply_err(req, ENOSYS);
+		/* ENOSYS would be asked for once only, but programs would hear
+		 * EOPNOTSUPP, which containerd's differ takes for a failure. */
+		(void)fuse_reply_err(req, ENODATA);
 		return;
 	}
 	r = inode_of(fs, ino, &in);

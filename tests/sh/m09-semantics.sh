@@ -161,5 +161,14 @@ ok "umount -l with a blocked read" umount -l "$M"
 srv_clear
 ok "the reader ends" wait_for 30 pid_gone $r
 wait $r 2>/dev/null
+
+# Not EOPNOTSUPP: containerd's differ takes that for a failure.
+STATE=$T/state-none
+ok "a layer that has no xattr at all mounts" \
+	mount_esgz "oci:$IMAGES:small-gz1" "$M" layer=1
+is "$(err_of 'os.getxattr(p, "security.capability")' "$M/etc/hostname")" \
+	ENODATA "which is ENODATA too"
+is "$(getfattr -d -m - "$M/etc/hostname")" "" "and an empty list"
+ok "unmounts" umount_esgz "$M"
 no_leaks
 done_testing
