@@ -286,7 +286,8 @@ class Compare:
             if getattr(st, "st_" + f) != getattr(n, f):
                 self.say(name, f, getattr(st, "st_" + f), getattr(n, f))
         if n.mtime is not None and not a.no_times and not (
-                a.since and min(n.mtime, st.st_mtime) >= a.since):
+                a.since and n.mtime >= a.since and
+                (st.st_mtime >= a.since or not name)):
             sec, nsec = divmod(st.st_mtime_ns, 10 ** 9)
             if sec not in (int(n.mtime // 1), round(n.mtime)) or nsec:
                 self.say(name, "mtime", "%d.%09d" % (sec, nsec), n.mtime)
@@ -339,7 +340,9 @@ class Compare:
         for name in both:
             n, st = tree.nodes[name], got[name]
             if n.type == "dir" and n.nlink is not None:
-                if st.st_nlink != n.nlink and not a.no_dir_nlink:
+                # 1 where overlayfs merges.
+                if st.st_nlink != n.nlink and not a.no_dir_nlink and \
+                        1 not in (st.st_nlink, n.nlink):
                     self.say(name, "links", st.st_nlink, n.nlink)
             elif n.type == "dir" and not a.no_dir_nlink and \
                     stat.S_ISDIR(st.st_mode) and \
@@ -421,7 +424,8 @@ def main():
     p.add_argument("--xdev", action="store_true",
                    help="leave out what is mounted below")
     p.add_argument("--since", type=int, default=0,
-                   help="times from then on are all alike")
+                   help="times from then on are all alike, and the root's is"
+                   " another if the reference's is from then on")
     p.add_argument("--ignore-xattr", action="append", default=[])
     p.add_argument("--allow-eio", action="store_true",
                    help="a read may fail with EIO (but never give other bytes)")
