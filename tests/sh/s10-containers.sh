@@ -121,7 +121,7 @@ ok "containers go" ct_rm debian-s debian-o awkward-s awkward-o child
 drop_images >/dev/null
 ok "with the last snapshot its layers go" wait_for 20 no_lazy
 is "$(snapshots ls | wc -l)" 1 "no snapshot is left"
-snap_stop
+snap_end
 ctd_stop
 no_leaks
 done_testing

@@ -93,7 +93,7 @@ for ((r = 1; r <= ROUNDS; r++)); do
 done
 [ "$S" != estargz ] || like "$FIRST" 'mounts=0 .*shims=0 snapshots=0 directories=0' \
 	"and that is nothing"
-snap_stop
+snap_end
 ctd_stop
 no_leaks
 done_testing

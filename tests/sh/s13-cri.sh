@@ -60,7 +60,7 @@ by() {
 	ok "$v: the image goes" cri rmi "$R:debian"
 	ok "$v: and the pod's" cri rmi "$R:pause"
 	ok "$v: and the layers with it" wait_for 30 no_lazy
-	snap_stop
+	snap_end
 	ctd_stop
 	no_leaks "$v: nothing is left"
 }

@@ -37,7 +37,7 @@ by() {
 	ok "$v: containers go" ct_rm s o
 	drop_images >/dev/null
 	ok "$v: layers go with the last image" wait_for 20 no_lazy
-	snap_stop
+	snap_end
 	ctd_stop
 	no_leaks "$v: nothing is left"
 }
