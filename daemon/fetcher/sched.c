@@ -204,13 +204,13 @@ static struct sched_piece *blob_ready(struct sched_blob *b,
 				      enum proto_class class_, uint64_t now_ns,
 				      uint64_t *wake_ns)
 {
+	/* What arrives brings the next call. */
+	bool full = class_ != PROTO_CLASS_DEMAND && !b->whole &&
+		    pace_full(&b->host->pace);
+
 	if (list_empty(&b->queued[class_]) || host_room(b->host, class_) == 0)
 		return NULL;
 	if (b->whole && whole_running(b))
-		return NULL;
-	/* What arrives brings the next call. */
-	if (class_ != PROTO_CLASS_DEMAND && !b->whole &&
-	    pace_full(&b->host->pace))
 		return NULL;
 	if (class_ == PROTO_CLASS_BACKGROUND && !b->whole &&
 	    !host_is_quiet(b->host, now_ns, wake_ns))
@@ -223,6 +223,9 @@ static struct sched_piece *blob_ready(struct sched_blob *b,
 	{
 		struct sched_piece *p = piece_of(n);
 
+		/* For a blob's end a mount will wait, as WARM has said. */
+		if (full && !p->suffix)
+			continue;
 		if (p->not_before_ns <= now_ns)
 			return p;
 		*wake_ns = MIN(*wake_ns, p->not_before_ns);

@@ -324,11 +324,12 @@ static void test_ahead_follows_the_link(void **state)
 {
 	uint8_t *data = calloc(1, PACE_BYTES_FIRST);
 	struct lab l;
-	struct sched_piece p[4], de;
+	struct sched_piece p[4], de, tail;
 	struct list left;
 
 	(void)state;
 	assert_non_null(data);
+	list_init(&left);
 	lab_init(&l, 0);
 	for (unsigned i = 0; i < 4; i++) {
 		p[i] = piece(&l.a, i * KIB(256), KIB(256),
@@ -341,6 +342,12 @@ static void test_ahead_follows_the_link(void **state)
 	assert_true(next(&l, 1));
 	assert_false(next(&l, 2));
 	assert_int_equal(l.wake, UINT64_MAX);
+	/* The end of a blob, of a layer that will be mounted: is. */
+	tail = piece(&l.b, 0, MIB(1), PROTO_CLASS_PREFETCH);
+	tail.suffix = true;
+	sched_add(&l.s, &tail);
+	assert_true(next(&l, 2));
+	sched_job_end(&l.jobs[2], T0, &left);
 	/* Demand does not ask, but what is ahead waits for its bytes too. */
 	de = piece(&l.b, 0, KIB(300), PROTO_CLASS_DEMAND);
 	sched_add(&l.s, &de);
@@ -350,7 +357,6 @@ static void test_ahead_follows_the_link(void **state)
 	sched_job_data(&l.jobs[2], data, KIB(45), T0, deliver);
 	assert_true(next(&l, 3));
 	/* What does not come does not count. */
-	list_init(&left);
 	for (unsigned i = 0; i < 4; i++)
 		sched_job_end(&l.jobs[i], T0, &left);
 	assert_int_equal(l.host.pace.in_flight, 0);
