@@ -27,7 +27,8 @@
  * close it.
  *
  * After FAILED the process ends; where START had a session, that is still
- * there, and has no server.
+ * there, and has no server. Its code says ECHILD where a worker died, ECONNRESET,
+ * EPIPE or ECONNREFUSED where the fetcher did: another try may well succeed.
  *
  * A closed connection with no ENDED before it: the monitor was killed. A
  * supervisor that goes away changes nothing: the mount stays. Where monitor and

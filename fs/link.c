@@ -154,7 +154,7 @@ static int answer(struct link *l, uint64_t deadline_ns, enum proto_type type,
 		return err_set(e, r, "fetcher does not answer");
 	n = recv_packet(l->sock, p, PROTO_PACKET_MAX, 0);
 	if (n <= 0)
-		return err_set(e, n < 0 ? (int)n : -EPROTO,
+		return err_set(e, n < 0 ? (int)n : -ECONNRESET,
 			       "fetcher closed the connection");
 	if (le16_load(p) == PROTO_FAILED) {
 		r = parse_failed(p, (size_t)n, text, sizeof(text));
@@ -389,7 +389,7 @@ int link_fetch(struct link *l, bool suffix, uint64_t off, uint64_t len,
 			return err_set(e, r, "fetcher does not answer");
 		r = link_recv(l, ret, 0);
 		if (r <= 0)
-			return err_set(e, r < 0 ? r : -EIO,
+			return err_set(e, r < 0 ? r : -ECONNRESET,
 				       "fetcher closed the connection");
 		if (ret->id != rd.id)
 			continue;

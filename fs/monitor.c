@@ -122,7 +122,7 @@ static int expect(struct monitor *m, union ctl_msg *msg, struct err *e)
 	if (n == -EAGAIN)
 		return err_set(e, -ETIMEDOUT, "worker does not answer");
 	if (n <= 0 || (size_t)n < sizeof(msg->type))
-		return err_set(e, -EIO, "worker died");
+		return err_set(e, -ECHILD, "worker died");
 	if (msg->type == CTL_FAILED && (size_t)n == sizeof(msg->failed)) {
 		*e = msg->failed.e;
 		e->text[sizeof(e->text) - 1] = '\0';

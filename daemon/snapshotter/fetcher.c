@@ -90,6 +90,10 @@ static void disconnect(struct fetcher *f)
 {
 	if (f->io.fd < 0)
 		return;
+	/* What it was told is lost. */
+	(void)pthread_mutex_lock(&f->lock);
+	f->n_warmed = 0;
+	(void)pthread_mutex_unlock(&f->lock);
 	loop_io_del(f->loop, &f->io);
 	(void)close(TAKE_FD(f->io.fd));
 }

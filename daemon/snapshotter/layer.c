@@ -308,7 +308,7 @@ static void gone(struct layer *l, const struct err *said)
 		if (said != NULL)
 			e = *said;
 		else
-			(void)err_set(&e, -EIO,
+			(void)err_set(&e, -ECHILD,
 				      "estargzfs died while mounting");
 		layer_failed(l, &e);
 		break;

@@ -88,7 +88,7 @@ struct layers {
 	char *root;   /* without symbolic links */
 	char *mounts; /* ROOT/m */
 	bool opaque_user;
-	struct fetcher *fetcher;
+	struct fetcher *fetcher; /* NULL: no lazy layers */
 	struct spawner spawner;
 	/* Held over the rows of the tree and who holds them, so that a row does
 	 * not go while somebody begins to use it. */

@@ -19,6 +19,7 @@
 #define LOG_MOD "layers"
 #include "common/log.h"
 
+#define TRIES 3u
 #define SYSTEMD_DIR "/run/systemd/system" /* as sd_booted(3) */
 
 static void lock(struct layers *ls)
@@ -260,11 +261,13 @@ static int set_up(struct layers *ls, struct err *e)
 	ls->kick.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = ls->kick.fd < 0 ? -errno
 			    : loop_io_add(ls->loop, &ls->kick, EPOLLIN);
-	if (r == 0) {
-		ls->fetcher = fetcher_new(ls->c, &ls->spawner, ls->loop);
-		r = ls->fetcher != NULL ? 0 : -ENOMEM;
-	}
-	return r < 0 ? err_set(e, r, "layers: %s", err_name(r)) : load(ls, e);
+	if (r < 0)
+		return err_set(e, r, "layers: %s", err_name(r));
+	r = load(ls, e);
+	if (r < 0 || (!ls->c->lazy && list_empty(&ls->all)))
+		return r;
+	ls->fetcher = fetcher_new(ls->c, &ls->spawner, ls->loop);
+	return ls->fetcher != NULL ? 0 : err_set(e, -ENOMEM, "no memory");
 }
 
 int layers_open(struct layers **ret, const struct config *c, struct tree *t,
@@ -423,8 +426,6 @@ static int await_mount(struct layer *l, const struct timespec *until,
 	return err_set(e, -EIO, "%s is taken away again and again", l->target);
 }
 
-/* ---- what others call -------------------------------------------------- */
-
 static bool has_index(const struct layers *ls, const struct layer *l)
 {
 	CLEANUP_FREE char *dir =
@@ -467,18 +468,47 @@ static void warm(struct layers *ls, const struct lazy *z)
 	free(v);
 }
 
+/* Starts it where nobody has. @z: of an image whose other layers may be asked
+ * for next, or NULL */
+static void begin(struct layer *l, const struct lazy *z)
+{
+	if (!claim(l))
+		return;
+	if (z != NULL && !has_index(l->ls, l))
+		warm(l->ls, z);
+	layer_start(l);
+}
+
+/* Whether it was not the layer's fault: a process of ours was killed. */
+static bool may_work_now(int r)
+{
+	return r == -ECHILD || r == -ECONNRESET || r == -EPIPE ||
+	       r == -ECONNREFUSED;
+}
+
+/* Waits for one that was begun. Return: as await() */
+static int obtain(struct layer *l, const struct lazy *z,
+		  const struct timespec *until, struct err *e)
+{
+	int r = await_mount(l, until, e);
+
+	for (unsigned i = 1; i < TRIES && may_work_now(r); i++) {
+		begin(l, z);
+		r = await_mount(l, until, e);
+	}
+	return r;
+}
+
+/* ---- what others call -------------------------------------------------- */
+
 static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
 		 struct err *e)
 {
 	const struct timespec until = deadline(ls);
 	int r;
 
-	if (claim(l)) {
-		if (!has_index(ls, l))
-			warm(ls, z);
-		layer_start(l);
-	}
-	r = await_mount(l, &until, e);
+	begin(l, z);
+	r = obtain(l, z, &until, e);
 	if (r < 0)
 		return r;
 	/* While it is mounted, it is in use anyway. */
@@ -487,6 +517,11 @@ static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
 		log_warn("target=%s err=%s msg=\"cache is not marked as used\"",
 			 l->target, err_symbol(r));
 	return 0;
+}
+
+bool layers_wanted(const struct layers *ls)
+{
+	return ls->c->lazy;
 }
 
 int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
@@ -576,15 +611,13 @@ static int await_all(struct layers *ls, struct layer **v, ssize_t n,
 	const struct timespec until = deadline(ls);
 	int first = 0;
 
-	for (ssize_t i = 0; i < n; i++) {
-		if (claim(v[i]))
-			layer_start(v[i]);
-	}
+	for (ssize_t i = 0; i < n; i++)
+		begin(v[i], NULL);
 	for (ssize_t i = 0; i < n; i++) {
 		char d[DIGEST_STR_BYTES];
 		struct err mine = {0};
 
-		if (await_mount(v[i], &until, &mine) < 0 && first == 0)
+		if (obtain(v[i], NULL, &until, &mine) < 0 && first == 0)
 			first = err_set(
 				e, -EAGAIN, "layer %s is not available: %s",
 				digest_str(&v[i]->row.blob, d), mine.text);

@@ -51,6 +51,9 @@ int layers_open(struct layers **ret, const struct config *c, struct tree *t,
 /* Lets go of the monitors; the mounts stay. */
 void layers_close(struct layers *ls);
 
+/* Whether layers are to be mounted that are not yet: the configuration's lazy */
+bool layers_wanted(const struct layers *ls);
+
 /**
  * layers_mount() - mount the layer that labels describe
  *

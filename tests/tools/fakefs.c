@@ -11,6 +11,7 @@
  *   die     ends without a word
  *   silent  never answers
  *   once    ok, but a successor dies
+ *   second  the first one dies, the others are ok
  * What it is asked to do is appended to the file $FAKEFS_LOG, a line each. Its
  * descriptor of /dev/fuse is the FIFO $FAKEFS_FUSE. It ends as well when the
  * file $FAKEFS_LOG is gone.
@@ -108,6 +109,25 @@ static void say_failed(const struct fake *f)
 	(void)io_send_fds(f->sock, p, m.h.len, NULL, 0, 0);
 }
 
+/* Whether none before has asked this. */
+static bool is_first(const struct fake *f)
+{
+	CLEANUP_FREE char *path = NULL;
+	CLEANUP_CLOSE int fd = -EBADF;
+
+	if (asprintf(&path, "%s.first", f->log) < 0)
+		return false;
+	fd = open(path, O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	return fd >= 0;
+}
+
+static bool dies(const struct fake *f, bool goes_on)
+{
+	return strcmp(f->tag, "fail") == 0 || strcmp(f->tag, "die") == 0 ||
+	       (strcmp(f->tag, "once") == 0 && goes_on) ||
+	       (strcmp(f->tag, "second") == 0 && is_first(f));
+}
+
 /* Return: false: it is time to end */
 static bool begin(struct fake *f)
 {
@@ -122,8 +142,7 @@ static bool begin(struct fake *f)
 	note(f, goes_on ? "go-on" : "start");
 	if (strcmp(f->tag, "fail") == 0)
 		say_failed(f);
-	if (strcmp(f->tag, "fail") == 0 || strcmp(f->tag, "die") == 0 ||
-	    (strcmp(f->tag, "once") == 0 && goes_on))
+	if (dies(f, goes_on))
 		return false;
 	if (goes_on) {
 		f->fuse_fd = fd;
