@@ -6,7 +6,7 @@
 . "${top_srcdir:-.}/tests/containerd.sh"
 . "${top_srcdir:-.}/tests/snap.sh"
 requires_snapshotter
-images small small-src web1 web2
+images small small-src web1 web2 pause
 
 start_srv srv --oci "$IMAGES"
 R=$SRV_ADDR/lab/img
@@ -119,6 +119,55 @@ is "$(wc -l <"$T/pull.log")" 2 "the first layer was lazy"
 srv_reset
 stop_pid "$SRV_PID"
 ordinary "registry down" 'refused|connect|unreachable' web1
+
+### Processes die while a layer is mounted ###
+start_srv srv2 --oci "$IMAGES"
+# dies NAME: a process of that program is killed while the registry lets it wait.
+dies() {
+	R=$SRV_ADDR/lab/n$((N += 1))
+	rm -rf "$SNAP/layers"
+	srv_reset
+	srv_fault '{"kind": "stall", "path": "/blobs/", "count": 1}'
+	background pull "$PYTHON" "$TOOLS/lazypull.py" -a "$SNAP.sock" \
+		"$IMAGES" pause "$R:pause"
+	wait_for 20 stalls
+	kill -9 $("$@")
+	srv_clear
+	wait_for 60 pid_gone "$BG_PID"
+	is "$(cut -d ' ' -f 2 "$T/pull.log")" lazy \
+		"$* killed: the layer is lazy all the same"
+	remove_all
+	wait_for 10 nothing_left
+}
+stalls() { [ "$(srv_count fault=stall)" -ge 1 ]; }
+: >"$T/snapshotter.log"
+dies test_procs estargzd
+dies monitor_pids
+dies worker_pids
+is "$(grep -c 'not mounted lazily' "$T/snapshotter.log")" 0 "none is given up"
+
+### The quota ###
+snap_stop
+printf '[cache]\nmax_bytes = "4MiB"\n' >>"$SNAP.toml"
+snap_start
+R=$SRV_ADDR/lab/img
+is "$(lazypull small)" "5 lazy" "an image larger than the quota"
+ok "is all there" with_image small is_image "$T/ro" small
+is "$(lazypull web1)" "3 lazy" "another one"
+ok "snapshots go" remove_all
+below_quota() { [ "$(allocated)" -le $((4 << 20)) ]; }
+ok "caches that nobody needs go, down to the quota" wait_for 60 below_quota
+
+### Not lazy ###
+snap_stop
+kill $(test_procs estargzd)
+sed -i '/^.layers/a lazy = false' "$SNAP.toml"
+snap_start
+is "$(lazypull web1)" "1 ordinary" "lazy = false: nothing is"
+is "$(test_procs estargzd)" "" "and there is no estargzd"
+sed -i '/^lazy/d' "$SNAP.toml"
+snap_stop
+snap_start
 
 ### The end ###
 snap_stop
