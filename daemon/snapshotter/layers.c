@@ -536,6 +536,8 @@ int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
 	struct layer *l = NULL;
 	int r;
 
+	if (!ls->c->lazy)
+		return err_set(e, -ENODATA, "lazy = false");
 	(void)pthread_mutex_lock(&ls->rows);
 	row.id = tree_layer_put(ls->t, &row, e);
 	if (row.id > 0) {

@@ -405,6 +405,8 @@ static void test_failures(void **state)
 	assert_non_null(strstr(e.text, "/nonexistent/estargzfs"));
 	assert_nothing_left(w);
 	WAIT_FOR(is_dead(last_pid(w, "run h.io/r:silent")));
+	w->c.lazy = false;
+	assert_int_equal(mount_layer(w, "h.io/r:ok", 1, &e), -ENODATA);
 }
 
 /* Killed while it mounts: nobody notices. */
