@@ -4,13 +4,7 @@
 #include "common/digest.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <string.h>
-
-struct sha256 {
-	EVP_MD *md;
-	EVP_MD_CTX *ctx;
-};
 
 /* A hex digit's value with 0x10 added, 0 for everything else. A table: a TOC
  * has hundreds of thousands of digests. */
@@ -73,67 +67,4 @@ char *digest_str(const struct digest *d, char *buf)
 bool digest_equal(const struct digest *a, const struct digest *b)
 {
 	return memcmp(a->b, b->b, DIGEST_BYTES) == 0;
-}
-
-struct sha256 *sha256_new(void)
-{
-	struct sha256 *h = calloc(1, sizeof(*h));
-
-	if (h == NULL)
-		return NULL;
-	h->md = EVP_MD_fetch(NULL, "SHA256", NULL);
-	h->ctx = EVP_MD_CTX_new();
-	if (h->md == NULL || h->ctx == NULL) {
-		sha256_free(h);
-		return NULL;
-	}
-	return h;
-}
-
-void sha256_free(struct sha256 *h)
-{
-	if (h == NULL)
-		return;
-	EVP_MD_CTX_free(h->ctx);
-	EVP_MD_free(h->md);
-	free(h);
-}
-
-/* SHA-256 over memory cannot fail once the implementation is fetched. */
-static void must(int ok)
-{
-	assert(ok == 1);
-}
-
-void sha256_start(struct sha256 *h)
-{
-	must(EVP_DigestInit_ex2(h->ctx, h->md, NULL));
-}
-
-void sha256_add(struct sha256 *h, const void *p, size_t n)
-{
-	must(EVP_DigestUpdate(h->ctx, p, n));
-}
-
-void sha256_end(struct sha256 *h, struct digest *ret)
-{
-	unsigned len = 0;
-
-	must(EVP_DigestFinal_ex(h->ctx, ret->b, &len));
-	assert(len == DIGEST_BYTES);
-}
-
-void sha256_all(struct sha256 *h, const void *p, size_t n, struct digest *ret)
-{
-	const uint8_t *at = p;
-
-	sha256_start(h);
-	while (n > 0) {
-		size_t k = MIN(n, (size_t)KIB(256));
-
-		sha256_add(h, at, k);
-		at += k;
-		n -= k;
-	}
-	sha256_end(h, ret);
 }
