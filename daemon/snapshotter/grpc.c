@@ -4,6 +4,7 @@
 #include "daemon/snapshotter/grpc.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,9 @@
 
 /* So much of a reply is worth waking the loop before its end. */
 #define NEWS_BYTES KIB(64)
+/* After so long without a call memory is given back: the pool's threads, each
+ * of which keeps some, have gone by then. */
+#define REST_NS (10 * NSEC_PER_SEC)
 
 struct grpc {
 	struct loop *loop;
@@ -32,6 +36,7 @@ struct grpc {
 	struct h2 *h2;
 	struct loop_io wake; /* eventfd: there is news */
 	unsigned n_calls;
+	struct loop_timer rest;
 	struct loop_timer cut; /* of the shutdown */
 	void (*done)(void *arg);
 	void *done_arg;
@@ -249,7 +254,16 @@ static void call_free(struct grpc_call *c)
 	buf_done(&c->in.body);
 	free(c->rq.path);
 	c->g->n_calls--;
+	if (c->g->n_calls == 0)
+		loop_timer_set(c->g->loop, &c->g->rest,
+			       loop_now(c->g->loop) + REST_NS);
 	free(c);
+}
+
+static void on_rest(struct loop_timer *t)
+{
+	if (LIST_ENTRY(t, struct grpc, rest)->n_calls == 0)
+		(void)malloc_trim(0);
 }
 
 static void log_call(const struct grpc_call *c, enum grpc_code code,
@@ -631,6 +645,7 @@ int grpc_new(struct grpc **ret, struct loop *loop, struct pool *pool,
 	g->methods = methods;
 	g->n_methods = n;
 	g->arg = arg;
+	g->rest.fn = on_rest;
 	g->cut.fn = on_cut;
 	list_init(&g->news);
 	/* None of these fails on Linux. */
@@ -671,6 +686,7 @@ void grpc_free(struct grpc *g)
 		loop_io_del(g->loop, &g->wake);
 		(void)close(g->wake.fd);
 	}
+	loop_timer_clear(&g->rest);
 	loop_timer_clear(&g->cut);
 	(void)pthread_mutex_destroy(&g->lock);
 	(void)pthread_cond_destroy(&g->room);

@@ -4,7 +4,6 @@
 #include "daemon/snapshotter/pool.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -104,7 +103,6 @@ static void *run(void *arg)
 {
 	struct pool *p = arg;
 	struct pool_job *job;
-	bool last;
 
 	(void)pthread_mutex_lock(&p->lock);
 	while ((job = take(p)) != NULL) {
@@ -114,12 +112,9 @@ static void *run(void *arg)
 		p->n_running--;
 		(void)pthread_cond_broadcast(&p->rest);
 	}
-	last = --p->n_threads == 0;
+	p->n_threads--;
 	(void)pthread_cond_broadcast(&p->rest);
 	(void)pthread_mutex_unlock(&p->lock);
-	/* The process is idle: its memory goes back to the system. */
-	if (last)
-		(void)malloc_trim(0);
 	return NULL;
 }
 
