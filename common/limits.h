@@ -37,10 +37,12 @@
 #define REFERENCE_BYTES_MAX 1024u
 #define URL_BYTES_MAX 8192u
 
-/* The tail fetch: footer and TOC in one request. */
+/* The tail fetch: footer and TOC in one request, with luck. A TOC is half a per
+ * cent of the blob, to two where all files are small. What is fetched in vain
+ * costs more on a slow link than a second request where it was too little. */
 #define TAIL_BYTES_MIN KIB(256)
-#define TAIL_BYTES_MAX MIB(8)
-#define TAIL_BYTES_UNKNOWN MIB(1) /* where the blob's size is not known */
-#define TAIL_FRACTION 32u
+#define TAIL_BYTES_MAX MIB(2)
+#define TAIL_BYTES_UNKNOWN KIB(512) /* where the blob's size is not known */
+#define TAIL_FRACTION 96u
 
 #endif

@@ -198,7 +198,7 @@ static_assert(sizeof(struct proto_status) == 32, "wire");
 /*
  * WARM. Text: names as in OPEN of PROTO_BLOB_REGISTRY, with '\n' between them,
  * those that will be wanted first in front. The fetcher resolves and connects, and
- * fetches the last tail_bytes (0: 1 MiB) of each blob, all of them at once,
+ * fetches the last tail_bytes (0: 512 KiB) of each blob, all of them at once,
  * into memory of its own, where they are kept for hold_ms (0: 60 s). A READ of
  * the same name by any client is answered from there as far as that reaches,
  * and waits for it while it is on its way rather than asking twice. A hint:
@@ -210,7 +210,7 @@ static_assert(sizeof(struct proto_status) == 32, "wire");
 #define PROTO_WARM_PLAIN_HTTP 1u
 #define PROTO_WARM_BLOBS_MAX 128u /* of one message */
 #define PROTO_WARM_BYTES_MAX MIB(64)
-#define PROTO_WARM_TAIL_BYTES MIB(1)
+#define PROTO_WARM_TAIL_BYTES KIB(512)
 #define PROTO_WARM_TAIL_BYTES_MAX MIB(8)
 #define PROTO_WARM_HOLD_MS 60000u
 #define PROTO_WARM_HOLD_MS_MAX 600000u
