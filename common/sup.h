@@ -60,12 +60,15 @@ struct sup_hdr {
 } __attribute__((packed));
 static_assert(sizeof(struct sup_hdr) == 8, "wire");
 
-/* A mount that exists: what a successor needs beside the descriptor. */
+/* A mount that exists: what a successor needs beside the descriptor. It must answer
+ * INIT as its predecessor did: who changes the answer raises SUP_VERSION, and a session
+ * is gone on with only by the version that began it. */
 struct sup_session {
 	uint32_t dev_major; /* st_dev of the mount */
 	uint32_t dev_minor;
 	uint32_t init_len; /* 0: no session */
-	uint32_t reserved;
+	uint32_t index;    /* which index the kernel has inode numbers of: the
+			      monitor's affair, to be handed on */
 	uint8_t init[SUP_INIT_BYTES];
 } __attribute__((packed));
 static_assert(sizeof(struct sup_session) == 272, "wire");

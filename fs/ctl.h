@@ -64,6 +64,7 @@ struct ctl_serve {
 struct ctl_indexed {
 	uint32_t type;
 	bool unverified;
+	uint32_t index; /* the begin of its digest */
 	struct digest toc_digest;
 	uint64_t image_bytes;
 };

@@ -188,6 +188,19 @@ static int open_state(struct monitor *m, struct err *e)
 			  toc == NULL, e);
 }
 
+/* The kernel keeps inode numbers of the index that was mounted. One that had to be
+ * made anew is the same, unless by another program. */
+static int check_index(struct monitor *m, uint32_t index, struct err *e)
+{
+	struct sup_session *s = &m->mnt.session;
+
+	if (m->mnt.fuse_fd < 0)
+		s->index = index;
+	if (s->index == index)
+		return 0;
+	return err_set(e, -ESTALE, "index is not the one that is mounted");
+}
+
 /* Has the worker open the index, or make it. */
 static int index_layer(struct monitor *m, struct err *e)
 {
@@ -209,6 +222,9 @@ static int index_layer(struct monitor *m, struct err *e)
 		}
 		if (msg.type != CTL_INDEXED)
 			return err_set(e, -EPROTO, "worker said %u", msg.type);
+		r = check_index(m, msg.indexed.index, e);
+		if (r < 0)
+			return r;
 		(void)digest_str(&msg.indexed.toc_digest, m->toc_digest);
 		r = state_publish(&m->state, &msg.indexed.toc_digest,
 				  m->o->opaque_user, !m->layer->has_toc_digest,

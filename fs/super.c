@@ -3,6 +3,7 @@
 
 #include "fs/super.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -46,6 +47,15 @@ static void become_own(int fd)
 		log_debug("msg=\"stays in its directory\"");
 }
 
+/* To or from little-endian. */
+static void turn(struct sup_session *s)
+{
+	s->dev_major = htole32(s->dev_major);
+	s->dev_minor = htole32(s->dev_minor);
+	s->init_len = htole32(s->init_len);
+	s->index = htole32(s->index);
+}
+
 int super_begin(struct super *s, int fd, struct sup_session *ret,
 		int *ret_fuse_fd, struct err *e)
 {
@@ -60,14 +70,16 @@ int super_begin(struct super *s, int fd, struct sup_session *ret,
 	n = io_recv_fds(fd, &msg, sizeof(msg), &fuse_fd, 1, 0);
 	if (n == -EAGAIN)
 		return err_set(e, -ETIMEDOUT, "supervisor does not say START");
-	if (n < 0 || (size_t)n < sizeof(msg.h) || msg.h.type != SUP_START)
+	if (n < 0 || (size_t)n < sizeof(msg.h) ||
+	    le16toh(msg.h.type) != SUP_START)
 		return err_set(e, n < 0 ? (int)n : -EPROTO,
 			       "supervisor does not say START");
-	if (msg.h.version != SUP_VERSION)
+	if (le16toh(msg.h.version) != SUP_VERSION)
 		return err_set(e, -EPROTO,
 			       "supervisor speaks version %u, not %u",
-			       msg.h.version, SUP_VERSION);
-	if ((size_t)n != sizeof(msg) || msg.h.len != sizeof(msg) ||
+			       le16toh(msg.h.version), SUP_VERSION);
+	turn(&msg.session);
+	if ((size_t)n != sizeof(msg) || le32toh(msg.h.len) != sizeof(msg) ||
 	    msg.session.init_len > SUP_INIT_BYTES ||
 	    (msg.session.init_len != 0) != (fuse_fd >= 0))
 		return err_set(e, -EPROTO, "supervisor says a wrong START");
@@ -164,9 +176,9 @@ static void tell(struct super *s, struct sup_hdr *h, enum sup_type type,
 	if (s->conn < 0)
 		return;
 	*h = (struct sup_hdr){
-		.type = (uint16_t)type,
-		.version = SUP_VERSION,
-		.len = (uint32_t)len,
+		.type = htole16(type),
+		.version = htole16(SUP_VERSION),
+		.len = htole32((uint32_t)len),
 	};
 	r = io_send_fds(s->conn, h, len, &fuse_fd, fuse_fd >= 0 ? 1 : 0,
 			MSG_DONTWAIT);
@@ -197,17 +209,19 @@ void super_ready(struct super *s, const struct sup_session *session,
 		 int fuse_fd, bool complete, const char *target)
 {
 	struct sup_said m = {
-		.ready = {.pid = (uint32_t)getpid(),
-			  .flags = complete ? SUP_COMPLETE : 0,
+		.ready = {.pid = htole32((uint32_t)getpid()),
+			  .flags = htole32(complete ? SUP_COMPLETE : 0),
 			  .session = *session},
 	};
+
+	turn(&m.ready.session);
 
 	tell_text(s, &m, SUP_READY, sizeof(m.ready), fuse_fd, target);
 }
 
 void super_failed(struct super *s, const struct err *e)
 {
-	struct sup_said m = {.failed = {.code = (uint32_t)-e->code}};
+	struct sup_said m = {.failed = {.code = htole32((uint32_t)-e->code)}};
 
 	tell_text(s, &m, SUP_FAILED, sizeof(m.failed), -1,
 		  e->text[0] != '\0' ? e->text : err_name(e->code));
@@ -252,7 +266,7 @@ bool super_wants_end(struct super *s)
 		let_go(s);
 		return false;
 	}
-	return msg.h.type == SUP_END;
+	return le16toh(msg.h.type) == SUP_END;
 }
 
 void super_forked(struct super *s)

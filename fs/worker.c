@@ -274,6 +274,7 @@ static int handle_start(struct worker *w, const struct ctl_start *m, int *fds)
 	fill_drop_locks(w->fds[CTL_FD_EROFS]);
 	w->indexed = true;
 	ok.toc_digest = w->fs.ch.toc_digest;
+	memcpy(&ok.index, w->fs.ch.index_digest.b, sizeof(ok.index));
 	ok.unverified = (w->fs.ch.flags & CHUNKS_F_UNVERIFIED) != 0;
 	ok.image_bytes = w->fs.ch.image_bytes;
 	return io_send_fds(w->ctl, &ok, sizeof(ok), NULL, 0, 0);

@@ -33,7 +33,7 @@ static int parse_ready(struct rd *r, struct supmsg *m)
 	m->session.dev_major = rd_u32(r);
 	m->session.dev_minor = rd_u32(r);
 	m->session.init_len = rd_u32(r);
-	(void)rd_u32(r);
+	m->session.index = rd_u32(r);
 	init = rd_bytes(r, SUP_INIT_BYTES);
 	if (init == NULL || m->fuse_fd < 0 || m->pid == 0 ||
 	    m->pid > INT32_MAX || m->session.init_len == 0 ||
@@ -107,6 +107,7 @@ int supmsg_start(int sock, const struct sup_session *session, int fuse_fd)
 		m.session.dev_major = htole32(session->dev_major);
 		m.session.dev_minor = htole32(session->dev_minor);
 		m.session.init_len = htole32(session->init_len);
+		m.session.index = htole32(session->index);
 	}
 	return io_send_fds(sock, &m, sizeof(m), &fuse_fd, session != NULL,
 			   MSG_DONTWAIT);

@@ -10,6 +10,8 @@ M=$T/m
 mkdir -p "$T/f" "$M"
 mkesgz make few-files "$T/f/few" >"$T/few.json"
 D=$(jget "$T/few.json" .toc_digest)
+mkesgz make one-file "$T/f/one" >"$T/one.json"
+D1=$(jget "$T/one.json" .toc_digest)
 start_srv srv --files "$T/f"
 URL=$SRV_URL/f/few
 start_estargzd
@@ -175,12 +177,24 @@ waits() { [ -n "$(pgrep -P "$(got .pid "$(event k started 2)")")" ]; }
 wait_for 10 waits
 is "$(grep -c '"k", "event": "ready"' "$EV")" 1 "it is not ready while one lives"
 pkill -P "$slow"
-kill "$slow"
+kill "$slow" 2>/dev/null
 ok "then it is" test -n "$(event k ready 2)"
 ok "right bytes" treecmp "$M" "$T/f/few"
 
+### A successor with another index would give the wrong files ###
+kill -9 "$(got .pid "$(event k ready 2)")"
+event k closed 2 >/dev/null
+tell succeed k "$SRV_URL/f/one" "$M" -o "$(mount_opts "toc_digest=$D1")"
+e=$(event k failed)
+is "$(got .code "$e")" "Stale file handle" "another layer cannot go on"
+chunks=$STATE/layers/sha256/${D#sha256:}/chunks
+head -c 100 /dev/zero >>"$chunks"
+tell succeed k "$URL" "$M" -o "$(opts)"
+ok "an index that was damaged is made anew" test -n "$(event k ready 3)"
+ok "right bytes" treecmp "$M" "$T/f/few"
+
 ### A layer that kills its workers again and again ###
-pid=$(got .pid "$(event k ready 2)")
+pid=$(got .pid "$(event k ready 3)")
 for i in 1 2 3 4 5 6; do
 	new_worker() { w=$(pgrep -P "$pid") && [ "$w" != "${old:-}" ]; }
 	wait_for 10 new_worker || break
