@@ -12,6 +12,9 @@
 
 #define OPEN_TIMEOUT_MS 2000
 #define PATH_BYTES_MAX 4096u
+/* The log is written into the file when it has 1000 pages of 4 KiB; so this is
+ * enough for both. */
+#define RESERVE_BYTES (4 << 20)
 
 static int db_errno(struct db *db, int rc)
 {
@@ -265,6 +268,35 @@ static int open_log(struct db *db, const char *path, struct err *e)
 	return sync_dir(path, e);
 }
 
+/* Where the disk is full already, there is none. */
+static void make_reserve(struct db *db, const char *path)
+{
+	int fd;
+
+	if (asprintf(&db->reserve, "%s-reserve", path) < 0) {
+		db->reserve = NULL;
+		return;
+	}
+	fd = open(db->reserve, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+		  0600);
+	if (fd < 0)
+		return;
+	if (posix_fallocate(fd, 0, RESERVE_BYTES) != 0)
+		(void)unlink(db->reserve);
+	(void)close(fd);
+}
+
+int db_make_room(struct db *db)
+{
+	int rc;
+
+	if (db->reserve == NULL || unlink(db->reserve) < 0)
+		return -ENOSPC;
+	rc = sqlite3_wal_checkpoint_v2(db->h, NULL, SQLITE_CHECKPOINT_RESTART,
+				       NULL, NULL);
+	return rc == SQLITE_OK ? 0 : db_errno(db, rc);
+}
+
 int db_open(struct db *db, const char *path, const struct db_schema *schema,
 	    struct err *e)
 {
@@ -286,6 +318,7 @@ int db_open(struct db *db, const char *path, const struct db_schema *schema,
 		db_close(db);
 		return err_wrap(e, "%s", path);
 	}
+	make_reserve(db, path);
 	return 0;
 }
 
@@ -294,6 +327,7 @@ void db_close(struct db *db)
 	for (size_t i = 0; db->stmts != NULL && i < db->schema->n_sql; i++)
 		(void)sqlite3_finalize(db->stmts[i]);
 	free(db->stmts);
+	free(db->reserve);
 	if (db->log_fd >= 0)
 		(void)close(db->log_fd);
 	(void)sqlite3_close(db->h);

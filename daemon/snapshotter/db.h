@@ -44,6 +44,7 @@ struct db {
 	sqlite3_stmt **stmts;
 	const struct db_schema *schema;
 	int log_fd;
+	char *reserve;
 };
 
 /* Locks the file as long as it is open.
@@ -74,6 +75,10 @@ int db_step(struct db *db, sqlite3_stmt *st, struct err *e);
 int db_begin(struct db *db, struct err *e);
 /* COMMIT where @r >= 0, else ROLLBACK. Return: @r, or why it could not */
 int db_end(struct db *db, int r, struct err *e);
+
+/* Behind -ENOSPC, for what must go on: gives up a file that db_open() has put aside, "-reserve",
+ * and writes the log into the file, so that it begins anew. Once. Return: 0, -errno */
+int db_make_room(struct db *db);
 
 /* Columns from 0. Return: 0, -ENOMEM, -EBADMSG */
 int db_column_str(sqlite3_stmt *st, int at, char **ret);

@@ -564,6 +564,16 @@ static int remove_row(struct tree *t, const char *key, struct snap *ret,
 	}
 }
 
+static int remove_tx(struct tree *t, const char *key, struct snap *ret,
+		     struct err *e)
+{
+	int r;
+
+	snap_done(ret);
+	r = db_begin(&t->db, e);
+	return r < 0 ? r : db_end(&t->db, remove_row(t, key, ret, e), e);
+}
+
 int tree_remove(struct tree *t, const char *key, struct snap *ret,
 		struct err *e)
 {
@@ -571,9 +581,10 @@ int tree_remove(struct tree *t, const char *key, struct snap *ret,
 	LOCKED(t);
 	int r;
 
-	r = db_begin(&t->db, e);
-	if (r == 0)
-		r = db_end(&t->db, remove_row(t, key, &s, e), e);
+	r = remove_tx(t, key, &s, e);
+	/* What makes room on a full disk must not need any. */
+	if (r == -ENOSPC && db_make_room(&t->db) == 0)
+		r = remove_tx(t, key, &s, e);
 	if (r < 0)
 		return r;
 	*ret = s;

@@ -24,10 +24,21 @@ static char path[64];
 static struct tree *t;
 static struct err e;
 
+static void remove_db(void)
+{
+	static const char *const tails[] = {"", "-wal", "-reserve"};
+	char name[80];
+
+	for (size_t i = 0; i < ARRAY_SIZE(tails); i++) {
+		(void)snprintf(name, sizeof(name), "%s%s", path, tails[i]);
+		(void)unlink(name);
+	}
+}
+
 static int fresh(void **state)
 {
 	(void)state;
-	(void)unlink(path);
+	remove_db();
 	e = (struct err){0};
 	return tree_open(&t, path, &e);
 }
@@ -500,7 +511,7 @@ static void test_not_ours(void **state)
 	assert_int_equal(tree_open(&t, path, &e), 0);
 	tree_close(t);
 	t = NULL;
-	assert_int_equal(unlink(path), 0);
+	remove_db();
 	exec_sql("CREATE TABLE snapshots (x)");
 	assert_int_equal(tree_open(&t, path, &e), -EBADMSG);
 	assert_non_null(strstr(e.text, "not ours"));
@@ -597,7 +608,7 @@ int main(void)
 		return 1;
 	(void)snprintf(path, sizeof(path), "%s/snapshots.db", dir);
 	r = cmocka_run_group_tests(tests, NULL, NULL);
-	(void)unlink(path);
+	remove_db();
 	(void)rmdir(dir);
 	return r;
 }
