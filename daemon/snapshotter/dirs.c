@@ -18,8 +18,12 @@
 #include "common/log.h"
 #include "daemon/snapshotter/disk.h"
 
-#define NAME_BYTES 32 /* "rm-" and an id */
-#define REMOVED "rm-"
+#define NAME_BYTES 24 /* an id */
+
+struct ids {
+	int64_t *v;
+	size_t n;
+};
 
 struct dirs {
 	/* immutable */
@@ -29,11 +33,11 @@ struct dirs {
 	pthread_rwlock_t making;
 	pthread_mutex_t lock;
 	/* guarded by lock */
-	bool sweeping; /* the thread is there */
-	bool again;    /* more has come meanwhile */
+	struct ids dropped; /* to be removed */
+	bool sweeping;      /* a thread is at it */
 	bool closing;
-	pthread_t sweeper; /* to be joined, where there was one */
 	bool joinable;
+	pthread_t sweeper;
 };
 
 void dirs_begin(struct dirs *d)
@@ -55,6 +59,21 @@ int dirs_sync(struct dirs *d, struct err *e)
 
 /*** Removal ***/
 
+static int ids_add(struct ids *ids, int64_t id)
+{
+	/* Room doubles: it is full when n is a power of two. */
+	if ((ids->n & (ids->n - 1)) == 0) {
+		size_t cap = ids->n == 0 ? 1 : 2 * ids->n;
+		int64_t *v = reallocarray(ids->v, cap, sizeof(*v));
+
+		if (v == NULL)
+			return -ENOMEM;
+		ids->v = v;
+	}
+	ids->v[ids->n++] = id;
+	return 0;
+}
+
 /* The id that a name is, 0 where it is none. */
 static int64_t id_of(const char *name)
 {
@@ -70,30 +89,42 @@ static int64_t id_of(const char *name)
 	return id;
 }
 
-/* Calls fn for every name in the directory. Return: 0, the first -errno */
-static int each_name(struct dirs *d,
-		     int (*fn)(struct dirs *d, const char *name))
+/* Adds the directories that have no row. */
+static int find_orphans(struct dirs *d, DIR *dir, struct ids *ret)
+{
+	const struct dirent *entry;
+	int r = 0;
+
+	while (r >= 0 && (errno = 0, entry = readdir(dir)) != NULL) {
+		int64_t id = id_of(entry->d_name);
+
+		if (id == 0)
+			continue;
+		tree_id_skip(d->tree, id);
+		r = tree_has_id(d->tree, id);
+		if (r == 0)
+			r = ids_add(ret, id);
+	}
+	return r < 0 ? r : -errno;
+}
+
+static int orphans(struct dirs *d, struct ids *ret, struct err *e)
 {
 	int fd = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	const struct dirent *entry;
-	int r = 0;
+	int r;
 
 	if (dir == NULL) {
 		r = -errno;
 		if (fd >= 0)
 			(void)close(fd);
-		return r;
+	} else {
+		(void)pthread_rwlock_wrlock(&d->making);
+		r = find_orphans(d, dir, ret);
+		(void)pthread_rwlock_unlock(&d->making);
+		(void)closedir(dir);
 	}
-	while (errno = 0, (entry = readdir(dir)) != NULL) {
-		int rr = fn(d, entry->d_name);
-
-		r = r < 0 ? r : rr;
-	}
-	if (r == 0 && errno != 0)
-		r = -errno;
-	(void)closedir(dir);
-	return r;
+	return r < 0 ? err_set(e, r, "snapshots: %s", err_name(r)) : 0;
 }
 
 static bool is_closing(struct dirs *d)
@@ -106,103 +137,78 @@ static bool is_closing(struct dirs *d)
 	return closing;
 }
 
-static int remove_renamed(struct dirs *d, const char *name)
+/* That their rows are gone is on the disk before their files are not. */
+static int remove_all(struct dirs *d, const struct ids *ids, struct err *e)
 {
 	int r;
 
-	if (strncmp(name, REMOVED, strlen(REMOVED)) != 0 || is_closing(d))
-		return 0;
-	r = disk_remove(d->fd, name);
+	r = ids->n > 0 ? tree_sync(d->tree, e) : 0;
 	if (r < 0)
-		log_warn("msg=\"a removed snapshot stays on the disk\" "
-			 "dir=%s err=%s",
-			 name, err_symbol(r));
+		return r;
+	for (size_t i = 0; i < ids->n && !is_closing(d); i++) {
+		char name[NAME_BYTES];
+		int rr;
+
+		(void)snprintf(name, sizeof(name), "%" PRId64, ids->v[i]);
+		rr = disk_remove(d->fd, name);
+		if (rr < 0)
+			r = err_set(e, rr, "snapshots/%s, removed: %s", name,
+				    err_name(rr));
+	}
 	return r;
 }
 
 static void *sweep(void *arg)
 {
 	struct dirs *d = arg;
-	bool more = true;
 
-	while (more) {
-		(void)each_name(d, remove_renamed);
+	for (;;) {
+		struct ids ids;
+		struct err e = {0};
+
 		(void)pthread_mutex_lock(&d->lock);
-		more = d->again && !d->closing;
-		d->again = false;
-		d->sweeping = more;
+		ids = d->dropped;
+		d->dropped = (struct ids){0};
+		d->sweeping = ids.n > 0;
 		(void)pthread_mutex_unlock(&d->lock);
+		if (ids.n == 0)
+			return NULL;
+		if (remove_all(d, &ids, &e) < 0)
+			log_warn("msg=\"stays on the disk\" why=\"%s\"",
+				 e.text);
+		free(ids.v);
 	}
-	return NULL;
 }
 
+/* Without memory or threads they stay until dirs_collect(). */
 static void sweep_soon(struct dirs *d)
 {
-	(void)pthread_mutex_lock(&d->lock);
-	d->again = true;
-	if (!d->sweeping) {
-		if (d->joinable)
-			(void)pthread_join(d->sweeper, NULL);
-		/* Where there is no thread: dirs_collect() will do it. */
-		d->joinable = pthread_create(&d->sweeper, NULL, sweep, d) == 0;
-		d->sweeping = d->joinable;
-		d->again = false;
-	}
-	(void)pthread_mutex_unlock(&d->lock);
-}
-
-static int rename_away(struct dirs *d, int64_t id)
-{
-	char from[NAME_BYTES], to[NAME_BYTES];
-
-	(void)snprintf(from, sizeof(from), "%" PRId64, id);
-	(void)snprintf(to, sizeof(to), REMOVED "%" PRId64, id);
-	if (renameat(d->fd, from, d->fd, to) == 0 || errno == ENOENT)
-		return 0;
-	log_warn("msg=\"a removed snapshot stays on the disk\" dir=%s err=%s",
-		 from, err_symbol(errno));
-	return -errno;
+	if (d->sweeping)
+		return;
+	if (d->joinable)
+		(void)pthread_join(d->sweeper, NULL);
+	d->joinable = pthread_create(&d->sweeper, NULL, sweep, d) == 0;
+	d->sweeping = d->joinable;
 }
 
 void dirs_drop(struct dirs *d, int64_t id)
 {
-	if (rename_away(d, id) == 0)
+	(void)pthread_mutex_lock(&d->lock);
+	if (ids_add(&d->dropped, id) == 0)
 		sweep_soon(d);
-}
-
-static int rename_orphan(struct dirs *d, const char *name)
-{
-	int64_t id = id_of(name);
-	int r;
-
-	if (id == 0)
-		return 0;
-	tree_id_skip(d->tree, id);
-	r = tree_has_id(d->tree, id);
-	return r == 0 ? rename_away(d, id) : MIN(r, 0);
-}
-
-static int rename_orphans(struct dirs *d, struct err *e)
-{
-	int r;
-
-	(void)pthread_rwlock_wrlock(&d->making);
-	r = each_name(d, rename_orphan);
-	(void)pthread_rwlock_unlock(&d->making);
-	return r < 0 ? err_set(e, r, "snapshots: %s", err_name(r)) : 0;
+	(void)pthread_mutex_unlock(&d->lock);
 }
 
 int dirs_collect(struct dirs *d, struct err *e)
 {
+	struct ids ids = {0};
 	int r;
 
-	r = rename_orphans(d, e);
-	if (r < 0)
-		return r;
-	r = each_name(d, remove_renamed);
-	return r < 0 ? err_set(e, r, "a removed snapshot stays on the disk: %s",
-			       err_name(r))
-		     : 0;
+	r = orphans(d, &ids, e);
+	if (r == 0)
+		r = remove_all(d, &ids, e);
+	free(ids.v);
+	return r;
 }
 
 /*** Making ***/
@@ -320,9 +326,13 @@ int dirs_open(struct dirs **ret, const char *root, struct tree *t,
 		dirs_close(d);
 		return r;
 	}
-	/* What stays has been logged; it is no reason not to start. */
-	(void)rename_orphans(d, NULL);
-	sweep_soon(d);
+	r = orphans(d, &d->dropped, e);
+	if (r < 0) {
+		dirs_close(d);
+		return r;
+	}
+	if (d->dropped.n > 0)
+		sweep_soon(d);
 	*ret = d;
 	return 0;
 }
@@ -336,6 +346,7 @@ void dirs_close(struct dirs *d)
 	(void)pthread_mutex_unlock(&d->lock);
 	if (d->joinable)
 		(void)pthread_join(d->sweeper, NULL);
+	free(d->dropped.v);
 	if (d->fd >= 0)
 		(void)close(d->fd);
 	(void)pthread_mutex_destroy(&d->lock);

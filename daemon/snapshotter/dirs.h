@@ -4,13 +4,12 @@
  *
  *   <id>/fs     the files; upper directory while it is active
  *   <id>/work   overlayfs's own, of active ones
- *   rm-<id>     of a removed snapshot
  *
- * A directory is made before the row of its snapshot is written, and renamed
- * after the row is gone; so a row has its directory at every moment, and a crash
- * leaves at most directories without a row, which the next start or
- * dirs_collect() renames too. What has been renamed is removed on a thread that
- * comes and goes, because a large one takes seconds.
+ * A directory is made before the row of its snapshot is written, and removed
+ * once it is on the disk that the row is gone. So a row has its directory at every
+ * moment; a directory without a row is rubbish, whole or not, because ids are
+ * never used twice. The next start, or dirs_collect(), takes what a crash has left.
+ * Removal is done by a thread that comes and goes: a large directory takes seconds.
  */
 #ifndef SNAPSHOTTER_DIRS_H
 #define SNAPSHOTTER_DIRS_H
@@ -24,7 +23,7 @@
 struct dirs;
 
 /**
- * dirs_open() - make ROOT/snapshots, and rename what a crash has left in it
+ * dirs_open() - make ROOT/snapshots, and begin to remove what a crash has left
  *
  * Return: 0; -EOPNOTSUPP the file system cannot hold the upper directory of an
  * overlayfs; -errno, all with @e

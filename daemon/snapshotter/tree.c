@@ -324,6 +324,11 @@ int tree_walk(struct tree *t, int (*fn)(void *arg, const struct snap *s),
 
 /*** Changing ***/
 
+int tree_sync(struct tree *t, struct err *e)
+{
+	return db_sync(&t->db, e);
+}
+
 int64_t tree_id_new(struct tree *t)
 {
 	LOCKED(t);
@@ -472,7 +477,7 @@ int tree_create_lazy(struct tree *t, const char *name, const char *parent,
 
 	assert(layer > 0);
 	r = add(t, &n, labels, NULL, e);
-	return r == 0 ? db_sync(&t->db, e) : r;
+	return r == 0 ? tree_sync(t, e) : r;
 }
 
 /* In a transaction. */
@@ -532,7 +537,7 @@ int tree_commit(struct tree *t, const char *key, const char *name,
 			r = db_end(&t->db, commit(t, key, &n, e), e);
 	}
 	buf_done(&n.labels);
-	return r == 0 ? db_sync(&t->db, e) : r;
+	return r == 0 ? tree_sync(t, e) : r;
 }
 
 /* In a transaction. */

@@ -94,6 +94,9 @@ struct tree;
 int tree_open(struct tree **ret, const char *path, struct err *e);
 void tree_close(struct tree *t);
 
+/* Removals and whatever else was done are durable too. Return: 0, -errno */
+int tree_sync(struct tree *t, struct err *e);
+
 /* An id that no snapshot had before. The directory of that name is made first
  * and the row then, so that no row is ever without its directory. */
 int64_t tree_id_new(struct tree *t);

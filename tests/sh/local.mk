@@ -19,7 +19,7 @@ EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/snap.sh tests/images.sh \
 	tests/systemd.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
 	tests/tools/treecmp.py tests/tools/connectproxy.py tests/tools/nginx.py \
-	tests/tools/snapctl.py tests/tools/snapsuite.py \
+	tests/tools/snapctl.py tests/tools/snapsuite.py tests/tools/snapkill.py \
 	tests/tools/compose.py tests/tools/mutate.sh \
 	tests/tools/h2raw.py tests/tools/grpccheck.py \
 	tests/tools/cri.py tests/tools/cri.proto tests/tools/supervise.py \
@@ -32,7 +32,7 @@ SH_TESTS += %D%/f01-estargzd.sh %D%/f02-faults.sh %D%/f03-proxy.sh
 SH_TESTS += %D%/f04-warm.sh %D%/f05-start.sh %D%/f06-tls.sh \
 	%D%/f07-names.sh
 SH_TESTS += %D%/s01-grpc.sh %D%/s02-conformance.sh %D%/s03-ctr.sh \
-	%D%/s04-lazy.sh %D%/s05-kill.sh
+	%D%/s08-tree.sh %D%/s04-lazy.sh %D%/s05-kill.sh
 SH_TESTS += %D%/d01-man.sh %D%/d02-systemd.sh
 SH_TESTS += %D%/s10-containers.sh %D%/s11-churn.sh %D%/s12-kills.sh \
 	%D%/s13-cri.sh %D%/s14-containerd2.sh %D%/s15-systemd.sh

@@ -7,3 +7,7 @@ noinst_PROGRAMS += %D%/grpclab
 	$(NGHTTP2_LIBS) $(COMMON_LIBS) -lpthread
 noinst_PROGRAMS += %D%/fakefs
 %C%_fakefs_SOURCES = %D%/fakefs.c
+noinst_PROGRAMS += %D%/snaplab
+%C%_snaplab_SOURCES = %D%/snaplab.c
+nodist_EXTRA_%C%_snaplab_SOURCES = %D%/cxx.cc
+%C%_snaplab_LDADD = $(SNAPSHOTTER_LIBS) -lpthread

@@ -393,8 +393,9 @@ static void test_remove(void **state)
 /* What a crash may leave goes; what is needed, or not ours, stays. */
 static void test_rubbish(void **state)
 {
-	static const char *const rubbish[] = {"98", "99", "rm-97", "rm-96"};
-	static const char *const others[] = {"lost+found", "07", "1x", "-5"};
+	static const char *const rubbish[] = {"98", "99", "7", "8"};
+	static const char *const others[] = {"lost+found", "07", "1x", "-5",
+					     "rm-9"};
 	char name[64];
 	int64_t id;
 
