@@ -159,8 +159,10 @@ static void print_layer(struct json_object *o)
 
 	print_ms(p50, sizeof(p50), num_of(demand, "p50_us"), misses);
 	print_ms(p99, sizeof(p99), num_of(demand, "p99_us"), misses);
-	(void)printf("%s, layer %" PRIu64 "\n", str_of(o, "target"),
-		     num_of(o, "layer"));
+	(void)fputs(str_of(o, "target"), stdout);
+	if (obj_of(o, "layer") != NULL)
+		(void)printf(", layer %" PRIu64, num_of(o, "layer"));
+	(void)putchar('\n');
 	(void)printf("  source   %s\n", str_of(o, "source"));
 	(void)printf("  digest   %s\n", str_of(o, "digest")[0] != '\0'
 						? str_of(o, "digest")
@@ -179,10 +181,10 @@ static void print_layer(struct json_object *o)
 	(void)printf("  errors   %" PRIu64 "%s%s\n", failed,
 		     last[0] != '\0' ? ", last: " : "", last);
 	(void)printf("  process  monitor %" PRIu64 ", worker %" PRIu64
-		     ", %.1f MiB private, fetcher %s\n",
+		     ", %.1f MiB private, fetcher %s, supervisor %s\n",
 		     num_of(obj_of(o, "monitor"), "pid"),
 		     num_of(obj_of(o, "worker"), "pid"), (double)kb / 1024.0,
-		     str_of(o, "fetcher"));
+		     str_of(o, "fetcher"), str_of(o, "supervisor"));
 }
 
 static int by_target(const void *a, const void *b)

@@ -157,7 +157,10 @@ static void format(struct buf *b, const struct control_facts *f,
 	add_str(b, "source", f->layer->source);
 	add_str(b, "blob", f->layer->open_name);
 	add_str(b, "target", f->target);
-	add_u64(b, "layer", f->layer->number);
+	if (f->layer->number >= 0)
+		add_u64(b, "layer", (uint64_t)f->layer->number);
+	else
+		(void)buf_add_str(b, "\"layer\":null,");
 	add_str(b, "digest", digest);
 	add_str(b, "toc_digest", f->toc_digest);
 	add_str(b, "cache", f->state_path);
@@ -186,6 +189,7 @@ static void format(struct buf *b, const struct control_facts *f,
 						memory_order_relaxed));
 	add_u64(b, "worker_deaths",
 		atomic_load_explicit(&st->worker_deaths, memory_order_relaxed));
+	add_str(b, "supervisor", f->supervisor);
 	(void)buf_addf(
 		b, "\"fetcher\":\"%s\"}\n",
 		atomic_load_explicit(&st->fetcher_up, memory_order_relaxed) != 0

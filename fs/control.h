@@ -31,6 +31,7 @@ struct control_facts {
 	const char *target;
 	const char *state_path;
 	const char *toc_digest; /* "sha256:…" */
+	const char *supervisor; /* a word for it */
 };
 
 /* Makes the socket, 0600, named after this process. */

@@ -11,7 +11,8 @@
 /**
  * struct layer - one blob to mount
  * @source:	what the user named, for messages and /proc/mounts
- * @number:	of the image's layers, 0 the lowest; 0 for one blob
+ * @number:	of the image's layers, 0 the lowest; 0 for one blob; -1 where it
+ *		is not known
  * @kind:	where its bytes come from
  * @open_name:	text of PROTO_OPEN: "HOST/REPO@sha256:…", the URL, the path
  * @blob_fd:	PROTO_BLOB_FD: open for reading; else -1
@@ -19,7 +20,7 @@
  */
 struct layer {
 	char *source;
-	unsigned number;
+	int number;
 	enum proto_blob_kind kind;
 	char *open_name;
 	int blob_fd;

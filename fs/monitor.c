@@ -502,14 +502,24 @@ static int wait_for_events(const struct monitor *m, struct pollfd p[WATCH_N_])
 								    : 0;
 }
 
-static int watch(struct monitor *m)
+static void answer_control(const struct monitor *m)
 {
+	const struct super *s = m->super;
 	const struct control_facts facts = {
 		.layer = m->layer,
 		.target = m->o->target,
 		.state_path = m->state.path,
 		.toc_digest = m->toc_digest,
+		.supervisor = s == NULL      ? "none"
+			      : s->conn >= 0 ? "connected"
+					     : "gone",
 	};
+
+	control_answer(&m->control, &facts, m->st);
+}
+
+static int watch(struct monitor *m)
+{
 	struct pollfd p[WATCH_N_];
 	int status = 0;
 
@@ -524,7 +534,7 @@ static int watch(struct monitor *m)
 		    m->ctl == p[WATCH_WORKER].fd)
 			handle_worker(m);
 		if (p[WATCH_CONTROL].revents != 0)
-			control_answer(&m->control, &facts, m->st);
+			answer_control(m);
 		if (p[WATCH_FRONT].revents != 0)
 			handle_front(m);
 		if (p[WATCH_SUPER].revents != 0)

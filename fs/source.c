@@ -25,7 +25,7 @@ struct candidate {
 	struct digest digest;
 	struct digest toc_digest;
 	bool has_toc_digest;
-	unsigned number; /* in the manifest, 0 the lowest */
+	int number; /* in the manifest, 0 the lowest; -1: not known */
 	uint64_t size;
 };
 
@@ -46,7 +46,7 @@ static int add_candidate(struct candidates *c, const struct candidate *one,
 	if (v == NULL)
 		return err_set(e, -ENOMEM, "no memory");
 	v[c->n] = *one;
-	v[c->n].number = (unsigned)c->n;
+	v[c->n].number = (int)c->n;
 	c->n++;
 	c->v = v;
 	return 0;
@@ -300,7 +300,10 @@ static int name_layer(const struct options *o, struct candidates *out,
 	if (o->layer == NULL || !o->has_toc_digest ||
 	    digest_parse(o->layer, strlen(o->layer), &one.digest) < 0)
 		return 0;
-	return add_candidate(out, &one, e) < 0 ? -ENOMEM : 1;
+	if (add_candidate(out, &one, e) < 0)
+		return -ENOMEM;
+	out->v[0].number = -1;
+	return 1;
 }
 
 static int registry_image(struct source *s, const struct options *o,

@@ -40,6 +40,12 @@ got() { jq -r "$1" <<<"$2"; }
 opts() { mount_opts "nobackground,noprefetch,toc_digest=$D${1:+,$1}"; }
 start() { tell start "$1" "$URL" "$2" -o "$(opts "${3:-}")"; }
 
+# supervisor: what status says of it
+supervisor() {
+	"$ESTARGZ" status --json |
+		jq -r --arg m "$M" '.[] | select(.target == $m).supervisor'
+}
+
 ### Start, read, end ###
 start_supervisor one
 start a "$M" suid,dev
@@ -97,10 +103,12 @@ is "$(findmnt -n --mountpoint "$M" | wc -l)" 1 "it is the same mount"
 kill -9 "$SUP_PID"
 wait_for 10 pid_gone "$SUP_PID"
 ok "without a supervisor the mount stays" treecmp "$M" "$T/f/few"
+is "$(supervisor)" gone "status says so"
 start_supervisor two
 tell adopt c "$(got .pid "$e")"
 a=$(event c ready)
 is "$(got .target "$a")" "$M" "another supervisor adopts it"
+is "$(supervisor)" connected "status says that, too"
 kill -9 "$(got .pid "$e")"
 ok "... and has what a successor needs" test -n "$(event c closed)"
 tell succeed c "$URL" "$M" -o "$(opts)"
@@ -153,6 +161,7 @@ tell start l "127.0.0.1:1/some/repo:tag" "$M" \
 	-o "$(opts "layer=sha256:$(printf '%064d' 7)")"
 ok "layer= and toc_digest= of an index: no registry is asked" \
 	test -n "$(event l ready)"
+is "$("$ESTARGZ" status | grep -F "$M")" "$M" "which of its layers is not known"
 ok "right bytes" treecmp "$M" "$T/f/few"
 tell end l
 event l ended >/dev/null
