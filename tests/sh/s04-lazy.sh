@@ -131,6 +131,7 @@ dies() {
 	background pull "$PYTHON" "$TOOLS/lazypull.py" -a "$SNAP.sock" \
 		"$IMAGES" pause "$R:pause"
 	wait_for 20 stalls
+	wait_for 20 some "$@"
 	kill -9 $("$@")
 	srv_clear
 	wait_for 60 pid_gone "$BG_PID"
@@ -139,6 +140,7 @@ dies() {
 	remove_all
 	wait_for 10 nothing_left
 }
+some() { [ -n "$("$@")" ]; }
 stalls() { [ "$(srv_count fault=stall)" -ge 1 ]; }
 : >"$T/snapshotter.log"
 dies test_procs estargzd
