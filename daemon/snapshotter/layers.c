@@ -392,24 +392,22 @@ static int await(struct layer *l, const struct timespec *until, struct err *e)
 static bool in_place(struct layer *l)
 {
 	struct stat st;
-	bool same;
+	dev_t want;
 
-	/* Of another error those who read will hear. */
-	if (stat(l->target, &st) < 0)
-		return errno != ENOENT && errno != ENOTCONN;
 	lock(l->ls);
-	same = st.st_dev == l->dev;
+	want = l->dev;
 	unlock(l->ls);
-	return same;
-}
-
-static void say_lost(struct layer *l)
-{
+	/* Of another error those who read will hear. */
+	if (stat(l->target, &st) < 0 ? errno != ENOENT && errno != ENOTCONN
+				     : st.st_dev == want)
+		return true;
 	lock(l->ls);
-	if (l->state == LAYER_READY)
+	/* Unless somebody saw it before, and it is another one now. */
+	if (l->state == LAYER_READY && l->dev == want)
 		l->state = LAYER_LOST;
 	unlock(l->ls);
 	layers_kick(l->ls);
+	return false;
 }
 
 /* Return: as await() */
@@ -421,7 +419,6 @@ static int await_mount(struct layer *l, const struct timespec *until,
 
 		if (r < 0 || in_place(l))
 			return r;
-		say_lost(l);
 	}
 	return err_set(e, -EIO, "%s is taken away again and again", l->target);
 }
@@ -517,11 +514,6 @@ static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
 		log_warn("target=%s err=%s msg=\"cache is not marked as used\"",
 			 l->target, err_symbol(r));
 	return 0;
-}
-
-bool layers_wanted(const struct layers *ls)
-{
-	return ls->c->lazy;
 }
 
 int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)

@@ -51,9 +51,6 @@ int layers_open(struct layers **ret, const struct config *c, struct tree *t,
 /* Lets go of the monitors; the mounts stay. */
 void layers_close(struct layers *ls);
 
-/* Whether layers are to be mounted that are not yet: the configuration's lazy */
-bool layers_wanted(const struct layers *ls);
-
 /**
  * layers_mount() - mount the layer that labels describe
  *
@@ -62,7 +59,8 @@ bool layers_wanted(const struct layers *ls);
  * stays until the caller has made a snapshot of it.
  * Context: any thread but the loop's; waits for the network, at most the
  * configured mount_timeout.
- * Return: the layer's id (> 0), -errno with @e: not to be had lazily
+ * Return: the layer's id (> 0); -ENODATA lazy = false; -errno: not to be had
+ * lazily; with @e
  */
 int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e);
 void layers_release(struct layers *ls, int64_t id);

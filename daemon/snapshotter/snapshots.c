@@ -220,8 +220,6 @@ static int prepare_lazy(struct snapshots *s, const char *parent,
 		return target_exists(target, e);
 	if (r != -ENOENT)
 		return r;
-	if (!layers_wanted(s->layers))
-		return 0;
 	r = parent_chain(s, parent, &chain, e);
 	if (r < 0)
 		return r;

@@ -42,12 +42,6 @@ struct layers {
 };
 static struct layers layers;
 
-bool layers_wanted(const struct layers *ls)
-{
-	(void)ls;
-	return true;
-}
-
 int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *err)
 {
 	struct layer_row row = {.reference = z->reference,
