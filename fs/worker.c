@@ -431,13 +431,17 @@ static int handle_serve(struct worker *w, const struct ctl_serve *m,
 static void handle_fetcher(struct worker *w, int sock)
 {
 	static struct log_limit limit;
-	struct link fresh = w->miss.link;
+	/* What is allocated in the arena is miss.lock's. */
+	struct link fresh = {
+		.sock = -1,
+		.arena_fd = w->miss.link.arena_fd,
+		.arena = w->miss.link.arena,
+	};
 	struct err e = {0};
 
 	w->fetcher_asked = false;
 	if (sock < 0)
 		return;
-	fresh.sock = -1;
 	if (connect_link(w, &fresh, sock, &e) < 0) {
 		uint64_t now = io_now_ns();
 		unsigned n;
