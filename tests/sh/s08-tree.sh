@@ -34,7 +34,8 @@ ok "snapshots can be removed from a disk that is full of them" \
 like "$(cat "$T/.ok")" '^ENOSPC: ' "it was full"
 is "$("$SNAPLAB" list "$T/full/state")" "" "nothing is left"
 # Full of other things, from the start on.
-timeout -s KILL 1 "$SNAPLAB" run "$T/full/state" "$SEED" 1 >"$T/full.out"
+timeout -s KILL 1 "$SNAPLAB" run "$T/full/state" "$SEED" 1 \
+	>"$T/full.out" 2>&1
 head -c 16M /dev/zero >"$T/full/zeros" 2>/dev/null
 like "$("$SNAPLAB" list "$T/full/state" | head -n 1)" 'committed c0-' \
 	"there are some"
