@@ -110,10 +110,12 @@ void chain_done(struct chain *c)
 static int column_labels(sqlite3_stmt *st, int at, struct labels *ret)
 {
 	const char *p = sqlite3_column_blob(st, at);
-	const char *end = p + sqlite3_column_bytes(st, at);
+	int n = sqlite3_column_bytes(st, at);
+	const char *end;
 
-	if (p == end)
+	if (n == 0)
 		return 0;
+	end = p + n;
 	if (end[-1] != '\0')
 		return -EBADMSG;
 	while (p < end) {
