@@ -220,7 +220,8 @@ static int start(struct layer *l, const struct sup_session *session,
 {
 	struct layers *ls = l->ls;
 	uint64_t due_ns = io_now_ns() + ls->c->mount_timeout_s * NSEC_PER_SEC;
-	int sock, r = session == NULL ? prepare_target(l, e) : 0;
+	int sock = -1;
+	int r = session == NULL ? prepare_target(l, e) : 0;
 
 	if (r == 0)
 		r = execute(l, &sock, e);
