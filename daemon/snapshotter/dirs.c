@@ -180,7 +180,8 @@ static void *sweep(void *arg)
 	}
 }
 
-/* Without memory or threads they stay until dirs_collect(). */
+/* With the lock held. Without memory or threads they stay until
+ * dirs_collect(). */
 static void sweep_soon(struct dirs *d)
 {
 	if (d->sweeping)
@@ -331,8 +332,10 @@ int dirs_open(struct dirs **ret, const char *root, struct tree *t,
 		dirs_close(d);
 		return r;
 	}
+	(void)pthread_mutex_lock(&d->lock);
 	if (d->dropped.n > 0)
 		sweep_soon(d);
+	(void)pthread_mutex_unlock(&d->lock);
 	*ret = d;
 	return 0;
 }
