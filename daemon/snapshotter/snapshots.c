@@ -194,8 +194,9 @@ static int create_target(struct snapshots *s, const char *target,
 	if (r < 0)
 		return err_set(e, r, "labels: %s", err_name(r));
 	layer = layers_mount(s->layers, z, e);
+	/* That something else exists is no answer to who asked for this. */
 	if (layer < 0)
-		return (int)layer;
+		return layer == -EEXIST ? -EIO : (int)layer;
 	r = tree_create_lazy(s->tree, target, parent, &own, layer, now_ns(), e);
 	layers_release(s->layers, layer);
 	/* Another one may have been faster. */

@@ -579,6 +579,9 @@ static void test_lazy_falls_back(void **state)
 	assert_string_equal(labels_get(&snap.labels, LABEL_REF), "chain");
 	assert_null(labels_get(&snap.labels, LABEL_REMOTE));
 	snap_done(&snap);
+	/* That says nothing of the target. */
+	layers.mount_error = -EEXIST;
+	assert_int_equal(make(SNAP_ACTIVE, "w", "", &l), 0);
 	layers.mount_error = 0;
 	/* No TOC digest. */
 	assert_int_equal(labels_copy(&bad, &l), 0);
