@@ -557,12 +557,19 @@ static void give_up(struct layer *l)
 
 static void remove_layer(struct layer *l)
 {
-	(void)layer_clear(l->target);
-	(void)rmdir(l->target);
-	evict_soon(&l->ls->evict);
+	bool taken;
+
 	lock(l->ls);
+	/* By a row with its number, where snapshots.db is not the one of when
+	 * it was mounted. */
+	taken = layer_find(l->ls, l->id) != NULL;
 	list_del(&l->node);
 	unlock(l->ls);
+	if (!taken) {
+		(void)layer_clear(l->target);
+		(void)rmdir(l->target);
+	}
+	evict_soon(&l->ls->evict);
 	layer_free(l);
 }
 

@@ -360,6 +360,9 @@ static bool claim(struct layer *l)
 
 static int why_not(const struct layer *l, struct err *e)
 {
+	/* Its processes are gone, and it will be mounted again: by us now. */
+	if (l->restore && !l->dropped)
+		return err_set(e, -ECHILD, "estargzfs died");
 	return l->e.code < 0 ? err_set(e, l->e.code, "%s", l->e.text)
 			     : err_set(e, -EIO, "it has been taken away");
 }

@@ -12,6 +12,7 @@
  *   silent  never answers
  *   once    ok, but a successor dies
  *   second  the first one dies, the others are ok
+ *   deaf    ok, but says nothing to who adopts it
  * What it is asked to do is appended to the file $FAKEFS_LOG, a line each. Its
  * descriptor of /dev/fuse is the FIFO $FAKEFS_FUSE. It ends as well when the
  * file $FAKEFS_LOG is gone.
@@ -188,7 +189,8 @@ static void on_connection(struct fake *f)
 		(void)close(f->sock);
 	f->sock = s;
 	note(f, "adopted");
-	say_ready(f);
+	if (strcmp(f->tag, "deaf") != 0)
+		say_ready(f);
 }
 
 static void serve(struct fake *f)

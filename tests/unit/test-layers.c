@@ -32,7 +32,7 @@
 #include "common/layerdir.h"
 #include "common/listen.h"
 #include "common/proto.h"
-#include "daemon/snapshotter/layers.h"
+#include "daemon/snapshotter/layer.h"
 
 #define WAIT_MS 20000
 #define THREADS 16
@@ -546,6 +546,102 @@ static void test_strangers(void **state)
 	assert_int_equal(teardown(&p), 0);
 }
 
+static size_t n_structs(struct world *w)
+{
+	size_t n = 0;
+
+	(void)pthread_mutex_lock(&w->ls->lock);
+	LIST_EACH(it, &w->ls->all)
+	n++;
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	return n;
+}
+
+static void *need_in_thread(void *arg)
+{
+	struct world *w = arg;
+	struct err e;
+
+	return (void *)(intptr_t)need(w, "a", &e);
+}
+
+static bool is_waited_for(struct world *w, int64_t id)
+{
+	bool held;
+
+	(void)pthread_mutex_lock(&w->ls->lock);
+	held = layer_find(w->ls, id)->holds > 0;
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	return held;
+}
+
+/* As if all these were being restored, and took their time. */
+static bool keep_busy(struct world *w, const int64_t *ids, size_t n)
+{
+	bool all = true;
+
+	(void)pthread_mutex_lock(&w->ls->lock);
+	for (size_t i = 0; i < n; i++)
+		all = all && layer_find(w->ls, ids[i])->state == LAYER_READY;
+	for (size_t i = 0; all && i < n; i++) {
+		struct layer *l = layer_find(w->ls, ids[i]);
+
+		l->state = LAYER_STARTING;
+		l->restore = true;
+	}
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	return all;
+}
+
+/* One dies while it is adopted: who waits for it gets another, before its turn
+ * comes to be restored. */
+static void test_adopted_in_vain(void **state)
+{
+	struct world *w = *state;
+	int64_t others[LAYERS_RESTORED_AT_ONCE], id;
+	pthread_t thread;
+	void *got;
+
+	for (uint8_t i = 0; i < ARRAY_SIZE(others); i++) {
+		char name[2] = {(char)('b' + i), '\0'};
+
+		others[i] = make_layer(w, name, "", "h.io/r:ok", i);
+	}
+	id = make_layer(w, "a", "", "h.io/r:deaf", 99);
+	close_layers(w);
+	WAIT_FOR(count(w, "alone") == ARRAY_SIZE(others) + 1);
+	open_layers(w);
+	WAIT_FOR(count(w, "adopted") == ARRAY_SIZE(others) + 1);
+	WAIT_FOR(keep_busy(w, others, ARRAY_SIZE(others)));
+	assert_int_equal(pthread_create(&thread, NULL, need_in_thread, w), 0);
+	WAIT_FOR(is_waited_for(w, id));
+	(void)kill(last_pid(w, "start"), SIGKILL);
+	assert_int_equal(pthread_join(thread, &got), 0);
+	assert_int_equal((intptr_t)got, 0);
+	assert_int_equal(count(w, "start"), ARRAY_SIZE(others) + 2);
+}
+
+/* The database was taken away, and its numbers begin anew: what is adopted and
+ * ended has the place of what is mounted now. */
+static void test_numbers_again(void **state)
+{
+	struct world *w = *state;
+	int64_t id = make_layer(w, "a", "", "h.io/r:deaf", 1);
+	pid_t pid = last_pid(w, "start");
+	char path[96];
+
+	close_layers(w);
+	WAIT_FOR(count(w, "alone") == 1);
+	(void)snprintf(path, sizeof(path), "%s/snapshots.db", w->dir);
+	assert_int_equal(unlink(path), 0);
+	open_layers(w);
+	WAIT_FOR(count(w, "adopted") == 1);
+	assert_int_equal(make_layer(w, "b", "", "h.io/r:ok", 2), id);
+	(void)kill(pid, SIGKILL);
+	WAIT_FOR(n_structs(w) == 1);
+	assert_true(has_target(w, id));
+}
+
 /* All processes have gone, as at a reboot: all layers come back by themselves,
  * but for one, which does not hold up the others. */
 static void test_restored(void **state)
@@ -784,6 +880,7 @@ int main(void)
 		TEST(test_orphans),         TEST(test_strangers),
 		TEST(test_restored),        TEST(test_warm),
 		TEST(test_fetcher_started), TEST(test_fetcher_missing),
+		TEST(test_adopted_in_vain), TEST(test_numbers_again),
 	};
 
 	if (geteuid() != 0) {
