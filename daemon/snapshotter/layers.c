@@ -448,8 +448,8 @@ static void warm(struct layers *ls, const struct lazy *z)
 	if (v == NULL)
 		return;
 	v[n++] = z->blob;
-	memcpy(v + n, z->others, z->n_others * sizeof(*v));
-	n += z->n_others;
+	for (size_t i = 0; i < z->n_others; i++)
+		v[n++] = z->others[i];
 	lock(ls);
 	LIST_EACH(it, &ls->all)
 	{
