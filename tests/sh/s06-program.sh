@@ -152,8 +152,11 @@ start_snapshotter many
 fds() { find "/proc/$SNAP_PID/fd" -mindepth 1 | wc -l; }
 dirty() { awk '/^(Private_Dirty|Swap):/ {s += $2} END {print s}' \
 	"/proc/$SNAP_PID/smaps_rollup"; }
-idle() { [ "$(awk '/^Threads/ {print $2}' "/proc/$SNAP_PID/status")" = 1 ]; }
+threads() { awk '/^Threads/ {print $2}' "/proc/$SNAP_PID/status"; }
+idle() { [ "$(threads)" -le "$few" ]; }
 before=$(fds)
+few=1
+! grep -q __tsan_init "$ESTARGZ_SNAPSHOTTER" || few=2
 ok "5,000 snapshots" load fill 5000
 ok "List gives each of them once, in order" load list 5000
 ok "500 calls of Stat at once" load stat 500
