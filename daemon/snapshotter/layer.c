@@ -267,14 +267,15 @@ static unsigned count_death(struct layer *l)
 	return n;
 }
 
-static void log_death(const struct layer *l, const char *why, unsigned deaths)
+static void log_death(const struct layer *l, const char *why, unsigned deaths,
+		      bool hopeless)
 {
 	char d[DIGEST_STR_BYTES];
 
 	log_err("layer=%s source=%s deaths=%u msg=\"%s: %s\"",
 		digest_str(&l->row.blob, d), l->row.reference, deaths, why,
-		deaths < LAYER_DEATHS_MAX ? "another goes on"
-					  : "too many, the mount is aborted");
+		hopeless ? "too many, the mount is aborted"
+			 : "another goes on");
 }
 
 /* Who served it is gone, and the session is still there: somebody else goes on
@@ -282,18 +283,20 @@ static void log_death(const struct layer *l, const char *why, unsigned deaths)
 static void succeed(struct layer *l, const char *why, bool first)
 {
 	unsigned deaths = count_death(l);
+	bool hopeless =
+		deaths >= LAYER_DEATHS_MAX || l->n_hung >= LAYER_HUNG_MAX;
 	struct err e = {0};
 
-	log_death(l, why, deaths);
-	if (deaths < LAYER_DEATHS_MAX) {
+	log_death(l, why, deaths, hopeless);
+	if (!hopeless) {
 		set_state(l, LAYER_SUCCEEDING,
 			  io_now_ns() + (first ? 0 : LAYER_RETRY_NS));
 		return;
 	}
 	/* Who waits for an answer would wait for ever, unkillably. */
 	close_session(l);
-	(void)err_set(&e, -EIO, "%u processes that served it died in a minute",
-		      deaths);
+	(void)err_set(&e, -EIO, "nobody goes on with its mount: %s", why);
+	l->n_hung = 0;
 	layer_failed(l, &e);
 }
 
@@ -368,6 +371,7 @@ static void ready(struct layer *l, struct supmsg *m)
 	close_session(l);
 	l->fuse_fd = TAKE_FD(m->fuse_fd);
 	l->session = m->session;
+	l->n_hung = 0;
 	watch_process(l, (pid_t)m->pid);
 	lock(l->ls);
 	l->restore = false;
@@ -550,6 +554,8 @@ static void give_up(struct layer *l)
 	kill_process(l);
 	(void)err_set(&e, -ETIMEDOUT, "estargzfs was not ready after %u s",
 		      l->ls->c->mount_timeout_s);
+	if (state_of(l) == LAYER_SUCCEEDING)
+		l->n_hung++;
 	if (state_of(l) == LAYER_SUCCEEDING && l->dropped)
 		set_state(l, LAYER_ENDING, 0);
 	gone(l, &e);

@@ -30,6 +30,7 @@
 
 #define LAYER_DEATHS_MAX 6u /* in LAYER_DEATHS_NS; then it is hopeless */
 #define LAYER_DEATHS_NS (60 * NSEC_PER_SEC)
+#define LAYER_HUNG_MAX 3u /* successors in a row, which are too slow for that */
 #define LAYER_RETRY_NS (100 * NSEC_PER_MSEC)
 #define LAYER_ANSWER_NS (10 * NSEC_PER_SEC) /* of a monitor that is ready */
 #define LAYERS_RESTORED_AT_ONCE 8u
@@ -77,6 +78,7 @@ struct layer {
 	struct sup_session session;
 	uint64_t deaths_ns[LAYER_DEATHS_MAX];
 	unsigned n_deaths;
+	unsigned n_hung; /* successors since it was READY */
 	unsigned n_scopes;
 };
 

@@ -15,7 +15,8 @@
  * moment, so that a hundred callers get one cause; asked for again, it is tried
  * again. READY: we hold its supervisor socket (common/sup.h) and a duplicate of
  * /dev/fuse. SUCCEEDING: the monitor was killed; another is started on the same
- * session at once; six deaths in a minute, and the descriptor is closed instead,
+ * session at once; six deaths in a minute or three successors in a row that are not
+ * READY within the mount timeout, and the descriptor is closed instead,
  * because a session without a server puts processes into an unkillable wait.
  * A layer that lost its session (both we and the monitor were killed) is mounted anew; so
  * is one whose mount was taken away by somebody (LOST), while the monitor goes on for

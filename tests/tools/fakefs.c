@@ -12,6 +12,7 @@
  *   silent  never answers
  *   once    ok, but a successor dies
  *   second  the first one dies, the others are ok
+ *   hangs   ok, but a successor never answers
  *   deaf    ok, but says nothing to who adopts it
  * What it is asked to do is appended to the file $FAKEFS_LOG, a line each. Its
  * descriptor of /dev/fuse is the FIFO $FAKEFS_FUSE. It ends as well when the
@@ -156,7 +157,8 @@ static bool begin(struct fake *f)
 		f->session.dev_minor = minor(st.st_dev);
 		f->session.init_len = 56;
 	}
-	if (strcmp(f->tag, "silent") != 0)
+	if (strcmp(f->tag, "silent") != 0 &&
+	    !(goes_on && strcmp(f->tag, "hangs") == 0))
 		say_ready(f);
 	return true;
 }

@@ -481,6 +481,23 @@ static void test_six_deaths(void **state)
 	assert_true(has_session(w));
 }
 
+/* Successors that neither serve nor die: not for ever. */
+static void test_hanging_successors(void **state)
+{
+	struct world *w = *state;
+	struct err e;
+
+	close_layers(w);
+	w->c.mount_timeout_s = 1;
+	open_layers(w);
+	(void)make_layer(w, "a", "", "h.io/r:hangs", 1);
+	(void)kill(last_pid(w, "start"), SIGKILL);
+	WAIT_FOR(!has_session(w));
+	assert_int_equal(count(w, "go-on"), LAYER_HUNG_MAX);
+	assert_int_equal(need(w, "a", &e), 0);
+	assert_int_equal(count(w, "start"), 2);
+}
+
 static void test_adopted(void **state)
 {
 	struct world *w = *state;
@@ -872,15 +889,25 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
-		TEST(test_mount_and_end),   TEST(test_released),
-		TEST(test_many_at_once),    TEST(test_shared),
-		TEST(test_failures),        TEST(test_second_try),
-		TEST(test_successor),       TEST(test_lost),
-		TEST(test_six_deaths),      TEST(test_adopted),
-		TEST(test_orphans),         TEST(test_strangers),
-		TEST(test_restored),        TEST(test_warm),
-		TEST(test_fetcher_started), TEST(test_fetcher_missing),
-		TEST(test_adopted_in_vain), TEST(test_numbers_again),
+		TEST(test_mount_and_end),
+		TEST(test_released),
+		TEST(test_many_at_once),
+		TEST(test_shared),
+		TEST(test_failures),
+		TEST(test_second_try),
+		TEST(test_successor),
+		TEST(test_lost),
+		TEST(test_six_deaths),
+		TEST(test_adopted),
+		TEST(test_orphans),
+		TEST(test_strangers),
+		TEST(test_restored),
+		TEST(test_warm),
+		TEST(test_fetcher_started),
+		TEST(test_fetcher_missing),
+		TEST(test_adopted_in_vain),
+		TEST(test_numbers_again),
+		TEST(test_hanging_successors),
 	};
 
 	if (geteuid() != 0) {
