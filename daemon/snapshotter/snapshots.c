@@ -367,6 +367,9 @@ static int usage_lazy(struct snapshots *s, const struct snap *snap,
 
 	if (r > 0 && s->layers != NULL)
 		r = layers_usage(s->layers, snap->layer, ret_bytes, ret_inodes);
+	/* Its cache may not be there yet. */
+	if (r == -ENOENT)
+		r = 0;
 	return r < 0 ? err_set(e, r, "usage: %s", err_name(r)) : 0;
 }
 

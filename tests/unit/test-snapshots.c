@@ -36,6 +36,7 @@ static const struct labels none;
 struct layers {
 	int mount_error;
 	int need_error;
+	int usage_error;
 	_Atomic int n_mounts, n_held, n_needs, n_collects;
 	struct chain needed;
 	int64_t used; /* the layer that was asked for */
@@ -94,6 +95,8 @@ int layers_usage(struct layers *ls, int64_t id, uint64_t *ret_bytes,
 		 uint64_t *ret_inodes)
 {
 	ls->used = id;
+	if (ls->usage_error != 0)
+		return ls->usage_error;
 	*ret_bytes = 4242;
 	*ret_inodes = 42;
 	return 0;
@@ -527,10 +530,16 @@ static void test_lazy(void **state)
 	assert_int_equal(snapshots_stat(s, "chain2", &snap, &e), 0);
 	assert_string_equal(snap.parent, "chain1");
 	snap_done(&snap);
-	/* Their bytes count once. */
 	assert_int_equal(snapshots_usage(s, "chain1", &bytes, &inodes, &e), 0);
 	assert_int_equal(bytes, 4242);
 	assert_int_equal(inodes, 42);
+	layers.usage_error = -ENOENT;
+	assert_int_equal(snapshots_usage(s, "chain1", &bytes, &inodes, &e), 0);
+	assert_int_equal(bytes, 0);
+	layers.usage_error = -EIO;
+	assert_int_equal(snapshots_usage(s, "chain1", &bytes, &inodes, &e),
+			 -EIO);
+	/* Their bytes count once. */
 	assert_int_equal(snapshots_usage(s, "chain2", &bytes, &inodes, &e), 0);
 	assert_int_equal(bytes, 0);
 	assert_int_equal(inodes, 0);
