@@ -5,11 +5,14 @@
 # many calls at once, what it leaves behind of them.
 # shellcheck source=tests/lib.sh
 . "${top_srcdir:-$(dirname "$0")/../..}/tests/lib.sh"
-requires_root
-requires_cmd "$PYTHON" jq protoc
+# shellcheck source=tests/containerd.sh
+. "$top_srcdir/tests/containerd.sh"
+# shellcheck source=tests/snap.sh
+. "$top_srcdir/tests/snap.sh"
+requires_snapshotter
+requires_cmd protoc
 "$PYTHON" -c 'import grpc' 2>/dev/null || plan_skip "needs python3-grpcio"
-[ -x "$ESTARGZ_SNAPSHOTTER" ] ||
-	plan_skip "estargz-snapshotter is not built"
+images small
 
 S=$T/s.sock
 ROOT=$T/root
@@ -172,6 +175,32 @@ if grep -qE '__[at]san_init' "$ESTARGZ_SNAPSHOTTER"; then
 else
 	ok "3 MiB of memory are its own" wait_for 60 small || diag "$(dirty) KiB"
 fi
+stop_pid "$SNAP_PID"
+
+### A call that waits for a registry ###
+
+start_srv srv --oci "$IMAGES"
+R=$SRV_ADDR/lab/img
+srv_fault '{"kind": "stall", "after": 0, "path": "blobs"}'
+snap_start
+lazypull small >"$T/lazy.out" 2>&1 &
+PULL=$!
+asked() { [ "$(srv_count path=blobs)" -gt 0 ]; }
+ok "a layer is being mounted" wait_for 60 asked
+kill -TERM "$SNAP_PID"
+ok "SIGTERM: it is not waited for" wait_for 20 pid_gone "$SNAP_PID"
+wait "$SNAP_PID"
+is $? 0 "exit 0"
+ok "the log says so" grep -q 'msg="calls are left behind"' "$T/snapshotter.log"
+not_ok "the socket is gone" test -e "$SNAP.sock"
+wait $PULL
+like "$(cat "$T/pull.log")" UNAVAILABLE "the client is told"
+srv_clear
+snap_start
+is "$(lazypull small)" "5 lazy" "the next one mounts the layer"
+remove_all
+ok "everything goes" wait_for 20 nothing_left
+snap_end
 not_ok "nothing was reported by a sanitizer" \
 	grep -l -e ' .*Sanitizer' -e 'runtime error' "$T"/*.log
 done_testing
