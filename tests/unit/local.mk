@@ -55,6 +55,11 @@ UNIT_TESTS += %D%/test-grpc
 UNIT_TESTS += %D%/test-grpc-pool
 %C%_test_grpc_pool_SOURCES = %D%/test-grpc-pool.c %D%/h2client.c %D%/h2client.h
 %C%_test_grpc_pool_LDADD = $(tests_unit_test_grpc_LDADD)
+UNIT_TESTS += %D%/test-grpc-oom
+%C%_test_grpc_oom_SOURCES = %D%/test-grpc-oom.c %D%/h2client.c %D%/h2client.h
+%C%_test_grpc_oom_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
+	-Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup
+%C%_test_grpc_oom_LDADD = $(tests_unit_test_grpc_LDADD)
 UNIT_TESTS += %D%/test-service
 %C%_test_service_SOURCES = %D%/test-service.c %D%/h2client.c %D%/h2client.h
 nodist_EXTRA_%C%_test_service_SOURCES = %D%/cxx.cc
