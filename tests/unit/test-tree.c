@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -589,6 +590,56 @@ static void test_threads(void **state)
 	assert_true(seen.n >= 241);
 }
 
+static void fill(const char *file)
+{
+	static const uint8_t zeros[KIB(4)];
+	CLEANUP_CLOSE int fd =
+		open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	while (write(fd, zeros, sizeof(zeros)) > 0)
+		;
+	assert_int_equal(errno, ENOSPC);
+}
+
+/* Removals are what makes room on a full disk, whoever else takes it. */
+static void test_full_disk(void **state)
+{
+	char mnt[sizeof(dir) + 8], db[sizeof(mnt) + 8], file[sizeof(mnt) + 8];
+	char name[8];
+
+	(void)state;
+	(void)snprintf(mnt, sizeof(mnt), "%s/m", dir);
+	(void)snprintf(db, sizeof(db), "%s/db", mnt);
+	(void)snprintf(file, sizeof(file), "%s/f", mnt);
+	assert_int_equal(mkdir(mnt, 0700), 0);
+	if (geteuid() != 0 || mount("x", mnt, "tmpfs", 0, "size=16m") < 0) {
+		(void)rmdir(mnt);
+		skip();
+	}
+	tree_close(t);
+	assert_int_equal(tree_open(&t, db, &e), 0);
+	for (int i = 0; i < 64; i++) {
+		(void)snprintf(name, sizeof(name), "s%d", i);
+		assert_int_equal(make(SNAP_ACTIVE, name, ""), 0);
+	}
+	fill(file);
+	tree_close(t);
+	fill(file);
+	if (tree_open(&t, db, &e) < 0)
+		fail_msg("%s", e.text);
+	for (int i = 0; i < 64; i++) {
+		fill(file);
+		(void)snprintf(name, sizeof(name), "s%d", i);
+		if (drop(name) < 0)
+			fail_msg("%s: %s", name, e.text);
+	}
+	tree_close(t);
+	assert_int_equal(tree_open(&t, path, &e), 0);
+	assert_int_equal(umount2(mnt, MNT_DETACH), 0);
+	assert_int_equal(rmdir(mnt), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, fresh, end)
@@ -600,7 +651,7 @@ int main(void)
 		T(test_layers),         T(test_ids),
 		T(test_survives),       T(test_one_process),
 		T(test_not_ours),       T(test_broken_row),
-		T(test_threads),
+		T(test_threads),        T(test_full_disk),
 	};
 	int r;
 
