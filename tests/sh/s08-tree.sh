@@ -6,6 +6,7 @@
 . "${top_srcdir:-.}/tests/lib.sh"
 requires_root
 requires_cmd "$PYTHON"
+requires_fs overlay
 SNAPLAB=$top_builddir/tests/tools/snaplab
 [ -x "$SNAPLAB" ] || plan_skip "snaplab is not built"
 SEED=${SEED:-$(date +%s)}
@@ -25,6 +26,15 @@ if mkfs.ext4 -q "$T/disk" && mount -o loop "$T/disk" "$T/cut"; then
 else
 	skip "power cuts" "needs loop devices"
 fi
+
+### A state directory that cannot hold upper directories ###
+mkdir -p "$T/o/lower" "$T/o/upper" "$T/o/work" "$T/o/m"
+mount -t overlay -o "lowerdir=$T/o/lower,upperdir=$T/o/upper,workdir=$T/o/work" \
+	overlay "$T/o/m" || bail "overlay"
+like "$("$SNAPLAB" list "$T/o/m/state" 2>&1)" \
+	'open: .*/o/m/state is on an overlayfs, .* put the state directory' \
+	"an overlayfs is refused"
+umount "$T/o/m"
 
 ### A full disk ###
 mkdir "$T/full"
