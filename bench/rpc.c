@@ -24,6 +24,9 @@
 #define SERVICE "/containerd.services.snapshots.v1.Snapshots/"
 #define DEPTH 8
 
+/* Without it containerd would collect them. */
+static char gc_root[] = "containerd.io/gc.root", gc_value[] = "1";
+
 struct rpc {
 	int fd;
 	nghttp2_session *session;
@@ -185,8 +188,14 @@ static uint64_t call(struct rpc *c, const char *method,
 static uint64_t prepare(struct rpc *c, char *key, char *parent)
 {
 	Pb__PrepareSnapshotRequest m;
+	Pb__PrepareSnapshotRequest__LabelsEntry l, *labels[] = {&l};
 
 	pb__prepare_snapshot_request__init(&m);
+	pb__prepare_snapshot_request__labels_entry__init(&l);
+	l.key = gc_root;
+	l.value = gc_value;
+	m.labels = labels;
+	m.n_labels = 1;
 	m.snapshotter = c->name;
 	m.key = key;
 	m.parent = parent;
@@ -196,8 +205,14 @@ static uint64_t prepare(struct rpc *c, char *key, char *parent)
 static void commit(struct rpc *c, char *key, char *name)
 {
 	Pb__CommitSnapshotRequest m;
+	Pb__CommitSnapshotRequest__LabelsEntry l, *labels[] = {&l};
 
 	pb__commit_snapshot_request__init(&m);
+	pb__commit_snapshot_request__labels_entry__init(&l);
+	l.key = gc_root;
+	l.value = gc_value;
+	m.labels = labels;
+	m.n_labels = 1;
 	m.snapshotter = c->name;
 	m.key = key;
 	m.name = name;
