@@ -78,7 +78,8 @@ SYSTEMD_MASKED='systemd-udevd.service systemd-udevd-kernel.socket
 	sys-kernel-tracing.mount sys-kernel-config.mount
 	sys-fs-fuse-connections.mount getty.target'
 
-# In the new namespaces: makes the tree, and becomes systemd.
+# In the new namespaces: makes the tree, and becomes systemd. What others unmount
+# must go here, too: it would be held on to, and who serves it live on.
 # systemd_tree TREE DESTDIR
 systemd_tree() {
 	local top=$1 dest=$2 tree=$1/tree u
@@ -135,7 +136,7 @@ start_systemd() {
 	# shellcheck disable=SC2016
 	background systemd bash -c 'enter_groups "$1" $$ &&
 		exec unshare --mount --pid --fork --cgroup --uts --ipc \
-			--propagation private --kill-child \
+			--propagation slave --kill-child \
 			bash -c "systemd_tree \"\$@\"" - "$2" "$3"' \
 		- "${T##*/}" "$tree" "$1"
 	wait_for 20 systemd_pid || return 1
