@@ -228,12 +228,23 @@ static int connect_link(struct worker *w, struct link *l, int sock,
 	return r;
 }
 
+/* Of a first try, whose directory was evicted in the moment it was there. */
+static void drop_tail(struct worker *w)
+{
+	if (w->built.tail_len > 0)
+		link_free(&w->miss.link, w->built.tail_arena,
+			  w->built.tail_len);
+	w->built.tail_len = 0;
+}
+
 static int do_start(struct worker *w, const struct ctl_start *m, int *fds,
 		    struct err *e)
 {
 	int r = 0;
 
 	unmap_files(w);
+	if (m->build)
+		drop_tail(w);
 	for (int i = 0; i < 3; i++)
 		w->fds[i] = TAKE_FD(fds[i]);
 	if (m->has_fetcher)

@@ -202,15 +202,26 @@ tell succeed k "$URL" "$M" -o "$(opts)"
 ok "an index that was damaged is made anew" test -n "$(event k ready 3)"
 ok "right bytes" treecmp "$M" "$T/f/few"
 
+### A mount that was taken away while nobody served it ###
+kill -9 "$(got .pid "$(event k ready 3)")"
+event k closed 4 >/dev/null
+# As it is: umount(8) would ask it first, and wait for ever.
+ok "it is taken away" timeout 20 "$PYTHON" -c "import ctypes, sys
+sys.exit(ctypes.CDLL(None).umount2(sys.argv[1].encode(), 2) != 0)" "$M"
+tell succeed k
+ok "ENDED at once" test -n "$(event k ended)"
+start k "$M"
+event k ready 5 >/dev/null
+
 ### A layer that kills its workers again and again ###
-pid=$(got .pid "$(event k ready 3)")
+pid=$(got .pid "$(event k ready 5)")
 for i in 1 2 3 4 5 6; do
 	new_worker() { w=$(pgrep -P "$pid") && [ "$w" != "${old:-}" ]; }
 	wait_for 10 new_worker || break
 	old=$w
 	kill -9 "$w"
 done
-ok "ENDED, when the monitor gives up" test -n "$(event k ended)"
+ok "ENDED, when the monitor gives up" test -n "$(event k ended 2)"
 ok "and is gone" wait_for 10 pid_gone "$pid"
 # statfs is never answered from a cache.
 dead() {
