@@ -129,13 +129,32 @@ static int attr_init(posix_spawnattr_t *a)
 	return -r;
 }
 
+/* Ours but for NOTIFY_SOCKET: what is said there is of the snapshotter. Return:
+ * borrowed strings in an array to be freed; NULL when out of memory */
+static char **environment(void)
+{
+	size_t n = 0, k = 0;
+	char **v;
+
+	while (environ[n] != NULL)
+		n++;
+	v = calloc(n + 1, sizeof(char *));
+	for (size_t i = 0; v != NULL && i < n; i++) {
+		if (strncmp(environ[i], "NOTIFY_SOCKET=", 14) != 0)
+			v[k++] = environ[i];
+	}
+	return v;
+}
+
 static int start(const char *const *argv, int fd, bool quiet, pid_t *ret)
 {
+	CLEANUP_FREE char **env = environment();
 	/* posix_spawnp(3) changes none of them. */
 	char *const *args = (char *const *)(uintptr_t)argv;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
-	int r = -posix_spawn_file_actions_init(&actions);
+	int r = env != NULL ? -posix_spawn_file_actions_init(&actions)
+			    : -ENOMEM;
 
 	if (r < 0)
 		return r;
@@ -146,7 +165,7 @@ static int start(const char *const *argv, int fd, bool quiet, pid_t *ret)
 			r = actions_init(&actions, fd, quiet);
 		if (r == 0)
 			r = -posix_spawnp(ret, argv[0], &actions, &attr, args,
-					  environ);
+					  env);
 		(void)posix_spawnattr_destroy(&attr);
 	}
 	(void)posix_spawn_file_actions_destroy(&actions);

@@ -133,6 +133,7 @@ static int setup(void **state)
 	assert_true(w->fuse >= 0);
 	(void)setenv("FAKEFS_LOG", w->log, 1);
 	(void)setenv("FAKEFS_FUSE", w->fifo, 1);
+	(void)setenv("NOTIFY_SOCKET", "/nonexistent", 1);
 	assert_int_equal(config_init(&w->c), 0);
 	(void)set(&w->c.root, "%s", w->dir);
 	(void)set(&w->c.fetcher_address, "%s/fetcher.sock", w->dir);
