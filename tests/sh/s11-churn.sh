@@ -36,13 +36,20 @@ done
 
 # one N: the life of a container
 one() {
-	local t=${IMGS[$(($1 % ${#IMGS[@]}))]} id=c$1 got
-	ct_start "$id" "$S" "$R:$t" sleep inf || return 1
-	got=$(ct_exec "$id" sh -c "${ASK[$t]}")
-	ct_exec "$id" sh -c 'echo more >>/etc/passwd; mkdir /opt/new; rm -r /var' ||
+	local t=${IMGS[$(($1 % ${#IMGS[@]}))]} id=c$1 rc
+	life "$id" "$t"
+	rc=$?
+	[ $rc = 0 ] || grep "$id\b" "$CTD_LOG" | tail -n 8
+	ct_rm "$id" || rc=1
+	return $rc
+}
+life() {
+	local got
+	ct_start "$1" "$S" "$R:$2" sleep inf || return 1
+	got=$(ct_exec "$1" sh -c "${ASK[$2]}")
+	ct_exec "$1" sh -c 'echo more >>/etc/passwd; mkdir /opt/new; rm -r /var' ||
 		return 1
-	ct_rm "$id" || return 1
-	[ "$got" = "${WANT[$t]}" ] || { echo "$t said: $got"; return 1; }
+	[ "$got" = "${WANT[$2]}" ] || { echo "$2 said: $got"; return 1; }
 }
 # all COMMAND N: in parallel; fails if one does
 all() {
@@ -53,7 +60,7 @@ all() {
 	done
 	for i in "${!pids[@]}"; do
 		p=${pids[$i]}
-		wait "$p" || { rc=1; tail -n 3 "$T/one.$i"; }
+		wait "$p" || { rc=1; tail -n 10 "$T/one.$i"; }
 	done
 	return $rc
 }
