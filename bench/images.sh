@@ -70,15 +70,20 @@ cold_program() {
 	esac
 }
 
-# cold_chroot ROOT COMMANDS: in namespaces of their own, which end with them.
+# cold_chroot ROOT COMMANDS: in namespaces of their own, which end with them,
+# and which keep no other mount of the machine from going away meanwhile.
 cold_chroot() {
 	# shellcheck disable=SC2016
 	unshare --mount --pid --fork --kill-child bash -ec '
+		mount --bind "$0" "$0"
 		mount -t proc proc "$0/proc"
 		mount --rbind /dev "$0/dev"
 		mount --bind /etc/resolv.conf "$0/etc/resolv.conf"
+		cd "$0"
+		pivot_root . mnt
+		umount -l /mnt
 		exec env -i PATH="$PATH" DEBIAN_FRONTEND=noninteractive LC_ALL=C \
-			chroot "$0" sh -ec "$1"' "$1" "$2"
+			sh -ec "$1"' "$1" "$2"
 }
 
 cold_base() {
