@@ -243,6 +243,11 @@ no_leaks() {
 		diag "left: $p $(tr '\0' ' ' <"/proc/$p/cmdline")"
 	done
 	diag "mounts left:" "$(mounts_below "$T")"
+	# A mount namespace that was made meanwhile keeps its copies.
+	for p in $(grep -lsF " $T/" /proc/[0-9]*/mountinfo | cut -d / -f 3); do
+		[ "/proc/$p/ns/mnt" -ef /proc/self/ns/mnt ] ||
+			diag "mounts held by: $p $(tr '\0' ' ' <"/proc/$p/cmdline")"
+	done
 	drop_leaks
 	return 1
 }
