@@ -330,13 +330,13 @@ is_mounted() { findmnt -n --mountpoint "$1" >/dev/null; }
 monitor_pids() {
 	local p
 	for p in $(test_procs 'mount.estargz'); do
-		grep -qE '^Uid:[[:space:]]+0' "/proc/$p/status" && echo "$p"
+		grep -qsE '^Uid:[[:space:]]+0' "/proc/$p/status" && echo "$p"
 	done
 }
 worker_pids() {
 	local p
 	for p in $(test_procs 'mount.estargz'); do
-		grep -qE '^Uid:[[:space:]]+0' "/proc/$p/status" || echo "$p"
+		grep -qsE '^Uid:[[:space:]]+[1-9]' "/proc/$p/status" && echo "$p"
 	done
 }
 

@@ -116,7 +116,7 @@ stays_right() {
 is_first() {
 	local m
 	for m in $FIRST_MOUNTS; do
-		grep -qzxF -- "$m" "/proc/$1/cmdline" && return
+		grep -qszxF -- "$m" "/proc/$1/cmdline" && return
 	done
 	return 1
 }
