@@ -214,39 +214,75 @@ int dirs_collect(struct dirs *d, struct err *e)
 
 /*** Making ***/
 
-static int make_in(int fd, bool work, uid_t owner, gid_t group)
+static int make_one(int dirfd, const char *name, mode_t mode, bool again)
 {
+	if (mkdirat(dirfd, name, mode) < 0 && !(again && errno == EEXIST))
+		return -errno;
 	/* Whatever the umask is. */
-	if (mkdirat(fd, "fs", 0755) < 0 || fchmodat(fd, "fs", 0755, 0) < 0)
+	return fchmodat(dirfd, name, mode, 0) < 0 ? -errno : 0;
+}
+
+/* @again: some of it may be there */
+static int make_all(struct dirs *d, const char *name, bool again, bool work,
+		    uid_t owner, gid_t group)
+{
+	CLEANUP_CLOSE int fd = -EBADF;
+	int r;
+
+	r = make_one(d->fd, name, 0700, again);
+	if (r < 0)
+		return r;
+	fd = openat(d->fd, name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
 		return -errno;
-	if ((owner != 0 || group != 0) &&
-	    fchownat(fd, "fs", owner, group, 0) < 0)
-		return -errno;
-	if (work && (mkdirat(fd, "work", 0711) < 0 ||
-		     fchmodat(fd, "work", 0711, 0) < 0))
-		return -errno;
-	return 0;
+	r = make_one(fd, "fs", 0755, again);
+	if (r == 0 && fchownat(fd, "fs", owner, group, 0) < 0)
+		r = -errno;
+	if (r == 0 && work)
+		r = make_one(fd, "work", 0711, again);
+	return r;
 }
 
 int dirs_make(struct dirs *d, int64_t id, bool work, uid_t owner, gid_t group,
 	      struct err *e)
 {
 	char name[NAME_BYTES];
-	CLEANUP_CLOSE int fd = -EBADF;
 	int r;
 
 	(void)snprintf(name, sizeof(name), "%" PRId64, id);
-	if (mkdirat(d->fd, name, 0700) < 0)
-		return err_set(e, -errno, "snapshots/%s: %s", name,
-			       err_name(errno));
-	fd = openat(d->fd, name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	r = fd < 0 ? -errno : make_in(fd, work, owner, group);
-	if (r < 0) {
+	r = make_all(d, name, false, work, owner, group);
+	if (r == 0)
+		return 0;
+	/* One that is there already is somebody's. */
+	if (r != -EEXIST)
 		dirs_drop(d, id);
-		return err_set(e, r, "snapshots/%s: %s", name, err_name(r));
-	}
-	return 0;
+	return err_set(e, r == -EEXIST ? -EIO : r, "snapshots/%s: %s", name,
+		       err_name(r));
+}
+
+int dirs_mend(struct dirs *d, int64_t id, bool work, uid_t owner, gid_t group,
+	      struct err *e)
+{
+	char name[NAME_BYTES];
+	int r;
+
+	(void)snprintf(name, sizeof(name), "%" PRId64, id);
+	r = make_all(d, name, true, work, owner, group);
+	return r < 0 ? err_set(e, r, "snapshots/%s: %s", name, err_name(r)) : 0;
+}
+
+bool dirs_has(struct dirs *d, int64_t id, bool work)
+{
+	char name[NAME_BYTES + 8];
+	struct stat st;
+
+	(void)snprintf(name, sizeof(name), "%" PRId64 "/fs", id);
+	if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno != ENOENT;
+	(void)snprintf(name, sizeof(name), "%" PRId64 "/work", id);
+	return !work || fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+	       errno != ENOENT;
 }
 
 /*** Opening ***/

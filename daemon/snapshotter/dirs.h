@@ -45,6 +45,11 @@ void dirs_end(struct dirs *d);
 /* @owner, @group: of fs. Return: 0, -errno with @e; nothing is left then */
 int dirs_make(struct dirs *d, int64_t id, bool work, uid_t owner, gid_t group,
 	      struct err *e);
+/* Whether all of it is there. */
+bool dirs_has(struct dirs *d, int64_t id, bool work);
+/* Makes what is missing. */
+int dirs_mend(struct dirs *d, int64_t id, bool work, uid_t owner, gid_t group,
+	      struct err *e);
 /* The row is gone, or was never written. */
 void dirs_drop(struct dirs *d, int64_t id);
 

@@ -4,6 +4,7 @@
 #include "daemon/snapshotter/snapshots.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -22,41 +23,6 @@ struct snapshots {
 	struct layers *layers; /* NULL: everything is ordinary */
 	struct dirs *dirs;
 };
-
-int snapshots_open(struct snapshots **ret, const struct stack *st,
-		   struct tree *t, struct layers *ls, struct err *e)
-{
-	struct snapshots *s;
-	int r;
-
-	/* What separates the options of a mount cannot be in them. */
-	if (st->root[0] != '/' || strpbrk(st->root, ":,\\") != NULL)
-		return err_set(e, -EINVAL,
-			       "root %s: must be absolute, without \":\", "
-			       "\",\" and \"\\\"",
-			       st->root);
-	s = calloc(1, sizeof(*s));
-	if (s == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
-	s->st = st;
-	s->tree = t;
-	s->layers = ls;
-	r = dirs_open(&s->dirs, st->root, t, e);
-	if (r < 0) {
-		free(s);
-		return r;
-	}
-	*ret = s;
-	return 0;
-}
-
-void snapshots_close(struct snapshots *s)
-{
-	if (s == NULL)
-		return;
-	dirs_close(s->dirs);
-	free(s);
-}
 
 static int64_t now_ns(void)
 {
@@ -396,4 +362,75 @@ int snapshots_cleanup(struct snapshots *s, struct err *e)
 	if (s->layers != NULL)
 		layers_collect(s->layers);
 	return dirs_collect(s->dirs, e);
+}
+
+/*** Opening ***/
+
+/* A power cut may have taken the directory of a new snapshot, and with it what was in it,
+ * while its row was synced with another's. It is empty then. */
+static int make_missing(void *arg, const struct snap *snap)
+{
+	struct snapshots *s = arg;
+	CLEANUP_CHAIN struct chain chain = {0};
+	struct stat owner = {0};
+	struct err e = {0};
+	int r;
+
+	if (snap->layer > 0 ||
+	    dirs_has(s->dirs, snap->id, snap->kind == SNAP_ACTIVE))
+		return 0;
+	if (snap->kind == SNAP_COMMITTED) {
+		log_err("msg=\"a committed snapshot has no files\" "
+			"snapshot=%s id=%" PRId64,
+			snap->name, snap->id);
+		return 0;
+	}
+	r = parent_chain(s, snap->parent, &chain, &e);
+	/* A layer below may not be mounted yet; most belong to root. */
+	if (r == 0)
+		(void)owner_of(s, &chain, &snap->labels, &owner, NULL);
+	if (r == 0)
+		r = dirs_mend(s->dirs, snap->id, snap->kind == SNAP_ACTIVE,
+			      owner.st_uid, owner.st_gid, &e);
+	log_warn("msg=\"a snapshot had no directory, as after a power cut\" "
+		 "snapshot=%s id=%" PRId64 " made=\"%s\"",
+		 snap->name, snap->id, r < 0 ? e.text : "empty");
+	return 0;
+}
+
+int snapshots_open(struct snapshots **ret, const struct stack *st,
+		   struct tree *t, struct layers *ls, struct err *e)
+{
+	struct snapshots *s;
+	int r;
+
+	/* What separates the options of a mount cannot be in them. */
+	if (st->root[0] != '/' || strpbrk(st->root, ":,\\") != NULL)
+		return err_set(e, -EINVAL,
+			       "root %s: must be absolute, without \":\", "
+			       "\",\" and \"\\\"",
+			       st->root);
+	s = calloc(1, sizeof(*s));
+	if (s == NULL)
+		return err_set(e, -ENOMEM, "out of memory");
+	s->st = st;
+	s->tree = t;
+	s->layers = ls;
+	r = dirs_open(&s->dirs, st->root, t, e);
+	if (r == 0)
+		r = tree_walk(t, make_missing, s, e);
+	if (r < 0) {
+		snapshots_close(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void snapshots_close(struct snapshots *s)
+{
+	if (s == NULL)
+		return;
+	dirs_close(s->dirs);
+	free(s);
 }

@@ -421,6 +421,47 @@ static void test_rubbish(void **state)
 	assert_int_equal(dir_of(id_of("c"), "/fs").st_mode, S_IFDIR | 0755);
 }
 
+static void remove_dir(int64_t id, const char *tail)
+{
+	char name[64];
+
+	(void)snprintf(name, sizeof(name), "snapshots/%d%s", (int)id, tail);
+	assert_int_equal(unlinkat(root_fd, name, AT_REMOVEDIR), 0);
+}
+
+/* Rows that outlived the directories of new snapshots in a power cut. */
+static void test_mends(void **state)
+{
+	int64_t a, b, v;
+
+	(void)state;
+	assert_int_equal(make(SNAP_ACTIVE, "tmp", "", &none), 0);
+	chown_fs("tmp", 77, 88);
+	assert_int_equal(snapshots_commit(s, "tmp", "c", &none, &e), 0);
+	assert_int_equal(make(SNAP_ACTIVE, "a", "c", &none), 0);
+	assert_int_equal(make(SNAP_ACTIVE, "b", "", &none), 0);
+	assert_int_equal(make(SNAP_VIEW, "v", "c", &none), 0);
+	a = id_of("a");
+	b = id_of("b");
+	v = id_of("v");
+	close_all();
+	remove_dir(a, "/work");
+	remove_dir(a, "/fs");
+	remove_dir(a, "");
+	remove_dir(b, "/work");
+	remove_dir(v, "/fs");
+	assert_int_equal(open_with(&layers), 0);
+	assert_int_equal(dir_of(a, "/fs").st_mode, S_IFDIR | 0755);
+	assert_int_equal(dir_of(a, "/fs").st_uid, 77);
+	assert_int_equal(dir_of(a, "/fs").st_gid, 88);
+	assert_int_equal(dir_of(a, "/work").st_mode, S_IFDIR | 0711);
+	assert_int_equal(dir_of(b, "/work").st_mode, S_IFDIR | 0711);
+	assert_int_equal(dir_of(v, "/fs").st_mode, S_IFDIR | 0755);
+	assert_int_equal(dir_of(v, "/work").st_mode, 0);
+	assert_int_equal(snapshots_cleanup(s, &e), 0);
+	assert_int_equal(n_dirs(), 4);
+}
+
 static _Atomic bool stop;
 
 static void *clean(void *arg)
@@ -704,6 +745,7 @@ int main(void)
 		T(test_usage),
 		T(test_remove),
 		T(test_rubbish),
+		T(test_mends),
 		T(test_cleanup_meanwhile),
 		T(test_bad_root),
 		T(test_list),
