@@ -77,7 +77,11 @@ alike "the same key again" prepare b base
 said 'already exists'
 alike "a parent that is not there" prepare c nobody
 said 'not found'
-alike "view" view v base
+# A view of ctr's own has no label that keeps it.
+for s in "$SNAPSHOTTER" overlayfs; do
+	ok "view with $s" "$PYTHON" "$TOOLS/snapctl.py" -a "$CTD/c.sock" \
+		-n "$NS" -s "$s" -l containerd.io/gc.root=x view v base
+done
 alike "mounts of a view" mounts "$T/m" v
 said 'ro'
 alike "rm of a view" rm v
@@ -112,25 +116,22 @@ like "$(cat "$T/$SNAPSHOTTER.tar.list")" '\.wh\.two' "it has the whiteout"
 
 alike "rm" rm b
 said 'exit 0'
-# What diff made goes a moment later.
-for s in "$SNAPSHOTTER" overlayfs; do
-	ok "rm of the last of $s" wait_for 20 \
-		"${CTR[@]}" snapshots --snapshotter "$s" rm base
-done
-alike "nothing is left" ls
+# containerd's collection does not tell a parent that a child has gone, and diff has
+# made some: so base cannot be removed, but it can go as they did.
+both label base containerd.io/gc.root=
 
 ### An ordinary image ###
 ok "pull" pull "$R"
 ok "overlayfs pulls it too" pull "$R" overlayfs
 n=$(n_layers "$IMAGES" awkward-src)
-is "$(snapshots ls | grep -c Committed)" "$n" "a snapshot a layer"
+is "$(snapshots ls | grep -c '^sha256.*Committed')" "$n" "a snapshot a layer"
 ok "a view of all of it" eval '
 	with_view overlayfs "$(chain_id "$IMAGES" awkward-src)" "$T/vo" \
 	with_view "$SNAPSHOTTER" "$(chain_id "$IMAGES" awkward-src)" "$T/vs" \
 	same_root --ignore-xattr user.overlay.opaque "$T/vs" "$T/vo"'
-"${CTR[@]}" snapshots --snapshotter "$SNAPSHOTTER" usage | awk 'NR > 1' |
+"${CTR[@]}" snapshots --snapshotter "$SNAPSHOTTER" usage | grep ^sha256 |
 	sort >"$T/usage.ours"
-"${CTR[@]}" snapshots --snapshotter overlayfs usage | awk 'NR > 1' |
+"${CTR[@]}" snapshots --snapshotter overlayfs usage | grep ^sha256 |
 	sort >"$T/usage.theirs"
 ok "usage of each layer" diff "$T/usage.theirs" "$T/usage.ours"
 ok "a second pull" pull "$R"
