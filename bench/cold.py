@@ -9,7 +9,7 @@ import argparse
 import statistics
 import subprocess
 
-WAYS = {"eager": "pulled", "lazy": "lazy"}
+WAYS = {"eager": "pulled", "lazy": "lazy", "peer": "stargz"}
 OF_TOUCHED, PLUS_S = 1.25, 0.4
 OF_EAGER = 0.35
 
@@ -54,9 +54,9 @@ def mark(value, limit):
                                 "ok" if value <= limit else "MISS")
 
 
-def table(starts, bytes_, rate):
+def table(starts, bytes_, rate, ways):
     head = ["image", "MB", "read MB"]
-    for w in WAYS:
+    for w in ways:
         head += [WAYS[w] + ": pull", "run", "total [min..max]"]
     out = [head + ["total / pulled", "total / what reading takes"]]
     for image, by_way in starts.items():
@@ -64,7 +64,7 @@ def table(starts, bytes_, rate):
         need = bytes_[image, "touched"]
         row = [image, "%.0f" % (bytes_[image, "image"] / 1e6),
                "%.1f" % (need / 1e6)]
-        for w in WAYS:
+        for w in ways:
             row += cells(by_way[w])
         limit = OF_TOUCHED * need / rate + eager[1] + PLUS_S
         out.append(row + [mark(lazy[2] / eager[2], OF_EAGER),
@@ -80,16 +80,16 @@ def show(rows):
             print("  ".join("-" * w for w in width))
 
 
-def plot(path, starts):
+def plot(path, starts, ways):
     """Bars of pull and run, an image a group."""
     data, labels = "", ""
     for n, (image, by_way) in enumerate(starts.items()):
-        for way, name in WAYS.items():
+        for way, name in ways.items():
             data += '"%s" %f %f\n' % ((name,) + tuple(
                 by_way[way].medians()[:2]))
         data += '"" 0 0\n'
         labels += 'set label "%s" at %f, graph -0.14 center\n' % (
-            image, n * (len(WAYS) + 1) + (len(WAYS) - 1) / 2)
+            image, n * (len(ways) + 1) + (len(ways) - 1) / 2)
     script = """
 set terminal svg size 800,360 font "sans-serif,12" background "white"
 set output "%s"
@@ -124,9 +124,11 @@ def main():
     p.add_argument("--plot")
     a = p.parse_args()
     starts, bytes_ = read(a.samples, a.touched)
-    show(table(starts, bytes_, a.mbit * 1e6 / 8))
+    ways = {w: n for w, n in WAYS.items()
+            if all(w in by_way for by_way in starts.values())}
+    show(table(starts, bytes_, a.mbit * 1e6 / 8, ways))
     if a.plot:
-        plot(a.plot, starts)
+        plot(a.plot, starts, ways)
 
 
 if __name__ == "__main__":

@@ -188,3 +188,32 @@ have_image() {
 		return 1
 	}
 }
+
+# have_peer: PEER is stargz-snapshotter, built in a tree of its own of what Debian
+# has of it, with its defaults.
+have_peer() {
+	local log=$T/peer.log
+	PEER=$COLD/peer
+	[ ! -x "$PEER" ] || return 0
+	have_image python || return 1
+	echo "building stargz-snapshotter (once; some minutes)" >&2
+	(
+		flock 9
+		[ ! -x "$PEER" ] || exit 0
+		cold_peer >"$log" 2>&1 9>&-
+	) 9>"$COLD/lock" || {
+		tail -n 5 "$log" >&2
+		return 1
+	}
+}
+cold_peer() {
+	local R=$T/peer LOWER=$COLD/base
+	cold_over cold_install golang-go \
+		golang-github-containerd-stargz-snapshotter-dev &&
+		mkdir -p "$R.up/srv" && cp "$top_srcdir/bench/peer.go" "$R.up/srv/" &&
+		cold_over cold_chroot "$R" 'cd /srv
+			export HOME=/tmp GOPATH=/usr/share/gocode GO111MODULE=off
+			go build -o peer peer.go' &&
+		cp "$R.up/srv/peer" "$PEER.tmp" && mv "$PEER.tmp" "$PEER" &&
+		rm -rf "$R.up"
+}

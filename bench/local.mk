@@ -12,5 +12,5 @@ noinst_PROGRAMS += %D%/shape %D%/timed %D%/inflate %D%/rpc
 	daemon/snapshotter/libsnapshotspb.a common/libcommon.a \
 	$(NGHTTP2_LIBS) $(PROTOBUFC_LIBS) $(COMMON_LIBS)
 EXTRA_DIST += %D%/run %D%/procs.sh %D%/input.py %D%/table.py \
-	%D%/cold-start %D%/cold.py %D%/images.sh %D%/touched.py \
+	%D%/cold-start %D%/cold.py %D%/images.sh %D%/peer.go %D%/touched.py \
 	%D%/prepare %D%/split.py %D%/idle %D%/README.md
