@@ -72,22 +72,21 @@ static int parent_chain(struct snapshots *s, const char *parent,
 }
 
 /* An upper directory has the owner of what it covers, or the one that the
- * container's user namespace calls root. */
+ * container's user namespace calls root. A lazy layer's root may have any owner,
+ * that of the tar's "./"; containerd does not unpack that, so that above an
+ * unpacked layer it is root's. */
 static int owner_of(struct snapshots *s, const struct chain *chain,
 		    const struct labels *labels, struct stat *ret,
 		    struct err *e)
 {
 	CLEANUP_FREE char *path = NULL;
-	const struct chain_link *l;
 	int r;
 
 	*ret = (struct stat){0};
 	r = idmap_root(labels, &ret->st_uid, &ret->st_gid, e);
-	if (r != 0 || chain->n == 0)
+	if (r != 0 || chain->n == 0 || chain->v[0].layer > 0)
 		return MIN(r, 0);
-	l = &chain->v[0];
-	path = l->layer > 0 ? stack_layer_path(s->st, l->layer)
-			    : stack_snapshot_path(s->st, l->id, "/fs");
+	path = stack_snapshot_path(s->st, chain->v[0].id, "/fs");
 	if (path == NULL)
 		return err_set(e, -ENOMEM, "out of memory");
 	if (stat(path, ret) < 0)

@@ -108,7 +108,19 @@ ok "pulls for overlayfs" pull "$SRV_ADDR/lab/new:mixed" "$O"
 ok "all of it" both_views "$(chain_id "$T/new" mixed)"
 like "$(run_in "$S" "$SRV_ADDR/lab/new:mixed" ls /opt/opaque)" '^only$' "runs"
 
-# The same, pulled by ctr, which fetches first: all layers are ordinary ones.
+# The root's own attributes are those that overlayfs gives it, not the tar's.
+mkdir -p "$T/odd"
+tar -C "$T/odd" -xf "$LAYERS/bb.tar"
+chown 1000:1000 "$T/odd"
+chmod 700 "$T/odd"
+tar -C "$T/odd" --numeric-owner -cf "$T/odd.tar" .
+mkesgz from-tar "$T/odd.tar" "$T/odd.esgz" >/dev/null &&
+	mkesgz oci "$T/new" odd "$T/odd.esgz" || bail mkesgz
+ok "a layer whose root is a user's: pulls" rpull "$SRV_ADDR/lab/new:odd"
+is "$(run_in "$S" "$SRV_ADDR/lab/new:odd" stat -c '%a %u:%g' /)" "755 0:0" \
+	"the container's is not"
+
+# Pulled by ctr, which fetches first: all layers are ordinary ones.
 drop_images >/dev/null
 "$PYTHON" "$TOOLS/compose.py" "$IMAGES" "$T/new" eager web2:{0,1,2} ||
 	bail compose
