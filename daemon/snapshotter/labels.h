@@ -65,4 +65,7 @@ void lazy_done(struct lazy *z);
  */
 int labels_lazy(const struct labels *l, struct lazy *ret, struct err *e);
 
+/* What image the layer is said to be of, unchecked; NULL: it is not said. */
+const char *labels_image(const struct labels *l);
+
 #endif

@@ -148,3 +148,12 @@ int labels_lazy(const struct labels *l, struct lazy *ret, struct err *e)
 	}
 	return r;
 }
+
+const char *labels_image(const struct labels *l)
+{
+	const char *image = NULL;
+
+	for (size_t i = 0; image == NULL && i < ARRAY_SIZE(families); i++)
+		image = labels_get(l, families[i].reference);
+	return image;
+}

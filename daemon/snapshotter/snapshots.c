@@ -168,10 +168,36 @@ static int create_target(struct snapshots *s, const char *target,
 	return r == 0 || r == -EEXIST ? target_exists(target, e) : r;
 }
 
+/* Most images were not made for this. */
+static void log_ordinary(const char *target, const struct labels *labels, int r,
+			 const char *why)
+{
+	const char *image = labels_image(labels);
+
+	log_line(r == -ENODATA ? LOG_INFO_ : LOG_WARN_, LOG_MOD,
+		 "msg=\"not mounted lazily\" snapshot=%s image=%s err=%s "
+		 "why=\"%s\"",
+		 target, image != NULL ? image : "?", err_symbol(r), why);
+}
+
+/* Unpacking has a key of "NAMESPACE/NUMBER/extract-ANYTHING CHAINID". */
+static void log_unnamed(const char *key, const struct labels *labels)
+{
+	static const char unpacking[] = "/extract-";
+	const char *at = strstr(key, unpacking);
+	const char *space = at != NULL ? strchr(at, ' ') : NULL;
+
+	if (space != NULL)
+		log_ordinary(space + 1, labels, -ENODATA,
+			     "containerd does not ask for it "
+			     "(no label " LABEL_REF ")");
+}
+
 /* Return: 0 it has to be an ordinary one; -EEXIST the target is there; -errno
  * neither can be */
-static int prepare_lazy(struct snapshots *s, const char *parent,
-			const struct labels *labels, struct err *e)
+static int prepare_lazy(struct snapshots *s, const char *key,
+			const char *parent, const struct labels *labels,
+			struct err *e)
 {
 	const char *target = labels_get(labels, LABEL_REF);
 	CLEANUP_LAZY struct lazy z = {0};
@@ -179,8 +205,12 @@ static int prepare_lazy(struct snapshots *s, const char *parent,
 	CLEANUP_CHAIN struct chain chain = {0};
 	int r;
 
-	if (s->layers == NULL || target == NULL)
+	if (s->layers == NULL)
 		return 0;
+	if (target == NULL) {
+		log_unnamed(key, labels);
+		return 0;
+	}
 	r = tree_get(s->tree, target, &there, NULL, e);
 	if (r == 0)
 		return target_exists(target, e);
@@ -192,14 +222,12 @@ static int prepare_lazy(struct snapshots *s, const char *parent,
 	r = labels_lazy(labels, &z, e);
 	if (r > 0)
 		r = create_target(s, target, parent, labels, &z, e);
-	if (r == 0 || r == -EEXIST)
+	else if (r == 0)
+		r = err_set(e, -ENODATA,
+			    "containerd does not say of which image it is");
+	if (r == -EEXIST)
 		return r;
-	/* Most images were not made for this. */
-	log_line(r == -ENODATA ? LOG_INFO_ : LOG_WARN_, LOG_MOD,
-		 "msg=\"not mounted lazily\" snapshot=%s image=%s err=%s "
-		 "why=\"%s\"",
-		 target, z.reference != NULL ? z.reference : "?", err_symbol(r),
-		 e->text);
+	log_ordinary(target, labels, r, e->text);
 	return 0;
 }
 
@@ -211,7 +239,7 @@ int snapshots_prepare(struct snapshots *s, enum snap_kind kind, const char *key,
 	int r = 0;
 
 	if (kind == SNAP_ACTIVE)
-		r = prepare_lazy(s, parent, labels, &own);
+		r = prepare_lazy(s, key, parent, labels, &own);
 	if (r < 0)
 		return err_set(e, r, "%s", own.text);
 	return prepare_ordinary(s, kind, key, parent, labels, ret, e);

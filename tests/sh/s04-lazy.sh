@@ -98,7 +98,15 @@ ordinary() {
 }
 N=0
 none=sha256:$(printf '%064d' 0)
-ordinary "no digest of a TOC" 'no digest of a table of contents' web1 --no-toc
+ordinary "no digest of a TOC" \
+	"image=$SRV_ADDR/lab/n.* err=ENODATA .*no digest of a table of contents" \
+	web1 --no-toc
+ordinary "no image" 'does not say of which image' web1 --labels none
+: >"$T/snapshotter.log"
+sctl prepare "lab/1/extract-1 $top" >/dev/null
+like "$(cat "$T/snapshotter.log")" "snapshot=$top .*no label containerd" \
+	"unpacked as ctr does: the log has the reason"
+sctl remove "lab/1/extract-1 $top"
 ordinary "wrong digest of the TOC" 'TOC digest|digest of the TOC' web1 \
 	--toc "$none"
 ordinary "not eStargz" 'footer|not an? eStargz' small-src --toc "$none"

@@ -9,7 +9,7 @@ Prints a line a layer: NUMBER RESULT MILLISECONDS CHAIN-ID. RESULT is "lazy"
 (the snapshot is there now, as Stat confirms), "ordinary" (containerd would
 unpack it; that snapshot is removed again, and the rest of the image is not
 asked for), or the code of an error. Exit: 0 all lazy, 1 not.
---labels cri|stargz  whose (cri)
+--labels cri|stargz|none  whose (cri)
 --cut BYTES          of the list of layers, as containerd cuts a label
 --no-toc             as if no layer had a digest of its TOC
 --toc DIGEST         as if all had this one
@@ -67,7 +67,7 @@ def labels_of(o, layers, i, chain):
         labels.update({CRI + "image-ref": o.ref,
                        CRI + "layer-digest": layers[i]["digest"],
                        CRI + "image-layers": names})
-    else:
+    elif o.labels == "stargz":
         labels.update({STARGZ + "reference": o.ref,
                        STARGZ + "digest": layers[i]["digest"],
                        STARGZ + "layers": names})
@@ -92,7 +92,7 @@ def prepare(client, key, parent, labels):
 def main():
     p = argparse.ArgumentParser(usage=__doc__)
     p.add_argument("-a", "--address", required=True)
-    p.add_argument("--labels", choices=("cri", "stargz"), default="cri")
+    p.add_argument("--labels", choices=("cri", "stargz", "none"), default="cri")
     p.add_argument("--cut", type=int)
     p.add_argument("--no-toc", action="store_true")
     p.add_argument("--toc")
