@@ -143,6 +143,13 @@ static void print_ms(char *buf, size_t n, uint64_t us, uint64_t count)
 		(void)snprintf(buf, n, "%.1f ms", (double)us / 1000.0);
 }
 
+/* Rounded down: 100 is all of it. */
+static uint64_t percent(uint64_t have, uint64_t total)
+{
+	return total > 0 ? (uint64_t)(100.0 * (double)have / (double)total)
+			 : 100;
+}
+
 static void print_layer(struct json_object *o)
 {
 	struct json_object *demand = obj_of(o, "demand");
@@ -168,11 +175,11 @@ static void print_layer(struct json_object *o)
 						? str_of(o, "digest")
 						: "not given");
 	(void)printf("  TOC      %s\n", str_of(o, "toc_digest"));
-	(void)printf("  state    %s, %.1f of %.1f MiB here (%.0f %%), %.1f MiB "
+	(void)printf("  state    %s, %.1f of %.1f MiB here (%" PRIu64
+		     " %%), %.1f MiB "
 		     "fetched in %" PRIu64 " requests\n",
 		     str_of(o, "state"), (double)have / 1048576.0,
-		     (double)total / 1048576.0,
-		     total > 0 ? 100.0 * (double)have / (double)total : 100.0,
+		     (double)total / 1048576.0, percent(have, total),
 		     (double)num_of(o, "bytes_fetched") / 1048576.0,
 		     num_of(o, "fetches"));
 	(void)printf("  misses   %" PRIu64 ", waited p50 %s, p99 %s; %" PRIu64
