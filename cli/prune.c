@@ -2,6 +2,8 @@
 /* estargz prune: removes caches of layers that nobody uses. */
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <json.h>
@@ -31,6 +33,7 @@ static const char help[] =
 /* What the command line says. */
 struct prune {
 	const char *root;
+	bool root_given;
 	uint64_t max_bytes;
 	bool dry_run;
 	bool json;
@@ -79,10 +82,18 @@ static void print_json(const struct prune *p, const struct layerdir_evicted *d)
 
 static int run(struct prune *p)
 {
+	CLEANUP_CLOSE int fd =
+		open(p->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct layerdir_evicted done;
 	struct err e = {0};
 	int r;
 
+	/* Of the default one it only says that nothing was mounted yet. */
+	if (fd < 0 && (errno != ENOENT || p->root_given)) {
+		(void)fprintf(stderr, "estargz: prune: %s: %s\n", p->root,
+			      err_name(errno));
+		return 1;
+	}
 	p->removed = json_object_new_array();
 	r = layerdir_evict(p->root, p->max_bytes, p->dry_run, note, p, &done,
 			   &e);
@@ -134,6 +145,7 @@ int cli_prune(int argc, char **argv)
 			break;
 		case 'r':
 			p.root = optarg;
+			p.root_given = true;
 			break;
 		case 'h':
 			(void)fputs(help, stdout);

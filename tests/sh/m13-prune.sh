@@ -20,6 +20,7 @@ once() {
 }
 gone() { [ -z "$(monitor_pids)" ]; }
 
+mkdir -p "$STATE"
 is "$(prune --json | jq -c '[.layers_removed, .layers_left]')" '[0,0]' \
 	"nothing there: nothing to do"
 ok "the first layer is read" once few-files "$A"
@@ -68,6 +69,9 @@ not_ok "with exit status 1" prune --max-bytes -1
 not_ok "an argument too many" prune x
 like "$("$ESTARGZ" prune --root "$T/f/few-files" 2>&1)" 'Not a directory' \
 	"a root that is none"
+
+like "$("$ESTARGZ" prune --root "$T/none" 2>&1)" 'none: No such file' \
+	"a root that is not there is a slip of the pen, not an empty one"
 
 no_leaks
 done_testing
