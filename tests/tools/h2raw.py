@@ -64,7 +64,10 @@ class Conn:
         self.s.settimeout(timeout)
         self.s.connect(path)
         self.buf = b""
-        self.send(start() if first is None else first)
+        try:
+            self.send(start() if first is None else first)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # closed at once: who receives sees it
 
     def send(self, data):
         self.s.sendall(data)
