@@ -25,6 +25,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define LOG_MOD "main"
 #include "common/buf.h"
@@ -38,6 +39,8 @@
 
 #define CONFIG_PATH "/etc/estargz/config.toml"
 #define LOCK_NAME "snapshotter.lock"
+#define LOCK_TRIES 100u
+#define LOCK_PAUSE_NS 20000000L
 /* Together less than 10 s. */
 #define ANSWER_MS 8000u
 #define FINISH_MS 1000u
@@ -232,6 +235,20 @@ static void set_limits(void)
 	set_oom_score();
 }
 
+/* An instance that is killed while it starts a process leaves the lock to that
+ * one, until it executes its program. */
+static int take_lock(int fd)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+
+	for (unsigned i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (i >= LOCK_TRIES || (errno != EWOULDBLOCK && errno != EINTR))
+			return -errno;
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 /* Return: 0, -EBUSY another instance has it, -errno */
 static int lock_root(struct snapshotter *s, struct err *e)
 {
@@ -249,14 +266,14 @@ static int lock_root(struct snapshotter *s, struct err *e)
 	if (s->lock_fd < 0)
 		return err_set(e, -errno, "%s/" LOCK_NAME ": %s", s->c.root,
 			       err_name(errno));
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	if (errno == EWOULDBLOCK)
+	r = take_lock(s->lock_fd);
+	if (r == -EWOULDBLOCK)
 		return err_set(e, -EBUSY,
 			       "%s: another estargz-snapshotter serves it",
 			       s->c.root);
-	return err_set(e, -errno, "%s/" LOCK_NAME ": flock: %s", s->c.root,
-		       err_name(errno));
+	return r < 0 ? err_set(e, r, "%s/" LOCK_NAME ": flock: %s", s->c.root,
+			       err_name(r))
+		     : 0;
 }
 
 static int open_socket(struct snapshotter *s, struct err *e)
