@@ -57,6 +57,8 @@ for moment in 1 1000000 8000000; do
 	is "$(monitor_pids)" "$mon" "$d: the monitor is the same"
 	ok "$d: reads again" treecmp "$M" "$T/f/few"
 	ok "$d: unmounts" umount_esgz "$M"
+	# Or the next round takes it for its own.
+	ok "$d: and its monitor ends" wait_for 30 gone_all $mon
 	rm -rf "$STATE"
 done
 no_leaks "worker: leaves nothing"
