@@ -91,7 +91,7 @@ def plot(path, starts, ways):
         labels += 'set label "%s" at %f, graph -0.14 center\n' % (
             image, n * (len(ways) + 1) + (len(ways) - 1) / 2)
     script = """
-set terminal svg size 800,360 font "sans-serif,12" background "white"
+set terminal svg size 960,360 font "sans-serif,11" background "white"
 set output "%s"
 set style data histograms
 set style histogram rowstacked
