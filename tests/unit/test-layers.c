@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
@@ -33,6 +32,7 @@
 #include "common/listen.h"
 #include "common/proto.h"
 #include "daemon/snapshotter/layer.h"
+#include "tests/unit/tmproot.h"
 
 #define WAIT_MS 20000
 #define THREADS 16
@@ -50,12 +50,6 @@ struct world {
 	struct loop_io stop;
 	pthread_t thread;
 };
-
-static int remove_one(const char *path, const struct stat *st UNUSED,
-		      int flag UNUSED, struct FTW *ftw UNUSED)
-{
-	return remove(path);
-}
 
 static void on_stop(struct loop_io *io, uint32_t events UNUSED)
 {
@@ -154,7 +148,7 @@ static int teardown(void **state)
 		close_layers(w);
 	(void)close(w->fuse);
 	config_done(&w->c);
-	(void)nftw(w->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	(void)tmproot_remove(w->dir);
 	free(w);
 	return 0;
 }
