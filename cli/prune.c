@@ -15,8 +15,6 @@
 #include "common/io.h"
 #include "common/layerdir.h"
 
-#define ROOT_DEFAULT "/var/lib/estargz"
-
 static const char help[] =
 	"Usage: estargz prune [--max-bytes SIZE] [--dry-run] [--json] "
 	"[--root DIR]\n"
@@ -124,7 +122,7 @@ int cli_prune(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	struct prune p = {.root = ROOT_DEFAULT};
+	struct prune p = {.root = LAYERDIR_ROOT_DEFAULT};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "m:njh", longs, NULL)) != -1) {

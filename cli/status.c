@@ -17,8 +17,8 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/io.h"
+#include "common/sup.h"
 
-#define LAYERS_DIR "/run/estargz/layers"
 #define ANSWER_BYTES_MAX KIB(64)
 #define ANSWER_TIMEOUT_NS (2 * NSEC_PER_SEC)
 
@@ -71,12 +71,12 @@ static int ask(const char *path, struct buf *ret)
 /* Adds the object of each layer to @array. Return: how many did not answer. */
 static int collect(struct json_object *array)
 {
-	DIR *d = opendir(LAYERS_DIR);
+	DIR *d = opendir(SUP_DIR);
 	struct dirent *de;
 	int silent = 0;
 
 	if (d == NULL && errno != ENOENT) {
-		(void)fprintf(stderr, "estargz: " LAYERS_DIR ": %s\n",
+		(void)fprintf(stderr, "estargz: " SUP_DIR ": %s\n",
 			      err_name(errno));
 		return 1;
 	}
@@ -89,7 +89,7 @@ static int collect(struct json_object *array)
 
 		if (n < 6 || strcmp(de->d_name + n - 5, ".sock") != 0)
 			continue;
-		if (asprintf(&path, LAYERS_DIR "/%s", de->d_name) < 0) {
+		if (asprintf(&path, SUP_DIR "/%s", de->d_name) < 0) {
 			path = NULL;
 			break;
 		}

@@ -307,6 +307,11 @@ static int sweep_tmp(void *arg, const char *path)
 	return 0;
 }
 
+void layerdir_sweep(const char *root)
+{
+	(void)each(root, "", sweep_tmp, NULL);
+}
+
 static void free_caches(struct caches *all)
 {
 	for (size_t i = 0; i < all->n; i++)
@@ -320,8 +325,9 @@ int layerdir_evict(const char *root, uint64_t bytes_max, bool dry_run,
 {
 	struct layerdir_evicted done = {0};
 	struct caches all = {0};
-	int r = each(root, "", sweep_tmp, NULL);
+	int r = 0;
 
+	layerdir_sweep(root);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(kinds); i++)
 		r = each(root, kinds[i], look, &all);
 	if (r < 0) {

@@ -19,6 +19,8 @@
 #include "common/digest.h"
 #include "common/err.h"
 
+#define LAYERDIR_ROOT_DEFAULT "/var/lib/estargz"
+
 /* ROOT/layers/sha256/<hex>[.user] (or unverified/), malloced; NULL when out of
  * memory. */
 char *layerdir_path(const char *root, const struct digest *toc_digest,
@@ -46,6 +48,10 @@ int layerdir_unpin_others(const char *root,
  * Return: 0, -ENOENT, -errno */
 int layerdir_usage(const char *root, const struct digest *toc_digest,
 		   bool opaque_user, uint64_t *ret_bytes, uint64_t *ret_inodes);
+
+/* Removes ROOT/layers/tmp.<pid> of makers that were killed: nobody holds their
+ * lock. What cannot be removed stays. */
+void layerdir_sweep(const char *root);
 
 /**
  * struct layerdir_evicted - what layerdir_evict() did

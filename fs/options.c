@@ -9,6 +9,8 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "common/layerdir.h"
+
 #define OPTION_SUPERVISOR 256 /* no letter */
 
 const char options_help[] =
@@ -324,7 +326,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 		.read_timeout_s = OPTIONS_READ_TIMEOUT_S,
 		.log_level = LOG_INFO_,
 	};
-	r = set_string(&o->root, OPTIONS_ROOT_DEFAULT);
+	r = set_string(&o->root, LAYERDIR_ROOT_DEFAULT);
 	if (r == 0)
 		r = set_string(&o->fetcher, OPTIONS_FETCHER_DEFAULT);
 	if (r == 0)

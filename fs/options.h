@@ -8,7 +8,6 @@
 #include "common/err.h"
 #include "common/log.h"
 
-#define OPTIONS_ROOT_DEFAULT "/var/lib/estargz"
 #define OPTIONS_RUN_DIR "/run/estargz"
 #define OPTIONS_FETCHER_DEFAULT OPTIONS_RUN_DIR "/fetcher.sock"
 #define OPTIONS_READ_TIMEOUT_S 300u

@@ -3,7 +3,6 @@
 
 #include "fs/state.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -70,31 +69,6 @@ static void remove_dir(const char *path)
 	}
 	(void)close(fd);
 	(void)rmdir(path);
-}
-
-/* Temporary directories whose makers were killed: nobody holds their lock. */
-static void sweep(const char *layers)
-{
-	DIR *d = opendir(layers);
-	struct dirent *de;
-
-	if (d == NULL)
-		return;
-	while ((de = readdir(d)) != NULL) {
-		CLEANUP_FREE char *path = NULL;
-		CLEANUP_CLOSE int fd = -EBADF;
-
-		if (strncmp(de->d_name, "tmp.", 4) != 0)
-			continue;
-		if (asprintf(&path, "%s/%s", layers, de->d_name) < 0) {
-			path = NULL;
-			continue;
-		}
-		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-			remove_dir(path);
-	}
-	(void)closedir(d);
 }
 
 static int make_dir(struct state *s, const char *path, struct err *e)
@@ -241,7 +215,7 @@ int state_open(struct state *s, const char *root,
 	s->root = strdup(root);
 	if (s->root == NULL || asprintf(&layers, "%s/layers", root) < 0)
 		return err_set(e, -ENOMEM, "no memory");
-	sweep(layers);
+	layerdir_sweep(root);
 	if (toc_digest != NULL) {
 		r = layer_path(s, toc_digest, opaque_user, unverified,
 			       &s->path);

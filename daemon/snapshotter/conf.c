@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "common/conftab.h"
+#include "common/layerdir.h"
 
 #define OPTIONS_MAX 32u
 #define PATH_BYTES_MAX 1024u
@@ -17,7 +18,7 @@
 int config_init(struct config *c)
 {
 	*c = (struct config){
-		.root = strdup("/var/lib/estargz"),
+		.root = strdup(LAYERDIR_ROOT_DEFAULT),
 		.address = strdup("/run/estargz/snapshotter.sock"),
 		.log_level = LOG_INFO_,
 		.fetcher_address = strdup("/run/estargz/fetcher.sock"),
