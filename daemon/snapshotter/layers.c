@@ -115,8 +115,9 @@ static bool shares_cache(struct layers *ls, const struct layer *l)
  * held: nobody begins to. */
 static void drop_unused(struct layers *ls, int64_t id)
 {
+	struct digest toc;
 	struct layer *l;
-	bool held, shared = false;
+	bool held, shared, opaque_user;
 
 	lock(ls);
 	l = layer_find(ls, id);
@@ -125,12 +126,14 @@ static void drop_unused(struct layers *ls, int64_t id)
 	if (held || tree_layer_drop(ls->t, id) != 1 || l == NULL)
 		return;
 	lock(ls);
-	l->dropped = true;
+	/* Dropped and not held, the loop frees it as soon as we unlock. */
+	toc = l->row.toc;
+	opaque_user = l->row.opaque_user;
 	shared = shares_cache(ls, l);
+	l->dropped = true;
 	unlock(ls);
 	if (!shared)
-		(void)layerdir_pin(ls->root, &l->row.toc, l->row.opaque_user,
-				   false);
+		(void)layerdir_pin(ls->root, &toc, opaque_user, false);
 	layers_kick(ls);
 }
 
