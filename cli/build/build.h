@@ -15,6 +15,8 @@
 #ifndef CLI_BUILD_BUILD_H
 #define CLI_BUILD_BUILD_H
 
+#include <semaphore.h>
+
 #include "common/base.h"
 #include "common/digest.h"
 #include "common/err.h"
@@ -50,7 +52,13 @@ struct build_wanted {
  *		bytes (readers that know innerOffset); 0: a member a chunk
  * @level:	1 to 9, 0: the default
  * @jobs:	threads that compress, >= 1
+ * @slots:	may be NULL: one is held by a thread while it compresses a chunk,
+ *		so that builds beside each other use so many CPUs together
  * @wanted:	[@n_wanted]; what the layer does not have is skipped
+ * @choose:	may be NULL: called once, when all entries are known, and says
+ *		what is wanted, instead of @wanted. @paths: [@n] of them, cleaned,
+ *		in the order of the tar, none twice. *@ret: [*@ret_n], the
+ *		caller's until build_layer() returns. Return: 0, -errno with @e
  * @tmp_dir:	for the spool, NULL: $TMPDIR, /var/tmp
  * @max_bytes:	of the uncompressed layer; 0: 1 TiB. More is -EOVERFLOW
  * @progress:	may be NULL: bytes of the input read so far; from one thread
@@ -60,8 +68,13 @@ struct build_opts {
 	uint64_t min_chunk_bytes;
 	int level;
 	unsigned jobs;
+	sem_t *slots;
 	const struct build_wanted *wanted;
 	size_t n_wanted;
+	int (*choose)(void *arg, const char *const *paths, size_t n,
+		      const struct build_wanted **ret, size_t *ret_n,
+		      struct err *e);
+	void *choose_arg;
 	const char *tmp_dir;
 	uint64_t max_bytes;
 	void (*progress)(void *arg, uint64_t bytes_in);
