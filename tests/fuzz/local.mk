@@ -15,6 +15,7 @@ FUZZ_TARGETS += %D%/fuzz-footer
 FUZZ_TARGETS += %D%/fuzz-index
 FUZZ_TARGETS += %D%/fuzz-json
 FUZZ_TARGETS += %D%/fuzz-toc
+FUZZ_TARGETS += %D%/fuzz-trace
 FUZZ_TARGETS += %D%/fuzz-manifest
 FUZZ_TARGETS += %D%/fuzz-proto
 %C%_fuzz_proto_LDADD = $(FUZZ_ENGINE) $(FETCHER_LDADD)

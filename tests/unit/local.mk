@@ -14,6 +14,7 @@ UNIT_TESTS += %D%/test-index
 %C%_test_index_SOURCES = %D%/test-index.c %D%/erofs-walk.h %D%/mktoc.h
 UNIT_TESTS += %D%/test-chunks
 UNIT_TESTS += %D%/test-present
+UNIT_TESTS += %D%/test-trace
 UNIT_TESTS += %D%/test-options
 %C%_test_options_LDADD = fs/libfs.a $(LDADD)
 UNIT_TESTS += %D%/test-stats
