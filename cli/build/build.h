@@ -61,7 +61,9 @@ struct build_wanted {
  *		caller's until build_layer() returns. Return: 0, -errno with @e
  * @tmp_dir:	for the spool, NULL: $TMPDIR, /var/tmp
  * @max_bytes:	of the uncompressed layer; 0: 1 TiB. More is -EOVERFLOW
- * @progress:	may be NULL: bytes of the input read so far; from one thread
+ * @progress:	may be NULL: while the input is read (@total 0) bytes of it as
+ *		they came, then uncompressed bytes that are written of @total;
+ *		from one thread at a time
  */
 struct build_opts {
 	uint64_t chunk_bytes;
@@ -77,7 +79,7 @@ struct build_opts {
 	void *choose_arg;
 	const char *tmp_dir;
 	uint64_t max_bytes;
-	void (*progress)(void *arg, uint64_t bytes_in);
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
 	void *progress_arg;
 };
 
