@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+# libcli.a: everything but main(), so that tests can reach it.
+noinst_LIBRARIES += %D%/libcli.a
+%C%_libcli_a_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS)
+%C%_libcli_a_SOURCES = \
+	%D%/cli.h \
+	%D%/prune.c \
+	%D%/record.c %D%/record.h \
+	%D%/status.c
+
 bin_PROGRAMS += %D%/estargz
-%C%_estargz_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS)
-%C%_estargz_SOURCES = %D%/main.c %D%/cli.h %D%/prune.c %D%/status.c
-%C%_estargz_LDADD = common/libcommon.a $(COMMON_LIBS)
+%C%_estargz_SOURCES = %D%/main.c
+%C%_estargz_LDADD = %D%/libcli.a common/libcommon.a $(COMMON_LIBS)

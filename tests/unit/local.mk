@@ -32,6 +32,8 @@ UNIT_TESTS += %D%/test-miss
 %C%_test_miss_LDADD = fs/libfs.a $(LDADD) $(URING_LIBS) $(FUSE3_LIBS) \
 	$(SECCOMP_LIBS) -lpthread
 UNIT_TESTS += %D%/test-oci
+UNIT_TESTS += %D%/test-record
+%C%_test_record_LDADD = cli/libcli.a $(LDADD)
 UNIT_TESTS += %D%/test-pace
 %C%_test_pace_LDADD = $(FETCHER_LDADD) $(CMOCKA_LIBS)
 UNIT_TESTS += %D%/test-sched
