@@ -11,8 +11,8 @@
 #include "common/log.h"
 #include "common/oci.h"
 #include "daemon/fetcher/conf.h"
-#include "daemon/fetcher/hosts.h"
 #include "daemon/fetcher/warm.h"
+#include "daemon/registry/hosts.h"
 
 static void local_task(struct loop_task *t);
 
@@ -78,9 +78,7 @@ static int open_registry(struct blob *b, struct err *e)
 	b->repo = TAKE_PTR(ref.repo);
 	if (b->digest == NULL)
 		return err_set(e, -ENOMEM, "out of memory");
-	return hosts_load(b->d->cfg.hosts_dir, ref.host, b->plain_http,
-			  &b->d->origins, b->d->cfg.connections_per_host,
-			  &b->hosts, e);
+	return hosts_load(&b->d->reg, ref.host, b->plain_http, &b->hosts, e);
 }
 
 static int open_url(struct blob *b, struct err *e)
@@ -88,8 +86,7 @@ static int open_url(struct blob *b, struct err *e)
 	if (strncasecmp(b->name, "http://", 7) != 0 &&
 	    strncasecmp(b->name, "https://", 8) != 0)
 		return err_set(e, -EBADMSG, "not an http or https URL");
-	return hosts_for_url(b->name, &b->d->origins,
-			     b->d->cfg.connections_per_host, &b->hosts, e);
+	return hosts_for_url(&b->d->reg, b->name, &b->hosts, e);
 }
 
 static int open_fd(struct blob *b, struct err *e)
@@ -118,8 +115,7 @@ static int reload(struct blob *b, struct err *e)
 
 	if (b->kind != PROTO_BLOB_REGISTRY || !list_empty(&b->jobs))
 		return 0;
-	r = hosts_load(d->cfg.hosts_dir, b->hosts->ns, b->plain_http,
-		       &d->origins, d->cfg.connections_per_host, &hs, e);
+	r = hosts_load(&d->reg, b->hosts->ns, b->plain_http, &hs, e);
 	if (r < 0)
 		return r;
 	soft = calloc(hs->n, sizeof(*soft));
@@ -137,7 +133,7 @@ static int reload(struct blob *b, struct err *e)
 	b->hosts = hs;
 	b->soft_ns = soft;
 	b->last_host = 0;
-	b->sb.host = &hs->v[0].origin->sh;
+	b->sb.host = origin_sched(hs->v[0].origin);
 	return 0;
 }
 
@@ -204,7 +200,7 @@ int blob_open(struct fetchd *d, enum proto_blob_kind kind, const char *name,
 		if (b->soft_ns == NULL)
 			r = err_set(e, -ENOMEM, "out of memory");
 		else
-			b->sb.host = &b->hosts->v[0].origin->sh;
+			b->sb.host = origin_sched(b->hosts->v[0].origin);
 	}
 	if (r < 0) {
 		blob_free(b);
@@ -264,9 +260,10 @@ size_t blob_pick_host(struct blob *b, uint32_t refused)
 			if (!h->can_pull || (refused & (1u << i)) != 0)
 				continue;
 			if ((pass < 1 && b->soft_ns[i] > now) ||
-			    (pass < 2 && h->origin->sh.not_before_ns > now))
+			    (pass < 2 &&
+			     h->origin->breaker.not_before_ns > now))
 				continue;
-			b->sb.host = &h->origin->sh;
+			b->sb.host = origin_sched(h->origin);
 			return i;
 		}
 	}
@@ -278,7 +275,7 @@ bool blob_is_down(const struct blob *b)
 	for (size_t i = 0; i < b->hosts->n; i++) {
 		const struct host *h = &b->hosts->v[i];
 
-		if (h->can_pull && !h->origin->sh.probation)
+		if (h->can_pull && !h->origin->breaker.probation)
 			return false;
 	}
 	return true;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/conftab.h"
+#include "daemon/registry/registry.h"
 
 int config_init(struct config *c)
 {
@@ -13,14 +14,14 @@ int config_init(struct config *c)
 
 	*c = (struct config){
 		.socket = strdup("/run/estargz/fetcher.sock"),
-		.hosts_dir = strdup("/etc/containerd/certs.d"),
+		.hosts_dir = strdup(REGISTRY_HOSTS_DIR),
 		.spool_dir = strdup(
 			cache != NULL && cache[0] == '/' ? cache : "/var/tmp"),
 		.spool_bytes_max = MIB(4096),
 		.socket_mode = 0600,
 		.connections_per_host = 8,
-		.connect_timeout_ms = 10000,
-		.stall_timeout_s = 20,
+		.connect_timeout_ms = REGISTRY_CONNECT_TIMEOUT_MS,
+		.stall_timeout_s = REGISTRY_STALL_TIMEOUT_S,
 		.log_level = LOG_INFO_,
 	};
 	if (c->socket != NULL && c->hosts_dir != NULL && c->spool_dir != NULL)

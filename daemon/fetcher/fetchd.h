@@ -10,9 +10,9 @@
 #include "common/proto.h"
 #include "daemon/fetcher/conf.h"
 #include "daemon/fetcher/sched.h"
+#include "daemon/registry/hosts.h"
+#include "daemon/registry/registry.h"
 
-struct http;
-struct auth;
 struct server;
 struct metrics;
 
@@ -26,8 +26,6 @@ struct stats {
 	uint64_t wasted_bytes; /* received, and nobody wanted them */
 	uint64_t local_bytes;  /* read from descriptors and spools */
 	uint64_t retries;
-	uint64_t redirects;
-	uint64_t tokens;
 	uint64_t protocol_errors;
 	uint64_t warm_reads; /* answered from memory, all or the end */
 	struct {
@@ -36,16 +34,25 @@ struct stats {
 	} failed[STATS_CODES];
 };
 
+/* What an origin is here: a server, and its place in the scheduler. */
+struct source {
+	struct origin origin; /* first */
+	struct sched_host sh;
+};
+
+static inline struct sched_host *origin_sched(struct origin *o)
+{
+	return &((struct source *)(void *)o)->sh;
+}
+
 struct fetchd {
 	struct config cfg;
 	struct loop *loop;
-	struct http *http;
-	struct auth *auth;
+	struct registry reg;
 	struct server *server;
 	struct metrics *metrics;
 	struct sha256 *sha256;
 	struct sched sched;
-	struct list origins;    /* hosts.h */
 	struct list blobs;      /* blob.h: all of them */
 	struct list idle_blobs; /* oldest first */
 	unsigned n_idle_blobs;

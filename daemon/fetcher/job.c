@@ -25,8 +25,8 @@
 #include "common/log.h"
 #include "daemon/fetcher/blob.h"
 #include "daemon/fetcher/conf.h"
-#include "daemon/fetcher/exch.h"
-#include "daemon/fetcher/hosts.h"
+#include "daemon/registry/exch.h"
+#include "daemon/registry/hosts.h"
 
 #define JOB_TRIES_ONE 5u /* without a byte, of a READ with the flag ONE */
 #define JOB_BACKOFF_NS (100 * NSEC_PER_MSEC)
@@ -666,7 +666,7 @@ static void job_start(struct fetchd *d, struct job *j)
 	j->how = j->sj.suffix ? b->size_how : SIZE_SUFFIX;
 	list_add(&b->jobs, &j->node);
 	if (j->host < b->hosts->n && j->how < SIZE_UNKNOWABLE) {
-		j->x.d = d;
+		j->x.g = &d->reg;
 		j->x.ops = &ops;
 		j->x.host = &b->hosts->v[j->host];
 		j->x.ns = b->hosts->ns;

@@ -2,14 +2,8 @@
 noinst_LIBRARIES += %D%/libfetcher.a
 %C%_libfetcher_a_SOURCES = \
 	%D%/fetchd.c %D%/fetchd.h \
-	%D%/auth.c %D%/auth.h \
 	%D%/blob.c %D%/blob.h \
 	%D%/conf.c %D%/conf.h \
-	%D%/creds.c %D%/creds.h \
-	%D%/exch.c %D%/exch.h \
-	%D%/headers.c %D%/headers.h \
-	%D%/hosts.c %D%/hosts.h \
-	%D%/http.c %D%/http.h \
 	%D%/job.c \
 	%D%/metrics.c %D%/metrics.h \
 	%D%/pace.c %D%/pace.h \
@@ -20,9 +14,8 @@ noinst_LIBRARIES += %D%/libfetcher.a
 	%D%/status.c %D%/status.h \
 	%D%/warm.c %D%/warm.h \
 	%D%/wire.c %D%/wire.h
-FETCHER_LDADD = daemon/fetcher/libfetcher.a common/libtoml.a \
-	common/libcommon.a $(CURL_LIBS) $(MHD_LIBS) $(SECCOMP_LIBS) \
-	$(TOML_LIBS) $(COMMON_LIBS)
+FETCHER_LDADD = daemon/fetcher/libfetcher.a $(REGISTRY_LDADD) $(MHD_LIBS) \
+	$(SECCOMP_LIBS)
 
 sbin_PROGRAMS += %D%/estargzd
 %C%_estargzd_SOURCES = %D%/main.c

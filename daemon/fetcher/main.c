@@ -25,11 +25,8 @@
 #include "common/io.h"
 #include "common/listen.h"
 #include "common/systemd.h"
-#include "daemon/fetcher/auth.h"
 #include "daemon/fetcher/blob.h"
 #include "daemon/fetcher/fetchd.h"
-#include "daemon/fetcher/hosts.h"
-#include "daemon/fetcher/http.h"
 #include "daemon/fetcher/metrics.h"
 #include "daemon/fetcher/sandbox.h"
 #include "daemon/fetcher/server.h"
@@ -220,11 +217,36 @@ static void on_dispatch_timer(struct loop_timer *t)
 	job_dispatch(LIST_ENTRY(t, struct fetchd, dispatch_timer));
 }
 
+static void on_origin(void *arg, struct origin *o)
+{
+	const struct fetchd *d = arg;
+
+	*origin_sched(o) = (struct sched_host){
+		.breaker = &o->breaker,
+		.max = d->cfg.connections_per_host,
+	};
+}
+
+static int registry_set_up(struct fetchd *d)
+{
+	const struct registry_settings set = {
+		.agent = "estargzd",
+		.hosts_dir = d->cfg.hosts_dir,
+		.docker_config = d->cfg.docker_config,
+		.connect_timeout_ms = d->cfg.connect_timeout_ms,
+		.stall_timeout_s = d->cfg.stall_timeout_s,
+		.origin_bytes = sizeof(struct source),
+		.origin_init = on_origin,
+		.arg = d,
+	};
+
+	return registry_init(&d->reg, d->loop, &set);
+}
+
 static int fetchd_init(struct fetchd *d, struct err *e)
 {
 	int r;
 
-	list_init(&d->origins);
 	list_init(&d->blobs);
 	list_init(&d->idle_blobs);
 	list_init(&d->warms);
@@ -236,9 +258,7 @@ static int fetchd_init(struct fetchd *d, struct err *e)
 	d->loop = loop_new();
 	if (d->sha256 == NULL || d->loop == NULL)
 		return err_set(e, -ENOMEM, "cannot set up the event loop");
-	r = http_new(d->loop, &d->cfg, &d->http);
-	if (r == 0)
-		r = auth_new(d, &d->auth);
+	r = registry_set_up(d);
 	if (r < 0)
 		return err_set(e, r, "cannot set up HTTP");
 	if (d->cfg.metrics_address == NULL)
@@ -253,16 +273,7 @@ static void fetchd_done(struct fetchd *d)
 	warm_drop_all(d);
 	while (!list_empty(&d->blobs))
 		blob_free(LIST_ENTRY(d->blobs.next, struct blob, node));
-	auth_free(d->auth);
-	http_free(d->http);
-	while (!list_empty(&d->origins)) {
-		struct origin *o =
-			LIST_ENTRY(d->origins.next, struct origin, node);
-
-		list_del(&o->node);
-		free(o->name);
-		free(o);
-	}
+	registry_done(&d->reg);
 	loop_free(d->loop);
 	sha256_free(d->sha256);
 	config_done(&d->cfg);

@@ -11,9 +11,9 @@
 #include "common/limits.h"
 #include "common/oci.h"
 #include "daemon/fetcher/conf.h"
-#include "daemon/fetcher/exch.h"
 #include "daemon/fetcher/fetchd.h"
-#include "daemon/fetcher/hosts.h"
+#include "daemon/registry/exch.h"
+#include "daemon/registry/hosts.h"
 
 struct resolve {
 	struct fetchd *d;
@@ -245,7 +245,7 @@ static void ask(struct resolve *r)
 	}
 	exch_stop(&r->x);
 	r->x = (struct exch){
-		.d = r->d,
+		.g = &r->d->reg,
 		.ops = &ops,
 		.host = h,
 		.ns = r->hosts->ns,
@@ -281,9 +281,7 @@ static int prepare(struct resolve *r, bool plain_http, struct err *e)
 		return rc;
 	r->has_want = r->ref.has_digest;
 	r->want = r->ref.digest;
-	rc = hosts_load(r->d->cfg.hosts_dir, r->ref.host, plain_http,
-			&r->d->origins, r->d->cfg.connections_per_host,
-			&r->hosts, e);
+	rc = hosts_load(&r->d->reg, r->ref.host, plain_http, &r->hosts, e);
 	if (rc < 0)
 		return rc;
 	while (r->host < r->hosts->n && !r->hosts->v[r->host].can_resolve)

@@ -3,6 +3,8 @@
 
 #include "daemon/fetcher/sched.h"
 
+#include "daemon/registry/hosts.h"
+
 #include <string.h>
 
 static struct sched_piece *piece_of(struct list *n)
@@ -156,7 +158,7 @@ void sched_set_class(struct sched *s, struct sched_piece *p,
 
 static unsigned host_room(const struct sched_host *h, enum proto_class class_)
 {
-	unsigned max = h->probation ? 1 : h->max;
+	unsigned max = h->breaker->probation ? 1 : h->max;
 
 	if (class_ == PROTO_CLASS_PREFETCH)
 		max -= max / 4;
@@ -215,8 +217,8 @@ static struct sched_piece *blob_ready(struct sched_blob *b,
 	if (class_ == PROTO_CLASS_BACKGROUND && !b->whole &&
 	    !host_is_quiet(b->host, now_ns, wake_ns))
 		return NULL;
-	if (b->host->not_before_ns > now_ns) {
-		*wake_ns = MIN(*wake_ns, b->host->not_before_ns);
+	if (b->host->breaker->not_before_ns > now_ns) {
+		*wake_ns = MIN(*wake_ns, b->host->breaker->not_before_ns);
 		return NULL;
 	}
 	LIST_EACH(n, &b->queued[class_])

@@ -33,6 +33,8 @@
 #include "common/proto.h"
 #include "daemon/fetcher/pace.h"
 
+struct breaker;
+
 #define SCHED_GAP_BYTES KIB(64)
 #define SCHED_JOB_BYTES_MAX MIB(8)  /* of merged pieces */
 #define SCHED_JOIN_BYTES_MAX MIB(1) /* how far ahead of a job demand waits */
@@ -45,19 +47,17 @@
 
 /**
  * struct sched_host - what is known of a host's patience
+ * @breaker:	of its origin
  * @max:	jobs at the same time
- * @probation:	one job at a time
- * @not_before_ns: none before then
  * @quiet_until_ns: demand or prefetch was fetched: background keeps quiet
  * @step_ns: the next background job until then
  */
 struct sched_host {
+	const struct breaker *breaker;
 	struct pace pace;
 	unsigned running;
 	unsigned running_bg;
 	unsigned max;
-	bool probation;
-	uint64_t not_before_ns;
 	uint64_t quiet_until_ns;
 	uint64_t step_ns;
 };

@@ -8,9 +8,8 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include "daemon/fetcher/blob.h"
-#include "daemon/fetcher/hosts.h"
-#include "daemon/fetcher/http.h"
 #include "daemon/fetcher/server.h"
+#include "daemon/registry/http.h"
 
 static const char *const class_names[] = {
 	[PROTO_CLASS_DEMAND] = "demand",
@@ -30,9 +29,10 @@ static unsigned open_blobs(const struct fetchd *d)
 
 static const char *breaker(const struct fetchd *d, const struct origin *o)
 {
-	if (!o->sh.probation)
+	if (!o->breaker.probation)
 		return "closed";
-	return o->sh.not_before_ns > loop_now(d->loop) ? "open" : "probing";
+	return o->breaker.not_before_ns > loop_now(d->loop) ? "open"
+							    : "probing";
 }
 
 static int add_classes(const struct stats *st, struct buf *b)
@@ -64,9 +64,9 @@ static int add_hosts(const struct fetchd *d, struct buf *b)
 	int r = buf_add_str(b, ",\"hosts\":[");
 	const char *comma = "";
 
-	LIST_EACH(n, &d->origins)
+	LIST_EACH(n, &d->reg.origins)
 	{
-		const struct origin *o = LIST_ENTRY(n, struct origin, node);
+		struct origin *o = LIST_ENTRY(n, struct origin, node);
 
 		if (r == 0)
 			r = buf_addf(b, "%s{\"url\":", comma);
@@ -77,8 +77,8 @@ static int add_hosts(const struct fetchd *d, struct buf *b)
 				     ",\"breaker\":\"%s\",\"running\":%u,"
 				     "\"requests\":%" PRIu64
 				     ",\"errors\":%" PRIu64 "}",
-				     breaker(d, o), o->sh.running, o->requests,
-				     o->errors);
+				     breaker(d, o), origin_sched(o)->running,
+				     o->requests, o->errors);
 		comma = ",";
 	}
 	return r == 0 ? buf_add_str(b, "]}") : r;
@@ -99,8 +99,9 @@ int status_json(const struct fetchd *d, struct buf *b)
 			 VERSION, PROTO_VERSION, (int)getpid(),
 			 (loop_now(d->loop) - d->started_ns) / NSEC_PER_SEC,
 			 server_clients(d->server), server_requests(d->server),
-			 open_blobs(d), http_bytes(d->http), st->local_bytes,
-			 d->spool_bytes, st->retries, st->redirects, st->tokens,
+			 open_blobs(d), http_bytes(d->reg.http),
+			 st->local_bytes, d->spool_bytes, st->retries,
+			 d->reg.stats.redirects, d->reg.stats.tokens,
 			 st->protocol_errors, d->warm_bytes, st->warm_reads);
 
 	if (r == 0)
@@ -153,7 +154,7 @@ static int prom_hosts(const struct fetchd *d, struct buf *b)
 		b, "# HELP estargzd_host_up 0 while a host is not tried\n"
 		   "# TYPE estargzd_host_up gauge\n");
 
-	LIST_EACH(n, &d->origins)
+	LIST_EACH(n, &d->reg.origins)
 	{
 		const struct origin *o = LIST_ENTRY(n, struct origin, node);
 
@@ -163,7 +164,7 @@ static int prom_hosts(const struct fetchd *d, struct buf *b)
 		if (r == 0)
 			r = buf_add_json_str(b, o->name);
 		if (r == 0)
-			r = buf_addf(b, "} %d\n", o->sh.probation ? 0 : 1);
+			r = buf_addf(b, "} %d\n", o->breaker.probation ? 0 : 1);
 	}
 	return r;
 }
@@ -188,14 +189,15 @@ int status_prometheus(const struct fetchd *d, struct buf *b)
 		{"warm_reads_total", "counter", "READs that these answered",
 		 st->warm_reads},
 		{"network_bytes_total", "counter", "Body bytes received",
-		 http_bytes(d->http)},
+		 http_bytes(d->reg.http)},
 		{"local_bytes_total", "counter", "Bytes read from files",
 		 st->local_bytes},
 		{"retries_total", "counter", "Ranges asked for again",
 		 st->retries},
 		{"redirects_total", "counter", "Redirects followed",
-		 st->redirects},
-		{"tokens_total", "counter", "Tokens fetched", st->tokens},
+		 d->reg.stats.redirects},
+		{"tokens_total", "counter", "Tokens fetched",
+		 d->reg.stats.tokens},
 		{"protocol_errors_total", "counter", "Clients dropped",
 		 st->protocol_errors},
 	};

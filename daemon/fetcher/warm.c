@@ -10,7 +10,7 @@
 #include "common/limits.h"
 #include "common/log.h"
 #include "daemon/fetcher/blob.h"
-#include "daemon/fetcher/hosts.h"
+#include "daemon/registry/hosts.h"
 
 /**
  * struct warm - the end of a blob

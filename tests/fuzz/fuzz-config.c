@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 #include "daemon/fetcher/conf.h"
-#include "daemon/fetcher/creds.h"
-#include "daemon/fetcher/hosts.h"
+#include "daemon/registry/creds.h"
+#include "daemon/registry/hosts.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

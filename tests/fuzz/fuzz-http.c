@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "daemon/fetcher/auth.h"
-#include "daemon/fetcher/headers.h"
+#include "daemon/registry/auth.h"
+#include "daemon/registry/headers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

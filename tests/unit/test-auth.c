@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-#include "daemon/fetcher/auth.h"
-#include "daemon/fetcher/creds.h"
-#include "daemon/fetcher/headers.h"
+#include "daemon/registry/auth.h"
+#include "daemon/registry/creds.h"
+#include "daemon/registry/headers.h"
 
 static void test_challenge(void **state)
 {

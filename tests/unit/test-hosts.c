@@ -11,7 +11,8 @@
 #include <cmocka.h>
 
 #include "daemon/fetcher/conf.h"
-#include "daemon/fetcher/hosts.h"
+#include "daemon/registry/hosts.h"
+#include "daemon/registry/registry.h"
 
 static const char golden[] = "server = \"https://reg.io\"\n"
 			     "[host.\"https://z.io\"]\n"
@@ -208,23 +209,22 @@ static void test_damaged_hosts(void **state)
 
 static void test_breaker(void **state)
 {
-	struct list origins;
+	struct registry g = {0};
 	struct origin *o;
 
 	(void)state;
-	list_init(&origins);
-	o = origin_get(&origins, "https://x", 8);
-	assert_ptr_equal(origin_get(&origins, "https://x", 8), o);
+	list_init(&g.origins);
+	o = origin_get(&g, "https://x");
+	assert_ptr_equal(origin_get(&g, "https://x"), o);
 	for (unsigned i = 1; i < BREAKER_FAILURES; i++)
 		origin_failed(o, 100);
-	assert_false(o->sh.probation);
+	assert_false(o->breaker.probation);
 	origin_failed(o, 100);
-	assert_true(o->sh.probation);
-	assert_int_equal(o->sh.not_before_ns, 100 + BREAKER_WAIT_NS);
+	assert_true(o->breaker.probation);
+	assert_int_equal(o->breaker.not_before_ns, 100 + BREAKER_WAIT_NS);
 	origin_worked(o);
-	assert_false(o->sh.probation);
-	free(o->name);
-	free(o);
+	assert_false(o->breaker.probation);
+	origin_free_all(&g);
 }
 
 static void test_configuration(void **state)

@@ -12,11 +12,13 @@
 #include <cmocka.h>
 
 #include "daemon/fetcher/sched.h"
+#include "daemon/registry/hosts.h"
 
 #define T0 (NSEC_PER_SEC * 1000)
 
 struct lab {
 	struct sched s;
+	struct breaker breaker;
 	struct sched_host host;
 	struct sched_blob a, b;
 	struct sched_job jobs[16];
@@ -28,6 +30,7 @@ static void lab_init(struct lab *l, uint64_t rate)
 	memset(l, 0, sizeof(*l));
 	sched_init(&l->s, rate);
 	l->host.max = 8;
+	l->host.breaker = &l->breaker;
 	sched_blob_init(&l->a, &l->host);
 	sched_blob_init(&l->b, &l->host);
 }
@@ -212,15 +215,15 @@ static void test_hosts_have_limits(void **state)
 	assert_false(list_empty(&left));
 	assert_int_equal(l.host.running, 4);
 	/* On probation: one at a time, and not before it is time. */
-	l.host.probation = true;
+	l.breaker.probation = true;
 	p[11] = piece(&l.b, MIB(1), 10, PROTO_CLASS_DEMAND);
 	sched_add(&l.s, &p[11]);
 	assert_false(next(&l, 9));
 	l.host.running = 0;
-	l.host.not_before_ns = T0 + 5;
+	l.breaker.not_before_ns = T0 + 5;
 	assert_false(next(&l, 9));
 	assert_int_equal(l.wake, T0 + 5);
-	l.host.not_before_ns = T0;
+	l.breaker.not_before_ns = T0;
 	assert_true(next(&l, 9));
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Values of HTTP headers, from servers nobody trusts. Pure. */
-#ifndef FETCHER_HEADERS_H
-#define FETCHER_HEADERS_H
+#ifndef REGISTRY_HEADERS_H
+#define REGISTRY_HEADERS_H
 
 #include "common/base.h"
 #include "common/err.h"

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/fetcher/exch.h"
+#include "daemon/registry/exch.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define LOG_MOD "http"
 #include "common/log.h"
-#include "daemon/fetcher/fetchd.h"
-#include "daemon/fetcher/hosts.h"
+#include "daemon/registry/hosts.h"
+#include "daemon/registry/registry.h"
 
 static void send_request(struct exch *x);
 
@@ -50,7 +50,7 @@ static int redirect(struct exch *x, const char *location)
 		return r;
 	x->next_away = x->away || !same;
 	x->redirects++;
-	x->d->stats.redirects++;
+	x->g->stats.redirects++;
 	x->again = true;
 	return 0;
 }
@@ -61,7 +61,7 @@ static bool renew(struct exch *x, const struct http_resp *r)
 	    (r->status != 401 && r->status != 403))
 		return false;
 	x->auth_tries++;
-	return auth_refused(x->d->auth, x->host, x->ns, x->repo, r->status,
+	return auth_refused(x->g->auth, x->host, x->ns, x->repo, r->status,
 			    r->www, x->gen);
 }
 
@@ -117,7 +117,7 @@ static void on_done(void *ctx, const struct http_end *he)
 		  x->host->authority, x->away, x->range, x->status,
 		  he->code < 0 ? err_symbol(he->code) : "0");
 	if (!x->away && he->connect_failed)
-		origin_failed(x->host->origin, loop_now(x->d->loop));
+		origin_failed(x->host->origin, loop_now(x->g->loop));
 	else if (!x->away && x->status != 0)
 		origin_worked(x->host->origin);
 	if (x->again) {
@@ -177,7 +177,7 @@ static void send_with(struct exch *x, const char *authorization)
 	x->status = 0;
 	if (!x->away)
 		x->host->origin->requests++;
-	r = http_start(x->d->http, &o, &ops, x, &x->req);
+	r = http_start(x->g->http, &o, &ops, x, &x->req);
 	if (r < 0)
 		finish_err(x, r, r != -ENOMEM, "cannot send the request");
 }
@@ -189,7 +189,7 @@ static void on_auth(struct auth_wait *w, const struct err *e, bool permanent)
 	if (e != NULL)
 		finish_err(x, e->code, permanent, e->text);
 	else
-		loop_timer_set(x->d->loop, &x->start, 0);
+		loop_timer_set(x->g->loop, &x->start, 0);
 }
 
 static void send_request(struct exch *x)
@@ -198,7 +198,7 @@ static void send_request(struct exch *x)
 	int r = 0;
 
 	if (x->repo != NULL && !x->away)
-		r = auth_header(x->d->auth, x->host, x->ns, x->repo, &x->wait,
+		r = auth_header(x->g->auth, x->host, x->ns, x->repo, &x->wait,
 				&authorization, &x->gen);
 	if (r < 0)
 		finish_err(x, r, false, "out of memory");
@@ -220,7 +220,7 @@ void exch_start(struct exch *x, char *url)
 	x->redirects = 0;
 	x->auth_tries = 0;
 	x->again = false;
-	loop_timer_set(x->d->loop, &x->start, 0);
+	loop_timer_set(x->g->loop, &x->start, 0);
 }
 
 void exch_stop(struct exch *x)

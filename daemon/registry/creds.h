@@ -6,8 +6,8 @@
  * count at once; nothing secret is kept here. Helpers run as children while
  * the loop goes on.
  */
-#ifndef FETCHER_CREDS_H
-#define FETCHER_CREDS_H
+#ifndef REGISTRY_CREDS_H
+#define REGISTRY_CREDS_H
 
 #include "common/base.h"
 #include "common/err.h"

@@ -5,14 +5,14 @@
  * Authorization nor the configured headers go to another server). Retries and
  * other hosts are the caller's affair.
  */
-#ifndef FETCHER_EXCH_H
-#define FETCHER_EXCH_H
+#ifndef REGISTRY_EXCH_H
+#define REGISTRY_EXCH_H
 
 #include "common/base.h"
 #include "common/err.h"
 #include "common/loop.h"
-#include "daemon/fetcher/auth.h"
-#include "daemon/fetcher/http.h"
+#include "daemon/registry/auth.h"
+#include "daemon/registry/http.h"
 
 #define EXCH_REDIRECTS_MAX 5u
 #define EXCH_DRAIN_BYTES_MAX KIB(64)
@@ -50,7 +50,7 @@ struct exch_ops {
  * @accept:	value of Accept, NULL for none
  */
 struct exch {
-	struct fetchd *d;
+	struct registry *g;
 	const struct exch_ops *ops;
 	const struct host *host;
 	const char *ns;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/fetcher/http.h"
+#include "daemon/registry/http.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,8 +13,8 @@
 
 #include "common/limits.h"
 #include "common/loop.h"
-#include "daemon/fetcher/conf.h"
-#include "daemon/fetcher/hosts.h"
+#include "daemon/registry/hosts.h"
+#include "daemon/registry/registry.h"
 
 #define HTTP_CONNECTIONS_KEPT 32L
 #define HTTP_BULK_BUFFER 131072L
@@ -26,7 +26,7 @@ struct http_sock {
 
 struct http {
 	struct loop *loop;
-	const struct config *cfg;
+	const struct registry_settings *set;
 	CURLM *multi;
 	CURLSH *share; /* TLS sessions; the rest is the multi handle's */
 	struct loop_timer timer;
@@ -310,7 +310,7 @@ static int on_timer_change(CURLM *multi, long ms, void *ctx)
 	return 0;
 }
 
-int http_new(struct loop *l, const struct config *cfg, struct http **ret)
+int http_new(struct registry *g, struct http **ret)
 {
 	struct http *h;
 
@@ -319,8 +319,8 @@ int http_new(struct loop *l, const struct config *cfg, struct http **ret)
 	h = calloc(1, sizeof(*h));
 	if (h == NULL)
 		return -ENOMEM;
-	h->loop = l;
-	h->cfg = cfg;
+	h->loop = g->loop;
+	h->set = &g->set;
 	h->timer.fn = on_timer;
 	h->multi = curl_multi_init();
 	h->share = curl_share_init();
@@ -409,8 +409,9 @@ static bool set_tls(CURL *c, const struct host *h)
 
 static int set_up(struct http_req *r, const struct http_opts *o)
 {
-	const struct config *cfg = r->http->cfg;
+	const struct registry_settings *set = r->http->set;
 	CURL *c = r->easy;
+	char agent[64];
 	bool bad = false;
 
 	SET(CURLOPT_URL, o->url);
@@ -422,11 +423,12 @@ static int set_up(struct http_req *r, const struct http_opts *o)
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)cfg->connect_timeout_ms);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)set->connect_timeout_ms);
 	SET(CURLOPT_LOW_SPEED_LIMIT, 512L);
-	SET(CURLOPT_LOW_SPEED_TIME, (long)cfg->stall_timeout_s);
+	SET(CURLOPT_LOW_SPEED_TIME, (long)set->stall_timeout_s);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
-	SET(CURLOPT_USERAGENT, "estargzd/" VERSION);
+	(void)snprintf(agent, sizeof(agent), "%s/" VERSION, set->agent);
+	SET(CURLOPT_USERAGENT, agent);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
 	SET(CURLOPT_HEADERDATA, r);
 	SET(CURLOPT_WRITEFUNCTION, on_data);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/fetcher/auth.h"
+#include "daemon/registry/auth.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
@@ -15,14 +15,15 @@
 #include "common/buf.h"
 #include "common/limits.h"
 #include "common/log.h"
-#include "daemon/fetcher/creds.h"
-#include "daemon/fetcher/fetchd.h"
-#include "daemon/fetcher/headers.h"
-#include "daemon/fetcher/hosts.h"
-#include "daemon/fetcher/http.h"
+#include "common/loop.h"
+#include "daemon/registry/creds.h"
+#include "daemon/registry/headers.h"
+#include "daemon/registry/hosts.h"
+#include "daemon/registry/http.h"
+#include "daemon/registry/registry.h"
 
 struct auth {
-	struct fetchd *d;
+	struct registry *g;
 	struct list entries;
 };
 
@@ -47,13 +48,13 @@ struct auth_entry {
 	unsigned status;
 };
 
-int auth_new(struct fetchd *d, struct auth **ret)
+int auth_new(struct registry *g, struct auth **ret)
 {
 	struct auth *a = calloc(1, sizeof(*a));
 
 	if (a == NULL)
 		return -ENOMEM;
-	a->d = d;
+	a->g = g;
 	list_init(&a->entries);
 	*ret = a;
 	return 0;
@@ -184,7 +185,7 @@ static void fail(struct auth_entry *en, int code, bool permanent,
 
 static uint64_t now_of(const struct auth_entry *en)
 {
-	return loop_now(en->auth->d->loop);
+	return loop_now(en->auth->g->loop);
 }
 
 /* Takes over token. */
@@ -315,7 +316,7 @@ static void on_token_done(void *ctx, const struct http_end *end)
 		fail(en, r, false, "token endpoint sends no token");
 		return;
 	}
-	en->auth->d->stats.tokens++;
+	en->auth->g->stats.tokens++;
 	set_header(en, "Bearer", token,
 		   now_of(en) + (expires_s -
 				 MIN(expires_s / 5, (uint64_t)AUTH_SLACK_S)) *
@@ -359,7 +360,8 @@ static int token_request(struct auth_entry *en, struct cred *c)
 		if (r == 0)
 			r = form_add(&form, "refresh_token", c->identity_token);
 		if (r == 0)
-			r = form_add(&form, "client_id", "estargzd");
+			r = form_add(&form, "client_id",
+				     en->auth->g->set.agent);
 	} else if (c->user != NULL) {
 		r = form_add(&form, "account", c->user);
 		basic = basic_of(c);
@@ -385,7 +387,7 @@ static int token_request(struct auth_entry *en, struct cred *c)
 		o.post = post ? form.p : NULL;
 		o.headers = headers;
 		o.n_headers = header != NULL ? 1 : 0;
-		r = http_start(en->auth->d->http, &o, &token_ops, en, &en->req);
+		r = http_start(en->auth->g->http, &o, &token_ops, en, &en->req);
 	}
 	wipe_free(header);
 	if (form.p != NULL)
@@ -435,7 +437,7 @@ int auth_header(struct auth *a, const struct host *h, const char *ns,
 
 	if (en == NULL)
 		return -ENOMEM;
-	if (en->header != NULL && loop_now(a->d->loop) < en->expires_ns) {
+	if (en->header != NULL && loop_now(a->g->loop) < en->expires_ns) {
 		*ret_header = en->header;
 		*ret_gen = en->gen;
 		return 0;
@@ -452,7 +454,7 @@ int auth_header(struct auth *a, const struct host *h, const char *ns,
 		en->busy = true;
 		en->host = h;
 		(void)hosts_ref(h->all);
-		creds_ask(a->d->loop, a->d->cfg.docker_config, en->server,
+		creds_ask(a->g->loop, a->g->set.docker_config, en->server,
 			  on_creds, en, &q);
 		/* Answered at once, the entry may have moved on. */
 		if (q != NULL)

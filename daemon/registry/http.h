@@ -4,15 +4,14 @@
  * connections, TLS sessions and DNS answers are shared by all requests.
  * Redirects are not followed here, and nothing is authenticated here.
  */
-#ifndef FETCHER_HTTP_H
-#define FETCHER_HTTP_H
+#ifndef REGISTRY_HTTP_H
+#define REGISTRY_HTTP_H
 
 #include "common/base.h"
 #include "common/err.h"
-#include "daemon/fetcher/headers.h"
+#include "daemon/registry/headers.h"
 
-struct loop;
-struct config;
+struct registry;
 struct host;
 struct http;
 struct http_req;
@@ -80,7 +79,8 @@ struct http_opts {
 	bool bulk;
 };
 
-int http_new(struct loop *l, const struct config *cfg, struct http **ret);
+/* g: its loop and settings are used; outlives it. Return: 0, -ENOMEM. */
+int http_new(struct registry *g, struct http **ret);
 void http_free(struct http *h);
 
 /* Return: 0, -ENOMEM, -EBADMSG. Callbacks come from the loop, later. */

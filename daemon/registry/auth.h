@@ -6,15 +6,15 @@
  * costs a 401; its other ones know what to fetch beforehand. Whoever needs a
  * token that is being fetched waits for that one.
  */
-#ifndef FETCHER_AUTH_H
-#define FETCHER_AUTH_H
+#ifndef REGISTRY_AUTH_H
+#define REGISTRY_AUTH_H
 
 #include "common/base.h"
 #include "common/err.h"
 #include "common/list.h"
 
 struct auth;
-struct fetchd;
+struct registry;
 struct host;
 
 #define AUTH_EXPIRES_DEFAULT_S 60u
@@ -31,7 +31,7 @@ struct auth_wait {
 	void (*fn)(struct auth_wait *w, const struct err *e, bool permanent);
 };
 
-int auth_new(struct fetchd *d, struct auth **ret);
+int auth_new(struct registry *g, struct auth **ret);
 void auth_free(struct auth *a);
 
 /**

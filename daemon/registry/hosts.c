@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/fetcher/hosts.h"
+#include "daemon/registry/hosts.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -16,6 +16,7 @@
 #define LOG_MOD "hosts"
 #include "common/log.h"
 #include "common/toml.h"
+#include "daemon/registry/registry.h"
 
 static void origin_free(struct origin *o)
 {
@@ -39,16 +40,16 @@ void origin_unref(struct origin *o)
 }
 
 /* Forgets the oldest that nobody names, where there are too many. */
-static void prune(struct list *origins)
+static void prune(struct registry *g)
 {
 	struct origin *oldest = NULL;
 	unsigned n = 0;
 
-	LIST_EACH(it, origins)
+	LIST_EACH(it, &g->origins)
 	{
 		struct origin *o = LIST_ENTRY(it, struct origin, node);
 
-		if (o->refs == 0 && o->sh.running == 0 && oldest == NULL)
+		if (o->refs == 0 && oldest == NULL)
 			oldest = o;
 		n++;
 	}
@@ -56,19 +57,18 @@ static void prune(struct list *origins)
 		origin_free(oldest);
 }
 
-struct origin *origin_get(struct list *origins, const char *name,
-			  unsigned max_jobs)
+struct origin *origin_get(struct registry *g, const char *name)
 {
 	struct origin *o;
 
-	LIST_EACH(n, origins)
+	LIST_EACH(n, &g->origins)
 	{
 		o = LIST_ENTRY(n, struct origin, node);
 		if (strcmp(o->name, name) == 0)
 			return origin_ref(o);
 	}
-	prune(origins);
-	o = calloc(1, sizeof(*o));
+	prune(g);
+	o = calloc(1, MAX(g->set.origin_bytes, sizeof(*o)));
 	if (o == NULL)
 		return NULL;
 	o->name = strdup(name);
@@ -76,27 +76,32 @@ struct origin *origin_get(struct list *origins, const char *name,
 		free(o);
 		return NULL;
 	}
-	o->sh.max = max_jobs;
-	list_add(origins, &o->node);
+	if (g->set.origin_init != NULL)
+		g->set.origin_init(g->set.arg, o);
+	list_add(&g->origins, &o->node);
 	return origin_ref(o);
 }
 
 void origin_failed(struct origin *o, uint64_t now_ns)
 {
 	o->errors++;
-	if (o->failures < UINT32_MAX)
-		o->failures++;
-	if (o->failures < BREAKER_FAILURES)
+	if (o->breaker.failures < UINT32_MAX)
+		o->breaker.failures++;
+	if (o->breaker.failures < BREAKER_FAILURES)
 		return;
-	o->sh.probation = true;
-	o->sh.not_before_ns = now_ns + BREAKER_WAIT_NS;
+	o->breaker.probation = true;
+	o->breaker.not_before_ns = now_ns + BREAKER_WAIT_NS;
 }
 
 void origin_worked(struct origin *o)
 {
-	o->failures = 0;
-	o->sh.probation = false;
-	o->sh.not_before_ns = 0;
+	o->breaker = (struct breaker){0};
+}
+
+void origin_free_all(struct registry *g)
+{
+	LIST_EACH_SAFE(n, &g->origins)
+	origin_free(LIST_ENTRY(n, struct origin, node));
 }
 
 static void strv_free(char **v, size_t n)
@@ -541,8 +546,8 @@ static int absolute(char **path, const char *dir)
 	return 0;
 }
 
-static int finish(struct hosts *hs, const char *dir, struct list *origins,
-		  unsigned max_jobs, struct err *e)
+static int finish(struct registry *g, struct hosts *hs, const char *dir,
+		  struct err *e)
 {
 	for (size_t i = 0; i < hs->n; i++) {
 		struct host *h = &hs->v[i];
@@ -550,7 +555,7 @@ static int finish(struct hosts *hs, const char *dir, struct list *origins,
 
 		if (r < 0)
 			return r;
-		h->origin = origin_get(origins, h->base, max_jobs);
+		h->origin = origin_get(g, h->base);
 		if (h->origin == NULL || absolute(&h->client_cert, dir) < 0 ||
 		    absolute(&h->client_key, dir) < 0)
 			return err_set(e, -ENOMEM, "out of memory");
@@ -649,10 +654,10 @@ static int read_dir(const char *dir, struct buf *b)
 	return r;
 }
 
-int hosts_load(const char *dir, const char *ns, bool plain_http,
-	       struct list *origins, unsigned max_jobs, struct hosts **ret,
-	       struct err *e)
+int hosts_load(struct registry *g, const char *ns, bool plain_http,
+	       struct hosts **ret, struct err *e)
 {
+	const char *dir = g->set.hosts_dir;
 	CLEANUP(hosts_free_cleanup) struct hosts *hs = NULL;
 	CLEANUP_BUF struct buf b = BUF_INIT(HOSTS_TOML_BYTES_MAX);
 	CLEANUP_FREE char *sub = NULL;
@@ -669,15 +674,15 @@ int hosts_load(const char *dir, const char *ns, bool plain_http,
 	if (r < 0 && sub != NULL)
 		return err_wrap(e, "%s/hosts.toml", sub);
 	if (r == 0)
-		r = finish(hs, sub != NULL ? sub : dir, origins, max_jobs, e);
+		r = finish(g, hs, sub != NULL ? sub : dir, e);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(hs);
 	return 0;
 }
 
-int hosts_for_url(const char *url, struct list *origins, unsigned max_jobs,
-		  struct hosts **ret, struct err *e)
+int hosts_for_url(struct registry *g, const char *url, struct hosts **ret,
+		  struct err *e)
 {
 	CLEANUP(hosts_free_cleanup) struct hosts *hs = hosts_new("");
 	CLEANUP_FREE char *base = NULL;
@@ -692,7 +697,7 @@ int hosts_for_url(const char *url, struct list *origins, unsigned max_jobs,
 		return err_set(e, -ENOMEM, "out of memory");
 	r = add(hs, base, NULL, false, e);
 	if (r == 0)
-		r = finish(hs, "/", origins, max_jobs, e);
+		r = finish(g, hs, "/", e);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(hs);

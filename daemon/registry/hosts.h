@@ -6,15 +6,16 @@
  *
  * Source: containerd docs/hosts.md
  */
-#ifndef FETCHER_HOSTS_H
-#define FETCHER_HOSTS_H
+#ifndef REGISTRY_HOSTS_H
+#define REGISTRY_HOSTS_H
 
 #include "common/base.h"
 #include "common/err.h"
 #include "common/list.h"
-#include "daemon/fetcher/sched.h"
 
-#define HOSTS_MAX 31u /* a bit each in sched_piece.avoid */
+struct registry;
+
+#define HOSTS_MAX 31u /* a bit each in a mask of them */
 #define HOSTS_TOML_BYTES_MAX KIB(256)
 #define HOSTS_CA_BYTES_MAX MIB(4)
 
@@ -23,17 +24,27 @@
 #define BREAKER_WAIT_NS (3 * NSEC_PER_SEC)
 
 /**
+ * struct breaker - whether a server is worth an attempt
+ * @failures:	connections failed in a row
+ * @probation:	one request at a time
+ * @not_before_ns: none before then
+ */
+struct breaker {
+	unsigned failures;
+	bool probation;
+	uint64_t not_before_ns;
+};
+
+/**
  * struct origin - one server
  * @name:	"https://host:port", as in the URL
  * @refs:	hosts and authentication entries that name it; one that nobody
  *		names is forgotten when there are more than ORIGINS_MAX
- * @sh:		its place in the scheduler: limits, probation, not before
  */
 struct origin {
 	char *name;
 	unsigned refs;
-	struct sched_host sh;
-	unsigned failures; /* connections failed in a row */
+	struct breaker breaker;
 	uint64_t requests;
 	uint64_t errors;
 	struct list node;
@@ -43,12 +54,12 @@ struct origin {
 
 /* Return: the origin, made where it is new, with one more reference; NULL
  * when out of memory. */
-struct origin *origin_get(struct list *origins, const char *name,
-			  unsigned max_jobs);
+struct origin *origin_get(struct registry *g, const char *name);
 struct origin *origin_ref(struct origin *o);
 void origin_unref(struct origin *o);
 void origin_failed(struct origin *o, uint64_t now_ns);
 void origin_worked(struct origin *o);
+void origin_free_all(struct registry *g);
 
 /**
  * struct host - one server for the content of a registry
@@ -113,18 +124,16 @@ int hosts_parse(const char *toml, size_t len, const char *ns, bool plain_http,
 		struct hosts **ret, struct err *e);
 
 /**
- * hosts_load() - the same, from the files below a directory
- * @dir:	like /etc/containerd/certs.d
+ * hosts_load() - the same, from the files below the directory of @g
  *
  * Return: as hosts_parse(), and -errno for files that cannot be read
  */
-int hosts_load(const char *dir, const char *ns, bool plain_http,
-	       struct list *origins, unsigned max_jobs, struct hosts **ret,
-	       struct err *e);
+int hosts_load(struct registry *g, const char *ns, bool plain_http,
+	       struct hosts **ret, struct err *e);
 
 /* One server for a blob that is just a URL. Return: 0, -EBADMSG, -ENOMEM. */
-int hosts_for_url(const char *url, struct list *origins, unsigned max_jobs,
-		  struct hosts **ret, struct err *e);
+int hosts_for_url(struct registry *g, const char *url, struct hosts **ret,
+		  struct err *e);
 
 /* Whether a host ("name[:port]", what follows is not looked at) is localhost,
  * 127.0.0.0/8 or [::1]. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/fetcher/headers.h"
+#include "daemon/registry/headers.h"
 
 #include <string.h>
 #include <strings.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/fetcher/creds.h"
+#include "daemon/registry/creds.h"
 
 #include <fcntl.h>
 #include <json-c/json.h>
