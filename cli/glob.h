@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * DOC: a list of files to put in front, as people write it: a path or a glob a
- * line, '#' begins a comment, empty lines are skipped. The order of the lines
+ * line; empty lines are skipped, and those that begin with '#'. The order of the lines
  * is the order of the files; those that one glob matches are in the order in
  * which they are asked about.
  *
- * '*' and '?' match all but '/', "[a-z]" and "[!a-z]" one byte but '/',
- * "{a,b}" either, '\' takes away a meaning, and "**" as a whole component any
+ * '*' matches any number of characters, '?' one, "[a-z]" and "[!a-z]" one byte,
+ * none of them '/'; "{a,b}" either, '\' takes away a meaning, and "**" as a whole component any
  * number of them, none included. A leading '/' says nothing: paths are of the
  * image.
  */

@@ -4,6 +4,8 @@ noinst_LIBRARIES += %D%/libcli.a
 %C%_libcli_a_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS)
 %C%_libcli_a_SOURCES = \
 	%D%/cli.h \
+	%D%/glob.c %D%/glob.h \
+	%D%/progress.c %D%/progress.h \
 	%D%/prune.c \
 	%D%/record.c %D%/record.h \
 	%D%/status.c
