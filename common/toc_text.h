@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The small languages inside a TOC's strings. Private to the toc module. */
+/* The small languages inside a TOC's strings: for the toc module, and for who
+ * makes a TOC. */
 #ifndef COMMON_TOC_TEXT_H
 #define COMMON_TOC_TEXT_H
 
