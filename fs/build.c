@@ -35,15 +35,18 @@ static int fetch_tail(struct link *l, const struct layer *layer,
 {
 	uint64_t len = tail_bytes(layer->size);
 	bool known = layer->size > 0;
+	struct built_fetch *f = &b->fetched[0];
 	struct link_event ev;
 	int r;
 
 	if (!link_alloc(l, len, &b->tail_arena))
 		return err_set(e, -ENOMEM, "arena is full");
+	f->start_ns = io_now_ns();
 	r = link_fetch(l, !known, known ? layer->size - len : 0, len,
 		       b->tail_arena, &ev, e);
 	if (r < 0)
 		return r;
+	f->end_ns = io_now_ns();
 	if (ev.blob_size == 0 || ev.got == 0 || ev.off > ev.blob_size ||
 	    ev.blob_size - ev.off != ev.got)
 		return err_set(e, -EBADMSG,
@@ -52,6 +55,8 @@ static int fetch_tail(struct link *l, const struct layer *layer,
 				       : "the server sent another range than "
 					 "asked for");
 	/* The arena space was taken for len; a short blob leaves some over. */
+	f->off = ev.off;
+	f->len = ev.got;
 	b->tail_off = ev.off;
 	b->tail_len = len;
 	*ret_size = ev.blob_size;
@@ -59,16 +64,19 @@ static int fetch_tail(struct link *l, const struct layer *layer,
 }
 
 /* The compressed TOC, of which the part before the tail is fetched now. */
-static int fetch_toc(struct link *l, const struct built *b,
+static int fetch_toc(struct link *l, struct built *b,
 		     const struct toc_footer *f, uint8_t **ret, struct err *e)
 {
 	CLEANUP_FREE uint8_t *p = malloc((size_t)f->toc_len);
 	uint64_t have = f->toc_off,
 		 end = MIN(b->tail_off, f->toc_off + f->toc_len);
+	struct built_fetch *part = &b->fetched[1];
 	uint64_t arena;
 
 	if (p == NULL)
 		return err_set(e, -ENOMEM, "TOC: no memory");
+	part->off = have;
+	part->start_ns = io_now_ns();
 	while (have < end) {
 		uint64_t n = MIN(end - have, PIECE_BYTES);
 		struct link_event ev;
@@ -86,6 +94,8 @@ static int fetch_toc(struct link *l, const struct built *b,
 		if (r < 0)
 			return r;
 		have += n;
+		part->len += n;
+		part->end_ns = io_now_ns();
 	}
 	memcpy(p + (have - f->toc_off),
 	       l->arena + b->tail_arena + (have - b->tail_off),

@@ -9,8 +9,17 @@
 #include "fs/layer.h"
 #include "fs/link.h"
 
+/* A range of the blob that was fetched, and when. */
+struct built_fetch {
+	uint64_t off;
+	uint64_t len;
+	uint64_t start_ns;
+	uint64_t end_ns;
+};
+
 /**
  * struct built - what came of it
+ * @fetched:	the tail, and what of the TOC it had not; @len 0: nothing
  * @tail_len:	the tail of the blob is still in the arena at @tail_arena, its
  *		first byte being the blob's @tail_off; 0: it is not
  */
@@ -21,6 +30,7 @@ struct built {
 	uint64_t tail_off;
 	uint64_t tail_len;
 	uint64_t tail_arena;
+	struct built_fetch fetched[2];
 };
 
 /**

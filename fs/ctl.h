@@ -57,6 +57,7 @@ struct ctl_start {
 struct ctl_serve {
 	uint32_t type;
 	bool fail_resent; /* answer re-sent requests with EIO */
+	bool again;       /* somebody has served this mount before */
 	uint32_t init_len;
 	uint8_t init[CTL_INIT_BYTES];
 };

@@ -94,6 +94,8 @@ void miss_wait(struct miss *m, struct waiter *w)
 		list = w;
 	} else {
 		m->demand_ns = now;
+		if (m->events != NULL)
+			w->class_ = run_class(m, w->first, w->end);
 		w->next = m->waiters;
 		m->waiters = w;
 		/* Where memory is short it is tried again at the tick. */
@@ -667,6 +669,7 @@ void miss_adopt(struct miss *m, uint64_t off, uint64_t len, uint64_t arena_off)
 	*r = (struct run){
 		.kind = RUN_FETCH,
 		.class_ = PROTO_CLASS_PREFETCH,
+		.asked = PROTO_CLASS_PREFETCH,
 		.seq = ++m->next_seq,
 		.first = first,
 		.next = first,
@@ -681,6 +684,7 @@ void miss_adopt(struct miss *m, uint64_t off, uint64_t len, uint64_t arena_off)
 		.len = len,
 		.arena_off = arena_off,
 		.got = len,
+		.noted = len, /* as the tail */
 		.live = true,
 		.sent = true,
 		.ended = true,

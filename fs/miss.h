@@ -18,7 +18,7 @@
  * it; it is never held over decoding, disk, a reply or a log line. Packets
  * are sent and received under it, never blocking.
  *
- * Lock order: miss.lock, nothing inside it.
+ * Lock order: miss.lock, inside it only that of events.h.
  */
 #ifndef FS_MISS_H
 #define FS_MISS_H
@@ -38,6 +38,7 @@
 #define MISS_AHEAD_BYTES MIB(16)        /* outstanding at most, read-ahead */
 #define MISS_CURSORS 8u
 
+struct events;
 struct lane;
 struct run;
 
@@ -67,6 +68,7 @@ struct miss {
 	const struct chunks *ch;
 	struct present *pr;
 	struct stats *st;
+	struct events *events; /* or NULL */
 	struct miss_ops ops;
 	uint64_t read_timeout_ns;
 	bool unverified;

@@ -72,15 +72,16 @@ int mnt_make(struct mnt *m, const char *source, unsigned long flags,
 	return 0;
 }
 
-void mnt_raise_read_ahead(const struct mnt *m)
+void mnt_set_read_ahead(const struct mnt *m, bool none)
 {
+	const char *kb = none ? "0" : READ_AHEAD_KB;
 	CLEANUP_CLOSE int fd = -EBADF;
 	char path[96];
 
 	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
 		       m->session.dev_major, m->session.dev_minor);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0 && write(fd, READ_AHEAD_KB, sizeof(READ_AHEAD_KB) - 1) < 0)
+	if (fd >= 0 && write(fd, kb, strlen(kb)) < 0)
 		log_debug("msg=\"read_ahead_kb stays as it is\"");
 }
 

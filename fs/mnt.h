@@ -26,8 +26,9 @@ struct mnt {
  * has done until then is undone by mnt_detach() and mnt_close(). */
 int mnt_make(struct mnt *m, const char *source, unsigned long flags,
 	     struct err *e);
-/* Larger read-ahead in the kernel: sequential reads come in fewer requests. */
-void mnt_raise_read_ahead(const struct mnt *m);
+/* Larger read-ahead in the kernel: sequential reads come in fewer requests. Or
+ * @none: they come as they are needed. */
+void mnt_set_read_ahead(const struct mnt *m, bool none);
 
 /**
  * mnt_resend() - have the kernel send again what a dead worker had taken

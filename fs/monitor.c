@@ -17,6 +17,7 @@
 #include "common/io.h"
 #include "fs/control.h"
 #include "fs/ctl.h"
+#include "fs/events.h"
 #include "fs/mnt.h"
 #include "fs/oom.h"
 #include "fs/state.h"
@@ -53,6 +54,7 @@ struct monitor {
 	struct super *super; /* or NULL */
 	bool succeeds;       /* the mount was there before us */
 	int signal_fd;
+	int events_fd; /* or -1 */
 	struct mnt mnt;
 	pid_t worker;
 	int ctl;
@@ -105,7 +107,8 @@ static int spawn(struct monitor *m, struct err *e)
 				(void)close(m->state.fds[i]);
 		}
 		oom_set(m->connect->oom.adj);
-		_exit(worker_main(sv[1], self, m->layer, m->o, m->st));
+		_exit(worker_main(sv[1], self, m->layer, m->o, m->st,
+				  m->events_fd));
 	}
 	(void)close(sv[1]);
 	m->ctl = sv[0];
@@ -249,6 +252,7 @@ static int serve(struct monitor *m, bool fail_resent, struct err *e)
 	struct ctl_serve msg = {
 		.type = CTL_SERVE,
 		.fail_resent = fail_resent,
+		.again = m->succeeds || m->n_deaths > 0,
 		.init_len = m->mnt.session.init_len,
 	};
 	const int fds[2] = {
@@ -561,6 +565,19 @@ static int block_signals(struct monitor *m, struct err *e)
 	return 0;
 }
 
+/* What a supervisor has mounted must not fail for what nobody needs. */
+static int open_events(struct monitor *m, struct err *e)
+{
+	if (m->o->events == NULL)
+		return 0;
+	m->events_fd = events_open(m->o->events, e);
+	if (m->events_fd >= 0 || m->super == NULL)
+		return MIN(m->events_fd, 0);
+	log_warn("msg=\"%s\"", e->text);
+	*e = (struct err){0};
+	return 0;
+}
+
 /* Everything up to a worker that has the index. */
 static int start_indexed(struct monitor *m, struct err *e)
 {
@@ -569,6 +586,8 @@ static int start_indexed(struct monitor *m, struct err *e)
 	m->st = stats_new();
 	if (r == 0 && m->st == NULL)
 		r = err_set(e, -ENOMEM, "no memory");
+	if (r == 0)
+		r = open_events(m, e);
 	if (r == 0)
 		r = open_state(m, e);
 	if (r == 0)
@@ -605,7 +624,7 @@ static int start(struct monitor *m, struct err *e)
 	if (r == 0)
 		r = serve(m, false, e);
 	if (r == 0)
-		mnt_raise_read_ahead(&m->mnt);
+		mnt_set_read_ahead(&m->mnt, m->o->noreadahead);
 	return r;
 }
 
@@ -622,6 +641,8 @@ static void stop(struct monitor *m, bool failed)
 	control_close(&m->control);
 	state_close(&m->state);
 	connect_done(m->connect);
+	if (m->events_fd >= 0)
+		(void)close(TAKE_FD(m->events_fd));
 }
 
 static void init(struct monitor *m, const struct layer *layer,
@@ -633,6 +654,7 @@ static void init(struct monitor *m, const struct layer *layer,
 		.connect = c,
 		.ready_fd = -1,
 		.signal_fd = -1,
+		.events_fd = -1,
 		.mnt = {.target = target, .fuse_fd = -1},
 		.ctl = -1,
 		.control = {.fd = -1},

@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "common/io.h"
 #include "common/limits.h"
+#include "fs/events.h"
 #define LOG_MOD "ops"
 #include "common/log.h"
 
@@ -88,6 +90,7 @@ static int entry_of(struct fs *fs, uint64_t nid, struct fuse_entry_param *ret)
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
+	const struct fs *fs = userdata;
 	static const unsigned want[] = {
 		FUSE_CAP_ASYNC_READ,      FUSE_CAP_PARALLEL_DIROPS,
 		FUSE_CAP_CACHE_SYMLINKS,  FUSE_CAP_POSIX_ACL,
@@ -101,13 +104,14 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_POSIX_LOCKS,      FUSE_CAP_FLOCK_LOCKS,
 	};
 
-	(void)userdata;
 	for (size_t i = 0; i < ARRAY_SIZE(want); i++)
 		conn->want |= conn->capable & want[i];
 	for (size_t i = 0; i < ARRAY_SIZE(refuse); i++)
 		conn->want &= ~refuse[i];
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
+	if (fs->noreadahead)
+		conn->max_readahead = 0;
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -374,26 +378,37 @@ static void count_read(struct fs *fs, size_t n)
 	stats_add(&fs->st->read_bytes, n);
 }
 
+/* Before it is answered: who has the answer may unmount. */
+static void note_read(struct fs *fs, const struct waiter *w,
+		      enum events_how how)
+{
+	if (fs->events != NULL)
+		events_read(fs->events, how, w->nid, w->image_off, w->size,
+			    w->start_ns, w->class_);
+}
+
 /* Answers from the cache file, where the bytes are known to be. */
-static void reply_cached(struct fs *fs, struct lane *lane, fuse_req_t req,
-			 uint64_t image_off, size_t size)
+static void reply_cached(struct fs *fs, struct lane *lane,
+			 const struct waiter *w, enum events_how how)
 {
 	ssize_t n;
 
-	assert(size <= lane->scratch_bytes);
-	n = lane_read(lane, lane->scratch, size, image_off);
+	assert(w->size <= lane->scratch_bytes);
+	n = lane_read(lane, lane->scratch, w->size, w->image_off);
 	if (n < 0) {
 		stats_error(fs->st, "cache cannot be read");
 		log_err("err=%s msg=\"cache cannot be read\"",
 			err_symbol((int)n));
-		reply_errno(req, -EIO);
+		note_read(fs, w, EVENTS_ERROR);
+		reply_errno(w->req, -EIO);
 		return;
 	}
 	/* The tail of the last block is a hole at the end of the file. */
-	if ((size_t)n < size)
-		memset(lane->scratch + n, 0, size - (size_t)n);
-	count_read(fs, size);
-	(void)fuse_reply_buf(req, (const char *)lane->scratch, size);
+	if ((size_t)n < w->size)
+		memset(lane->scratch + n, 0, w->size - (size_t)n);
+	count_read(fs, w->size);
+	note_read(fs, w, how);
+	(void)fuse_reply_buf(w->req, (const char *)lane->scratch, w->size);
 }
 
 static void on_interrupt(fuse_req_t req, void *data)
@@ -404,31 +419,54 @@ static void on_interrupt(fuse_req_t req, void *data)
 }
 
 /* Turns a read that missed into a waiter. */
-static void read_later(struct fs *fs, fuse_req_t req, uint64_t image_off,
-		       size_t size, uint64_t first, uint64_t end)
+static void read_later(struct fs *fs, const struct waiter *read)
 {
-	struct waiter *w = calloc(1, sizeof(*w));
+	struct waiter *w = malloc(sizeof(*w));
 
 	if (w == NULL) {
-		reply_errno(req, -ENOMEM);
+		note_read(fs, read, EVENTS_ERROR);
+		reply_errno(read->req, -ENOMEM);
 		return;
 	}
+	*w = *read;
 	w->id = miss_next_id(fs->miss);
-	w->req = req;
-	w->image_off = image_off;
-	w->size = size;
-	w->first = first;
-	w->end = end;
-	fuse_req_interrupt_func(req, on_interrupt, (void *)(uintptr_t)w->id);
+	fuse_req_interrupt_func(w->req, on_interrupt, (void *)(uintptr_t)w->id);
 	miss_wait(fs->miss, w);
+}
+
+static void read_file(struct fs *fs, struct waiter *w)
+{
+	struct lane *lane = pthread_getspecific(fs->lane_key);
+
+	w->size = MIN(w->size, lane->scratch_bytes);
+	if (present_state(&fs->pr) != PRESENT_COMPLETE) {
+		int r = chunks_find(&fs->ch, w->image_off, &w->first);
+
+		if (r == 0)
+			r = chunks_find(&fs->ch, w->image_off + w->size - 1,
+					&w->end);
+		if (r < 0) {
+			note_read(fs, w, EVENTS_ERROR);
+			reply_errno(w->req, -EIO);
+			return;
+		}
+		w->end++;
+		if (!present_test_range(&fs->pr, w->first, w->end - w->first)) {
+			read_later(fs, w);
+			return;
+		}
+		miss_hit(fs->miss, w->first, w->end);
+	}
+	lane_lock(lane);
+	reply_cached(fs, lane, w, EVENTS_HIT);
+	lane_unlock(lane);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	struct lane *lane = pthread_getspecific(fs->lane_key);
-	uint64_t first, last, image_off;
+	struct waiter w = {.req = req};
 	struct erofs_inode in;
 	int r;
 
@@ -444,26 +482,12 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		(void)fuse_reply_buf(req, NULL, 0);
 		return;
 	}
-	size = (size_t)MIN((uint64_t)size, in.size - (uint64_t)off);
-	size = MIN(size, lane->scratch_bytes);
-	image_off = in.data_off + (uint64_t)off;
-	if (present_state(&fs->pr) != PRESENT_COMPLETE) {
-		r = chunks_find(&fs->ch, image_off, &first);
-		if (r == 0)
-			r = chunks_find(&fs->ch, image_off + size - 1, &last);
-		if (r < 0) {
-			reply_errno(req, -EIO);
-			return;
-		}
-		if (!present_test_range(&fs->pr, first, last - first + 1)) {
-			read_later(fs, req, image_off, size, first, last + 1);
-			return;
-		}
-		miss_hit(fs->miss, first, last + 1);
-	}
-	lane_lock(lane);
-	reply_cached(fs, lane, req, image_off, size);
-	lane_unlock(lane);
+	w.nid = in.nid;
+	w.size = (size_t)MIN((uint64_t)size, in.size - (uint64_t)off);
+	w.image_off = in.data_off + (uint64_t)off;
+	if (fs->events != NULL)
+		w.start_ns = io_now_ns();
+	read_file(fs, &w);
 }
 
 /* Reads what a bounce does not have from the cache into it. */
@@ -490,7 +514,6 @@ static int complete_bounce(struct fs *fs, struct lane *lane, struct waiter *w)
 void fs_read_ready(void *arg, struct lane *lane, struct waiter *w)
 {
 	struct fs *fs = arg;
-	fuse_req_t req = w->req;
 
 	/* A FUSE thread that found it ready at once has its own lane. */
 	if (lane == NULL)
@@ -501,22 +524,24 @@ void fs_read_ready(void *arg, struct lane *lane, struct waiter *w)
 		/* A fill thread holds its lane already. */
 		if (own)
 			lane_lock(lane);
-		reply_cached(fs, lane, req, w->image_off, w->size);
+		reply_cached(fs, lane, w, EVENTS_WAIT);
 		if (own)
 			lane_unlock(lane);
 		return;
 	}
 	if (lane == NULL || complete_bounce(fs, lane, w) < 0) {
-		reply_errno(req, -EIO);
+		note_read(fs, w, EVENTS_ERROR);
+		reply_errno(w->req, -EIO);
 		return;
 	}
 	count_read(fs, w->size);
-	(void)fuse_reply_buf(req, (const char *)w->bounce, w->size);
+	note_read(fs, w, EVENTS_WAIT);
+	(void)fuse_reply_buf(w->req, (const char *)w->bounce, w->size);
 }
 
 void fs_read_failed(void *arg, struct waiter *w)
 {
-	(void)arg;
+	note_read(arg, w, EVENTS_ERROR);
 	reply_errno(w->req, w->error);
 }
 

@@ -22,6 +22,7 @@
 
 /**
  * struct fs - what the operations work on
+ * @noreadahead: the kernel is to ask for the pages that are touched, no more
  * @lane_key:	thread-specific: the FUSE thread's struct lane
  */
 struct fs {
@@ -30,8 +31,10 @@ struct fs {
 	struct present pr;
 	struct miss *miss;
 	struct stats *st;
+	struct events *events; /* or NULL */
 	pthread_key_t lane_key;
 	bool has_xattrs;
+	bool noreadahead;
 };
 
 extern const struct fuse_lowlevel_ops fs_ops;

@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "common/io.h"
 #include "common/layerdir.h"
 
 #define OPTION_SUPERVISOR 256 /* no letter */
@@ -35,6 +36,9 @@ const char options_help[] =
 	"     plain_http           talk HTTP, not HTTPS, to the registry\n"
 	"     noprefetch           no prefetch of the prioritised files\n"
 	"     nobackground         fetch only what is read\n"
+	"     noreadahead          the kernel asks for the pages that are used\n"
+	"     events=FILE          append what happens to FILE, for estargz trace\n"
+	"     events_max=SIZE      but not above that size [1GiB]\n"
 	"     opaque=trusted|user  xattr of opaque directories [trusted]\n"
 	"     insecure_no_verify   accept a blob with no digest to check\n"
 	"     read_timeout=SECONDS a read gives up after that long [300]\n"
@@ -134,6 +138,15 @@ static int set_seconds(uint32_t *to, const char *key, const char *value,
 	return 0;
 }
 
+static int set_size(uint64_t *to, const char *key, const char *value,
+		    struct err *e)
+{
+	if (io_parse_bytes(value, to) == 0)
+		return 0;
+	return err_set(e, -EINVAL, "option %s=%s: not a size, as 64MiB is", key,
+		       value);
+}
+
 static int set_layer(struct options *o, const char *value, struct err *e)
 {
 	struct digest d;
@@ -161,6 +174,10 @@ static int set_valued(struct options *o, const char *key, const char *value,
 		return set_path(&o->root, key, value, e);
 	if (strcmp(key, "fetcher") == 0)
 		return set_path(&o->fetcher, key, value, e);
+	if (strcmp(key, "events") == 0)
+		return set_path(&o->events, key, value, e);
+	if (strcmp(key, "events_max") == 0)
+		return set_size(&o->events_max, key, value, e);
 	if (strcmp(key, "read_timeout") == 0)
 		return set_seconds(&o->read_timeout_s, key, value, e);
 	if (strcmp(key, "log_level") == 0) {
@@ -203,6 +220,8 @@ static int set_flag(struct options *o, const char *word, struct err *e)
 		flag = &o->noprefetch;
 	else if (strcmp(word, "nobackground") == 0)
 		flag = &o->nobackground;
+	else if (strcmp(word, "noreadahead") == 0)
+		flag = &o->noreadahead;
 	else if (strcmp(word, "insecure_no_verify") == 0)
 		flag = &o->no_verify;
 	if (flag != NULL) {
@@ -324,6 +343,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 		.supervisor_fd = -1,
 		.mount_flags = MS_RDONLY,
 		.read_timeout_s = OPTIONS_READ_TIMEOUT_S,
+		.events_max = OPTIONS_EVENTS_MAX,
 		.log_level = LOG_INFO_,
 	};
 	r = set_string(&o->root, LAYERDIR_ROOT_DEFAULT);
@@ -344,5 +364,6 @@ void options_done(struct options *o)
 	free(o->layer);
 	free(o->root);
 	free(o->fetcher);
+	free(o->events);
 	*o = (struct options){0};
 }

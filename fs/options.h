@@ -11,6 +11,7 @@
 #define OPTIONS_RUN_DIR "/run/estargz"
 #define OPTIONS_FETCHER_DEFAULT OPTIONS_RUN_DIR "/fetcher.sock"
 #define OPTIONS_READ_TIMEOUT_S 300u
+#define OPTIONS_EVENTS_MAX MIB(1024)
 
 enum options_action {
 	OPTIONS_MOUNT,
@@ -23,6 +24,8 @@ enum options_action {
  * @layer:	"N" or "sha256:…", NULL: the whole image
  * @mount_flags: MS_… of the mount words; MS_RDONLY always
  * @supervisor_fd: a socket to the supervisor (common/sup.h), or -1
+ * @events:	file that what happens is appended to, or NULL
+ * @events_max:	and how large that may become
  * @read_timeout_s: a read waits at most this long for missing bytes
  */
 struct options {
@@ -32,14 +35,17 @@ struct options {
 	char *layer;
 	char *root;
 	char *fetcher;
+	char *events;
 	int supervisor_fd;
 	unsigned long mount_flags;
 	uint32_t read_timeout_s;
+	uint64_t events_max;
 	enum log_level log_level;
 	bool foreground;
 	bool plain_http;
 	bool noprefetch;
 	bool nobackground;
+	bool noreadahead;
 	bool opaque_user;
 	bool no_verify;
 	bool has_digest;

@@ -10,6 +10,7 @@
 #include "common/io.h"
 #include "common/limits.h"
 #include "fs/ahead.h"
+#include "fs/events.h"
 #include "fs/fill.h"
 #include "fs/miss.h"
 #include "fs/wait.h"
@@ -27,6 +28,17 @@ static uint64_t run_bytes(const struct run *r)
 static unsigned run_parts(const struct run *r)
 {
 	return r->kind == RUN_STREAM ? RUN_WINDOWS : 1;
+}
+
+/* No more is to come of a READ, or not of this one. */
+static void note_arrived(const struct miss *m, const struct run *r,
+			 struct run_part *p)
+{
+	if (m->events == NULL || p->got == p->noted)
+		return;
+	events_fetch(m->events, r->asked, p->off + p->noted, p->got - p->noted,
+		     p->sent_ns, io_now_ns());
+	p->noted = p->got;
 }
 
 struct run *run_covering(const struct miss *m, uint64_t i)
@@ -135,6 +147,7 @@ struct run *run_new(struct miss *m, enum run_kind kind, uint8_t class_,
 	chunks_get(m->ch, end - 1, &z);
 	r->kind = kind;
 	r->class_ = class_;
+	r->asked = class_;
 	r->seq = ++m->next_seq;
 	r->start_ns = io_now_ns();
 	r->attempt = attempt;
@@ -198,6 +211,7 @@ void run_drop(struct miss *m, struct run *r)
 			if (link_send_cancel(&m->link, id) < 0)
 				run_link_lost(m);
 		}
+		note_arrived(m, r, &r->parts[k]);
 		part_free(m, &r->parts[k]);
 	}
 	fill_stream_free(r->stream);
@@ -333,6 +347,24 @@ uint64_t run_ensure(struct miss *m, uint64_t first, uint64_t end,
 	return i;
 }
 
+uint8_t run_class(const struct miss *m, uint64_t first, uint64_t end)
+{
+	uint8_t class_ = PROTO_CLASS_DEMAND;
+
+	for (uint64_t i = first; i < end; i++) {
+		const struct run *r;
+
+		if (present_test(m->pr, i))
+			continue;
+		r = run_covering(m, i);
+		if (r == NULL)
+			return PROTO_CLASS_DEMAND;
+		if (r->asked > class_)
+			class_ = r->asked;
+	}
+	return class_;
+}
+
 void run_link_lost(struct miss *m)
 {
 	if (!m->link_up)
@@ -342,8 +374,10 @@ void run_link_lost(struct miss *m)
 	(void)epoll_ctl(m->epoll_fd, EPOLL_CTL_DEL, m->link.sock, NULL);
 	link_detach(&m->link);
 	for (struct run *r = m->runs; r != NULL; r = r->link) {
-		for (unsigned k = 0; k < run_parts(r); k++)
+		for (unsigned k = 0; k < run_parts(r); k++) {
+			note_arrived(m, r, &r->parts[k]);
 			r->parts[k].sent = false;
+		}
 	}
 	m->ticking = true;
 	miss_poke(m->main_fd);
@@ -423,6 +457,7 @@ void run_event(struct miss *m, struct run *r, unsigned k,
 		return;
 	if (ev->type == PROTO_FAILED) {
 		p->ended = true;
+		note_arrived(m, r, p);
 		if (r->error == 0)
 			run_failed(m, r, ev->code, list);
 		return;
@@ -436,6 +471,8 @@ void run_event(struct miss *m, struct run *r, unsigned k,
 	p->got = got;
 	p->late_ns = io_now_ns() + MAX(AHEAD_DEADLINE_NS, m->read_timeout_ns) +
 		     LATE_NS;
+	if (ev->end || p->got == p->len)
+		note_arrived(m, r, p);
 	if (!ev->end)
 		return;
 	p->ended = true;

@@ -21,6 +21,7 @@ enum run_kind {
  * struct run_part - one READ of a run
  * @got:	contiguous bytes there; kept over a lost connection
  * @base:	bytes that were there before the READ now open was sent
+ * @noted:	bytes that an event has told of
  * @sent_ns:	when that was
  * @until_ns:	when the fetcher gives it up
  * @late_ns:	when the fetcher should have said something of it
@@ -31,6 +32,7 @@ struct run_part {
 	uint64_t arena_off;
 	uint64_t got;
 	uint64_t base;
+	uint64_t noted;
 	uint64_t consumed; /* RUN_STREAM */
 	uint64_t sent_ns;
 	uint64_t until_ns;
@@ -50,6 +52,7 @@ struct waiter;
  * @first:	and @end: its chunks
  * @next:	first chunk not claimed yet
  * @n_parts:	1, or RUN_WINDOWS for RUN_STREAM
+ * @asked:	class it was made with
  * @claims:	members being decoded now
  * @start_ns:	when it was made; who waits since before then has waited for
  *		all its tries
@@ -73,6 +76,7 @@ struct run {
 	int error;
 	enum run_kind kind;
 	uint8_t class_;
+	uint8_t asked;
 	uint8_t attempt;
 	bool ahead; /* its bytes count in miss.ahead_bytes */
 };
@@ -111,6 +115,10 @@ uint64_t run_extend(struct miss *m, uint64_t first, uint64_t limit,
  */
 uint64_t run_ensure(struct miss *m, uint64_t first, uint64_t end,
 		    uint8_t class_, uint64_t ahead_max);
+
+/* The class of the fetch that brings what is missing of chunks [first, end), the
+ * lowest of several; demand where nobody has asked for some of it. */
+uint8_t run_class(const struct miss *m, uint64_t first, uint64_t end);
 
 /* The first chunk from @first on whose member must be streamed; m->ch->n
  * where none must. */

@@ -11,7 +11,9 @@ struct miss;
  * struct waiter - a read that waits
  * @req:	the caller's, handed back to its callbacks
  * @image_off:	and @size: what to read from layer.erofs
+ * @nid:	inode that is read
  * @first:	and @end: the chunks it needs, [first, end)
+ * @class_:	of what it waits for, as found
  * @bounce:	[@size] the bytes, where the cache could not be written; @mem
  *		[@end - @first] says for which chunks
  */
@@ -19,6 +21,7 @@ struct waiter {
 	struct waiter *next;
 	uint64_t id;
 	void *req;
+	uint64_t nid;
 	uint64_t image_off;
 	uint64_t first;
 	uint64_t end;
@@ -27,6 +30,7 @@ struct waiter {
 	size_t size;
 	uint8_t *bounce;
 	bool *mem;
+	uint8_t class_;
 	int error;
 };
 

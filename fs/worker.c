@@ -16,6 +16,7 @@
 #include "common/io.h"
 #include "fs/build.h"
 #include "fs/ctl.h"
+#include "fs/events.h"
 #include "fs/fill.h"
 #include "fs/miss.h"
 #include "fs/ops.h"
@@ -35,6 +36,7 @@
  * struct worker - owns everything of the process
  * @map:	the three files: metadata (read), chunk table (read), bitmap
  * @kept_fd:	its being open says that we live (fs/super.h)
+ * @events_fd:	before there are events; -1: there are none
  */
 struct worker {
 	int ctl;
@@ -45,7 +47,9 @@ struct worker {
 	struct miss miss;
 	struct session session;
 	int kept_fd;
-	struct lane lane; /* the main thread's */
+	int events_fd;
+	struct events *events; /* or NULL */
+	struct lane lane;      /* the main thread's */
 	struct lane lanes[THREADS_MAX];
 	struct fill fills[THREADS_MAX];
 	pthread_t fuse_threads[THREADS_MAX];
@@ -365,6 +369,30 @@ static void adopt_tail(struct worker *w)
 	w->built.tail_len = 0;
 }
 
+static void start_events(struct worker *w, bool again)
+{
+	const struct events_layer of = {
+		.layer = w->layer,
+		.im = &w->fs.im,
+		.ch = &w->fs.ch,
+		.bytes_max = w->o->events_max,
+		.again = again,
+	};
+
+	if (w->events_fd < 0)
+		return;
+	w->events = events_start(TAKE_FD(w->events_fd), &of);
+	w->fs.events = w->events;
+	w->miss.events = w->events;
+	for (size_t i = 0; i < ARRAY_SIZE(w->built.fetched); i++) {
+		const struct built_fetch *f = &w->built.fetched[i];
+
+		if (w->events != NULL && f->len > 0)
+			events_fetch(w->events, EVENTS_CLASS_TAIL, f->off,
+				     f->len, f->start_ns, f->end_ns);
+	}
+}
+
 static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 		    struct err *e)
 {
@@ -373,6 +401,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 
 	fs->miss = &w->miss;
 	fs->st = w->st;
+	fs->noreadahead = w->o->noreadahead;
 	fs->has_xattrs = (fs->ch.flags & CHUNKS_F_XATTRS) != 0;
 	w->miss.ch = &fs->ch;
 	w->miss.pr = &fs->pr;
@@ -399,6 +428,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	if (r < 0)
 		return err_set(e, r, "io_uring: %s", err_name(r));
 	count_blob_bytes(w);
+	start_events(w, m->again);
 	w->session.fail_resent = m->fail_resent;
 	r = session_init(&w->session, fs, fuse_fd, m->init, m->init_len, e);
 	if (r < 0)
@@ -621,13 +651,14 @@ static int loop(struct worker *w)
 	}
 	/* Unmounted. What is there stays for the next mount. */
 	miss_stop(&w->miss);
+	events_stop(w->events);
 	if (present_count(&w->fs.pr) != present_count_durable(&w->fs.pr))
 		sync_cache(w, io_now_ns());
 	return atomic_load_explicit(&w->failed, memory_order_relaxed) ? 1 : 0;
 }
 
 int worker_main(int ctl, pid_t parent, const struct layer *layer,
-		const struct options *o, struct stats *st)
+		const struct options *o, struct stats *st, int events_fd)
 {
 	struct worker *w = calloc(1, sizeof(*w));
 	struct err e = {0};
@@ -651,6 +682,7 @@ int worker_main(int ctl, pid_t parent, const struct layer *layer,
 		.st = st,
 		.fds = {-1, -1, -1},
 		.kept_fd = -1,
+		.events_fd = events_fd,
 	};
 	r = prepare(w, &e);
 	if (r == 0)

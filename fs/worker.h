@@ -19,10 +19,11 @@
  * worker_main() - the whole life of a worker process
  * @ctl:	socket to the monitor
  * @parent:	the monitor; if it is gone, so is the worker
+ * @events_fd:	of events=FILE, or -1
  *
  * Return: exit status: 0 the file system was unmounted
  */
 int worker_main(int ctl, pid_t parent, const struct layer *layer,
-		const struct options *o, struct stats *st);
+		const struct options *o, struct stats *st, int events_fd);
 
 #endif

@@ -85,6 +85,7 @@ static void test_all_options(void **state)
 		",toc_digest=sha256:"
 		"ca7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 		",root=/r,fetcher=/f,plain_http,noprefetch,nobackground,"
+		"noreadahead,events=/e,events_max=64KiB,"
 		"opaque=user,insecure_no_verify,read_timeout=7,log_level=warn,"
 		"rw,nodev,nosuid,noexec,_netdev,x-systemd.automount,"
 		"comment=hello,,nofail";
@@ -100,7 +101,9 @@ static void test_all_options(void **state)
 	assert_string_equal(o.root, "/r");
 	assert_string_equal(o.fetcher, "/f");
 	assert_true(o.plain_http && o.noprefetch && o.nobackground &&
-		    o.opaque_user && o.no_verify);
+		    o.noreadahead && o.opaque_user && o.no_verify);
+	assert_string_equal(o.events, "/e");
+	assert_int_equal(o.events_max, KIB(64));
 	assert_int_equal(o.read_timeout_s, 7);
 	assert_int_equal(o.log_level, LOG_WARN_);
 	assert_int_equal(o.mount_flags,
@@ -116,7 +119,8 @@ static void test_bad_options_are_named(void **state)
 		"digest=sha512:", "toc_digest=abc",   "root=relative",
 		"fetcher=rel",    "read_timeout=0",   "read_timeout=-1",
 		"read_timeout=x", "read_timeout=1e9", "opaque=both",
-		"log_level=loud", "layer=99999",
+		"log_level=loud", "layer=99999",      "events=relative",
+		"events_max=x",   "events_max=",
 	};
 
 	(void)state;
