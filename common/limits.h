@@ -33,6 +33,7 @@
 /* Registry documents. */
 #define MANIFEST_BYTES_MAX MIB(4)
 #define MANIFEST_LAYERS_MAX 512u
+#define INDEX_IMAGES_MAX 512u
 #define TOKEN_BYTES_MAX KIB(64)
 #define REFERENCE_BYTES_MAX 1024u
 #define URL_BYTES_MAX 8192u

@@ -149,7 +149,7 @@ int image_dst_has(struct image_dst *d, const struct image_desc *b,
  * image_dst_put() - write a blob
  * @fd:		a file, read from its first byte by pread(2); @b->size bytes
  *		whose digest is @b->digest (a registry checks; so do we)
- * @progress:	may be NULL: told of every few bytes that are there
+ * @progress:	may be NULL: told from time to time how many bytes are there
  */
 int image_dst_put(struct image_dst *d, const struct image_desc *b, int fd,
 		  void (*progress)(void *arg, uint64_t bytes), void *arg,

@@ -59,6 +59,12 @@ struct manifest {
 	struct manifest_layer *layers;
 	struct digest *diff_ids;
 	size_t n_layers;
+	/* private: the documents as they were, which stay so where nothing is
+	 * changed */
+	struct buf json_text;
+	struct buf config_text;
+	bool changed;
+	bool config_changed;
 };
 void manifest_done(struct manifest *m);
 #define CLEANUP_MANIFEST CLEANUP(manifest_done)
@@ -100,19 +106,24 @@ int manifest_finish(struct manifest *m, bool oci, struct buf *ret_config,
  * struct index_ - an index, and the images in it
  * @images:	[@n]: descriptors, and platforms where they have one; those
  *		that are no images (attestations) have @skip and are kept as
- *		they are, or dropped where the image they are about was
+ *		they are, but that the annotation vnd.docker.reference.digest
+ *		follows the image they are about; they are dropped with it
  */
 struct index_image {
 	struct image_desc desc;
 	struct platform platform;
 	bool has_platform;
 	bool skip;
+	bool dropped;
 };
 struct index {
 	struct image_desc desc;
 	struct json_object *json;
 	struct index_image *images;
 	size_t n;
+	/* private, as of a manifest */
+	struct buf text;
+	bool changed;
 };
 void index_done(struct index *x);
 #define CLEANUP_INDEX CLEANUP(index_done)
@@ -124,7 +135,8 @@ int index_load(const struct image_desc *desc, const char *doc, size_t len,
  * lower variant). Return: its number, -ENOENT with the platforms there are. */
 ssize_t index_find(const struct index *x, const struct platform *p,
 		   struct err *e);
-/* An image has become another one; NULL: it is dropped. */
+/* An image has become another one; NULL: it is dropped, and numbers stay as
+ * they were until index_finish(), after which the index is not used again. */
 int index_set(struct index *x, size_t i, const struct image_desc *new_);
 int index_finish(struct index *x, bool oci, struct buf *ret);
 
