@@ -9,10 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "cli/image/doc.h"
-#include "cli/image/manifest.h"
 #include "cli/image/transport.h"
 #include "common/io.h"
 #include "common/limits.h"
@@ -38,10 +36,8 @@ static int name_copy(const struct image_name *from, struct image_name *ret)
 		const char *from;
 		char **to;
 	} strings[] = {
-		{from->path, &n.path},
-		{from->tag, &n.tag},
-		{from->ref.host, &n.ref.host},
-		{from->ref.repo, &n.ref.repo},
+		{from->path, &n.path},         {from->tag, &n.tag},
+		{from->ref.host, &n.ref.host}, {from->ref.repo, &n.ref.repo},
 		{from->ref.tag, &n.ref.tag},
 	};
 
@@ -427,7 +423,8 @@ int image_dst_put(struct image_dst *d, const struct image_desc *b, int fd,
 	if (fstat(fd, &st) < 0)
 		return err_set(e, -errno, "fstat: %s", err_name(errno));
 	if ((uint64_t)st.st_size < b->size)
-		return err_set(e, -EBADMSG, "blob is shorter than it should be");
+		return err_set(e, -EBADMSG,
+			       "blob is shorter than it should be");
 	return d->ops->put(d, b, fd, progress, arg, e);
 }
 

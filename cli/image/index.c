@@ -163,12 +163,12 @@ static int image_load(struct json_object *o, size_t i, struct index_image *im,
 	im->has_platform =
 		platform_load(doc_object(o, "platform"), &im->platform);
 	type = im->desc.media_type;
-	im->skip = (im->has_platform &&
-		    strcmp(im->platform.os, "unknown") == 0) ||
-		   doc_annotation(o, "vnd.docker.reference.type") != NULL ||
-		   doc_str(o, "artifactType") != NULL ||
-		   (type != NULL && strcmp(type, OCI_MANIFEST) != 0 &&
-		    strcmp(type, DOCKER_MANIFEST) != 0);
+	im->skip =
+		(im->has_platform && strcmp(im->platform.os, "unknown") == 0) ||
+		doc_annotation(o, "vnd.docker.reference.type") != NULL ||
+		doc_str(o, "artifactType") != NULL ||
+		(type != NULL && strcmp(type, OCI_MANIFEST) != 0 &&
+		 strcmp(type, DOCKER_MANIFEST) != 0);
 	return 0;
 }
 
@@ -263,8 +263,8 @@ ssize_t index_find(const struct index *x, const struct platform *p,
 		return (ssize_t)plain;
 	add_platform(&want, p);
 	return err_set(e, -ENOENT, "no image for %s: there is %s",
-		       want.p != NULL ? want.p : "", have.len > 0 ? have.p
-								  : "none");
+		       want.p != NULL ? want.p : "",
+		       have.len > 0 ? have.p : "none");
 }
 
 static struct json_object *image_json(const struct index *x, size_t i)

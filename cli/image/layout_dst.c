@@ -137,8 +137,8 @@ static bool has(const struct layout_dst *l, const struct image_desc *b)
 
 static int note(struct layout_dst *l, const struct digest *d)
 {
-	struct digest *p = reallocarray(l->written, l->n_written + 1,
-					sizeof(*l->written));
+	struct digest *p =
+		reallocarray(l->written, l->n_written + 1, sizeof(*l->written));
 
 	if (p == NULL)
 		return -ENOMEM;

@@ -72,9 +72,9 @@ static bool same_name(struct json_object *o, const char *tag)
 	return strcmp(name, tag) == 0;
 }
 
-static void drop(struct json_object *list, bool (*is)(struct json_object *o,
-						      const char *a,
-						      const char *b),
+static void drop(struct json_object *list,
+		 bool (*is)(struct json_object *o, const char *a,
+			    const char *b),
 		 const char *a, const char *b)
 {
 	for (size_t i = 0; i < json_object_array_length(list);) {

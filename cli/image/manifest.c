@@ -75,8 +75,8 @@ static void annotated_toc(struct json_object *o, struct manifest_layer *l)
 {
 	const char *s = doc_annotation(o, ANNOTATION_TOC_DIGEST);
 
-	l->has_toc_digest = s != NULL && digest_parse(s, strlen(s),
-						      &l->toc_digest) == 0;
+	l->has_toc_digest =
+		s != NULL && digest_parse(s, strlen(s), &l->toc_digest) == 0;
 }
 
 static int layer_load(struct json_object *o, size_t i, struct manifest_layer *l,
@@ -183,10 +183,9 @@ static int diff_ids_load(struct manifest *m, struct err *e)
 		int r = -EBADMSG;
 
 		if (json_object_is_type(v, json_type_string))
-			r = digest_parse(
-				json_object_get_string(v),
-				(size_t)json_object_get_string_len(v),
-				&m->diff_ids[i]);
+			r = digest_parse(json_object_get_string(v),
+					 (size_t)json_object_get_string_len(v),
+					 &m->diff_ids[i]);
 		if (r < 0)
 			return err_set(e, r, "config: bad diff_id of layer %zu",
 				       i);
@@ -335,10 +334,10 @@ int manifest_finish(struct manifest *m, bool oci, struct buf *ret_config,
 		r = text(m->config, &m->config_text, m->config_changed,
 			 ret_config);
 	if (r == 0)
-		r = desc_renew(&m->config_desc,
-			       doc_str(doc_object(m->json, "config"),
-				       "mediaType"),
-			       ret_config->p + c, ret_config->len - c);
+		r = desc_renew(
+			&m->config_desc,
+			doc_str(doc_object(m->json, "config"), "mediaType"),
+			ret_config->p + c, ret_config->len - c);
 	if (r == 0 && m->config_changed)
 		r = doc_desc_set(doc_object(m->json, "config"),
 				 &m->config_desc);

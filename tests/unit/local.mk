@@ -32,6 +32,12 @@ UNIT_TESTS += %D%/test-miss
 %C%_test_miss_LDADD = fs/libfs.a $(LDADD) $(URING_LIBS) $(FUSE3_LIBS) \
 	$(SECCOMP_LIBS) -lpthread
 UNIT_TESTS += %D%/test-oci
+UNIT_TESTS += %D%/test-image
+%C%_test_image_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS)
+%C%_test_image_LDADD = $(IMAGE_LIBS) $(CMOCKA_LIBS)
+UNIT_TESTS += %D%/test-manifest
+%C%_test_manifest_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS)
+%C%_test_manifest_LDADD = $(IMAGE_LIBS) $(CMOCKA_LIBS)
 UNIT_TESTS += %D%/test-record
 %C%_test_record_LDADD = cli/libcli.a $(LDADD)
 UNIT_TESTS += %D%/test-pace
