@@ -4,11 +4,16 @@ noinst_LIBRARIES += %D%/libcli.a
 %C%_libcli_a_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS)
 %C%_libcli_a_SOURCES = \
 	%D%/cli.h \
+	%D%/args.c %D%/args.h \
 	%D%/glob.c %D%/glob.h \
+	%D%/layers.c %D%/layers.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/prune.c \
 	%D%/record.c %D%/record.h \
-	%D%/status.c
+	%D%/reuse.c %D%/reuse.h \
+	%D%/status.c \
+	%D%/transform.h \
+	%D%/wanted.c %D%/wanted.h
 
 bin_PROGRAMS += %D%/estargz
 %C%_estargz_SOURCES = %D%/main.c

@@ -314,10 +314,13 @@ void progress_end(struct progress *p, size_t item, const char *how)
 		return;
 	(void)pthread_mutex_lock(&p->lock);
 	p->items[item].phase = NULL;
-	if (asprintf(&line, "%s  %s", p->items[item].name, how) < 0)
+	if (how != NULL &&
+	    asprintf(&line, "%s  %s", p->items[item].name, how) < 0)
 		line = NULL;
 	if (p->mode == PROGRESS_JSON)
-		tell_json_text(p, &p->items[item], how);
+		tell_json_text(p, &p->items[item], how != NULL ? how : "");
+	else if (p->bars)
+		draw(p, line);
 	else if (p->mode != PROGRESS_QUIET && line != NULL)
 		tell(p, line);
 	(void)pthread_mutex_unlock(&p->lock);

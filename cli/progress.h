@@ -50,7 +50,7 @@ void progress_phase(struct progress *p, size_t item, const char *phase,
 		    uint64_t total);
 /* Bytes of the phase so far. */
 void progress_at(struct progress *p, size_t item, uint64_t bytes);
-/* It is over: @how is the rest of its line, "12.3 MiB → 11.9 MiB". */
+/* It is over: @how is the rest of its line, NULL: it has none. */
 void progress_end(struct progress *p, size_t item, const char *how);
 
 /* "12.3 MiB"; @buf has PROGRESS_SIZE_BYTES. Return: @buf */

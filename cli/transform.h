@@ -28,11 +28,11 @@
  * struct transform_layer - a layer that differs from all others
  * @in:		as it was, @out: as it will be
  * @fd:		[@out.size] the new blob; -1 where the layer is kept as it was
- *		(@kept: eStargz already, or foreign, then without TOC)
+ *		(@kept)
  * @toc:	digest of its TOC, where @has_toc
  * @built:	of a layer that was converted
  * @ns:		how long that took
- * @n_missing:	files that a record or a list names and it does not have
+ * @item:	of the progress
  */
 struct transform_layer {
 	struct image_desc in;
@@ -45,7 +45,7 @@ struct transform_layer {
 	uint64_t uncompressed_bytes;
 	struct build_result built;
 	uint64_t ns;
-	size_t n_missing;
+	size_t item;
 };
 
 /**
@@ -85,12 +85,12 @@ void transform_result_done(struct transform_result *r);
  *		in each
  * @prefetch:	may be NULL: files of any layer that go in front, behind those
  *		of @record
- * @reuse:	layers that are eStargz and of which nothing is recorded or
- *		listed are kept as they are
+ * @reuse:	layers that are eStargz already are kept as they are
  * @oci:	docker media types become those of OCI
  * @platforms:	[@n_platforms] of an index; none: this machine's, and the
  *		image alone is the result; so with one
  * @all_platforms: the whole index
+ * @single:	the destination takes one image
  * @progress:	may be NULL
  * @made:	may be NULL: called for each image when all layers are made and
  *		nothing is written; its descriptors have media type and digest.
@@ -107,6 +107,7 @@ struct transform_opts {
 	const struct platform *platforms;
 	size_t n_platforms;
 	bool all_platforms;
+	bool single;
 	struct progress *progress;
 	int (*made)(void *arg, const struct transform_result *r,
 		    const struct transform_image *image, struct digest *ret,
