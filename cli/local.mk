@@ -5,6 +5,7 @@ noinst_LIBRARIES += %D%/libcli.a
 %C%_libcli_a_SOURCES = \
 	%D%/cli.h \
 	%D%/args.c %D%/args.h \
+	%D%/evlog.c %D%/evlog.h \
 	%D%/glob.c %D%/glob.h \
 	%D%/layers.c %D%/layers.h \
 	%D%/progress.c %D%/progress.h \

@@ -11,6 +11,8 @@
 FUZZ_TARGETS =
 FUZZ_TARGETS += %D%/fuzz-codec
 FUZZ_TARGETS += %D%/fuzz-erofs
+FUZZ_TARGETS += %D%/fuzz-evlog
+%C%_fuzz_evlog_LDADD = cli/libcli.a $(LDADD)
 FUZZ_TARGETS += %D%/fuzz-footer
 FUZZ_TARGETS += %D%/fuzz-glob
 %C%_fuzz_glob_LDADD = cli/libcli.a $(LDADD)
