@@ -5,6 +5,7 @@ noinst_LIBRARIES += %D%/libcli.a
 %C%_libcli_a_SOURCES = \
 	%D%/cli.h \
 	%D%/args.c %D%/args.h \
+	%D%/convert.c \
 	%D%/evlog.c %D%/evlog.h \
 	%D%/glob.c %D%/glob.h \
 	%D%/layers.c %D%/layers.h \
@@ -13,7 +14,7 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/record.c %D%/record.h \
 	%D%/reuse.c %D%/reuse.h \
 	%D%/status.c \
-	%D%/transform.h \
+	%D%/transform.c %D%/transform.h \
 	%D%/wanted.c %D%/wanted.h
 
 bin_PROGRAMS += %D%/estargz
