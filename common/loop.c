@@ -174,6 +174,7 @@ int loop_run(struct loop *l)
 		run_timers(l);
 		run_tasks(l);
 	}
+	l->stopped = false;
 	return 0;
 }
 

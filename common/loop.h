@@ -50,7 +50,7 @@ void loop_task_del(struct loop_task *t);
 /* The time this turn began, CLOCK_MONOTONIC. */
 uint64_t loop_now(const struct loop *l);
 
-/* Return: 0 after loop_stop(), -errno */
+/* Return: 0 after loop_stop(), -errno; it may be run again. */
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 

@@ -633,7 +633,8 @@ static void set_range(struct job *j)
 	else if (!sj->suffix && !sj->whole)
 		(void)snprintf(s, n, "%" PRIu64 "-%" PRIu64, sj->off,
 			       sj->off + sj->len - 1);
-	j->x.head = sj->suffix && j->how == SIZE_HEAD;
+	if (sj->suffix && j->how == SIZE_HEAD)
+		j->x.method = HTTP_HEAD;
 	j->x.bulk = sj->len >= KIB(256);
 }
 

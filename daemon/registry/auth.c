@@ -33,6 +33,8 @@ struct auth_entry {
 	struct origin *origin;
 	const struct host *host; /* TLS settings, while busy */
 	char *repo;
+	char *from; /* may be NULL */
+	bool push;
 	char *server; /* name for the credentials */
 	struct challenge ch;
 	char *header;
@@ -85,6 +87,7 @@ static void entry_free(struct auth_entry *en)
 	wipe_body(en);
 	wipe_free(en->header);
 	free(en->repo);
+	free(en->from);
 	free(en->server);
 	free(en);
 }
@@ -101,13 +104,51 @@ void auth_free(struct auth *a)
 static int scope_set(struct auth_entry *en)
 {
 	int n = snprintf(en->ch.scope, sizeof(en->ch.scope),
-			 "repository:%s:pull", en->repo);
+			 "repository:%s:pull%s%s%s%s", en->repo,
+			 en->push ? ",push" : "",
+			 en->from != NULL ? " repository:" : "",
+			 en->from != NULL ? en->from : "",
+			 en->from != NULL ? ":pull" : "");
 
 	return n > 0 && (size_t)n < sizeof(en->ch.scope) ? 0 : -EBADMSG;
 }
 
+static bool entry_is(const struct auth_entry *en, const struct auth_scope *s)
+{
+	if (strcmp(en->repo, s->repo) != 0 || en->push != s->push ||
+	    (en->from == NULL) != (s->from == NULL))
+		return false;
+	return en->from == NULL || strcmp(en->from, s->from) == 0;
+}
+
+static struct auth_entry *entry_new(struct auth *a, const struct host *h,
+				    const char *ns,
+				    const struct auth_scope *scope)
+{
+	struct auth_entry *en = calloc(1, sizeof(*en));
+
+	if (en == NULL)
+		return NULL;
+	en->auth = a;
+	en->origin = origin_ref(h->origin);
+	en->body = BUF_INIT(TOKEN_BYTES_MAX);
+	en->repo = strdup(scope->repo);
+	en->from = scope->from != NULL ? strdup(scope->from) : NULL;
+	en->push = scope->push;
+	/* The registry is known by its own name, a mirror by its address. */
+	en->server = strdup(h->mirror ? h->authority : ns);
+	list_init(&en->waits);
+	list_add(&a->entries, &en->node);
+	if (en->repo != NULL && en->server != NULL &&
+	    (en->from != NULL || scope->from == NULL))
+		return en;
+	entry_free(en);
+	return NULL;
+}
+
 static struct auth_entry *entry_get(struct auth *a, const struct host *h,
-				    const char *ns, const char *repo)
+				    const char *ns,
+				    const struct auth_scope *scope)
 {
 	struct auth_entry *en, *sibling = NULL, *oldest = NULL;
 	unsigned n_entries = 0;
@@ -120,27 +161,13 @@ static struct auth_entry *entry_get(struct auth *a, const struct host *h,
 			oldest = en;
 		if (en->origin != h->origin)
 			continue;
-		if (strcmp(en->repo, repo) == 0)
+		if (entry_is(en, scope))
 			return en;
 		sibling = en;
 	}
-	en = calloc(1, sizeof(*en));
+	en = entry_new(a, h, ns, scope);
 	if (en == NULL)
 		return NULL;
-	en->auth = a;
-	en->origin = origin_ref(h->origin);
-	en->body = BUF_INIT(TOKEN_BYTES_MAX);
-	en->repo = strdup(repo);
-	/* The registry is known by its own name, a mirror by its address. */
-	en->server = strdup(h->mirror ? h->authority : ns);
-	list_init(&en->waits);
-	if (en->repo == NULL || en->server == NULL) {
-		origin_unref(en->origin);
-		free(en->repo);
-		free(en->server);
-		free(en);
-		return NULL;
-	}
 	/* What needs a login elsewhere may be open to everybody here. */
 	if (sibling != NULL &&
 	    (sibling->ch.scheme == AUTH_BEARER || sibling->header != NULL)) {
@@ -148,7 +175,6 @@ static struct auth_entry *entry_get(struct auth *a, const struct host *h,
 		if (scope_set(en) < 0)
 			en->ch.scheme = AUTH_NONE;
 	}
-	list_add(&a->entries, &en->node);
 	if (n_entries >= AUTH_ENTRIES_MAX && oldest != NULL)
 		entry_free(oldest);
 	return en;
@@ -345,6 +371,22 @@ static int form_add(struct buf *b, const char *name, const char *value)
 	return r;
 }
 
+/* One parameter for each of the scopes, as docker's token servers want it. */
+static int scopes_add(struct buf *b, const char *scopes)
+{
+	CLEANUP_FREE char *first = strdup(scopes);
+	char *second;
+	int r;
+
+	if (first == NULL)
+		return -ENOMEM;
+	second = strchr(first, ' ');
+	if (second != NULL)
+		*second++ = '\0';
+	r = form_add(b, "scope", first);
+	return r == 0 && second != NULL ? form_add(b, "scope", second) : r;
+}
+
 static int token_request(struct auth_entry *en, struct cred *c)
 {
 	CLEANUP_BUF struct buf form = BUF_INIT(TOKEN_BYTES_MAX);
@@ -373,7 +415,8 @@ static int token_request(struct auth_entry *en, struct cred *c)
 	if (r == 0)
 		r = form_add(&form, "service", en->ch.service);
 	if (r == 0)
-		r = form_add(&form, "scope", en->ch.scope);
+		r = post ? form_add(&form, "scope", en->ch.scope)
+			 : scopes_add(&form, en->ch.scope);
 	if (r == 0 && post)
 		r = buf_add_str(&url, en->ch.realm);
 	else if (r == 0)
@@ -430,10 +473,10 @@ static void on_creds(void *ctx, struct cred *c)
 }
 
 int auth_header(struct auth *a, const struct host *h, const char *ns,
-		const char *repo, struct auth_wait *w, const char **ret_header,
-		unsigned *ret_gen)
+		const struct auth_scope *scope, struct auth_wait *w,
+		const char **ret_header, unsigned *ret_gen)
 {
-	struct auth_entry *en = entry_get(a, h, ns, repo);
+	struct auth_entry *en = entry_get(a, h, ns, scope);
 
 	if (en == NULL)
 		return -ENOMEM;
@@ -470,10 +513,10 @@ void auth_wait_cancel(struct auth_wait *w)
 }
 
 bool auth_refused(struct auth *a, const struct host *h, const char *ns,
-		  const char *repo, unsigned status, const char *www,
-		  unsigned gen)
+		  const struct auth_scope *scope, unsigned status,
+		  const char *www, unsigned gen)
 {
-	struct auth_entry *en = entry_get(a, h, ns, repo);
+	struct auth_entry *en = entry_get(a, h, ns, scope);
 	struct challenge ch;
 
 	if (en == NULL)
@@ -483,7 +526,7 @@ bool auth_refused(struct auth *a, const struct host *h, const char *ns,
 		return true;
 	if (www != NULL && headers_challenge(www, &ch) == 0) {
 		en->ch = ch;
-		/* A challenge for less than a pull would get us nowhere. */
+		/* A challenge for less than we need would get us nowhere. */
 		if (scope_set(en) < 0)
 			return false;
 	} else if (status == 401 || en->header == NULL) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * DOC: what to put into Authorization. For every server and repository there
+ * DOC: what to put into Authorization. For every server and scope there
  * is one entry: what the server asked for last, and the header that answers
- * it (Basic, or a Bearer token until it expires). A server's first repository
+ * it (Basic, or a Bearer token until it expires). A server's first scope
  * costs a 401; its other ones know what to fetch beforehand. Whoever needs a
  * token that is being fetched waits for that one.
  */
@@ -20,6 +20,17 @@ struct host;
 #define AUTH_EXPIRES_DEFAULT_S 60u
 #define AUTH_SLACK_S 10u
 #define AUTH_ENTRIES_MAX 1024u
+
+/**
+ * struct auth_scope - what is going to be done
+ * @push:	not only pulled from
+ * @from:	another repository, which is pulled from; NULL: none
+ */
+struct auth_scope {
+	const char *repo;
+	const char *from;
+	bool push;
+};
 
 /**
  * struct auth_wait - somebody who waits for a header
@@ -43,8 +54,8 @@ void auth_free(struct auth *a);
  * Return: 0, 1 (@w will be called), -ENOMEM
  */
 int auth_header(struct auth *a, const struct host *h, const char *ns,
-		const char *repo, struct auth_wait *w, const char **ret_header,
-		unsigned *ret_gen);
+		const struct auth_scope *scope, struct auth_wait *w,
+		const char **ret_header, unsigned *ret_gen);
 void auth_wait_cancel(struct auth_wait *w);
 
 /**
@@ -55,8 +66,8 @@ void auth_wait_cancel(struct auth_wait *w);
  * Return: true: ask for a header again and send once more
  */
 bool auth_refused(struct auth *a, const struct host *h, const char *ns,
-		  const char *repo, unsigned status, const char *www,
-		  unsigned gen);
+		  const struct auth_scope *scope, unsigned status,
+		  const char *www, unsigned gen);
 
 /**
  * auth_token_parse() - the answer of a token endpoint. Pure.

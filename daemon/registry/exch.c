@@ -29,11 +29,21 @@ static void finish_err(struct exch *x, int code, bool permanent,
 	finish(x, &end);
 }
 
-static bool is_redirect(const struct http_resp *r)
+static bool is_redirect(const struct exch *x, const struct http_resp *r)
 {
-	return (r->status == 301 || r->status == 302 || r->status == 303 ||
-		r->status == 307 || r->status == 308) &&
-	       r->location != NULL;
+	if (r->location == NULL)
+		return false;
+	if (r->status == 307 || r->status == 308)
+		return true;
+	/* Of another method these would make a GET. */
+	return x->method <= HTTP_HEAD &&
+	       (r->status == 301 || r->status == 302 || r->status == 303);
+}
+
+static struct auth_scope scope_of(const struct exch *x)
+{
+	return (struct auth_scope){
+		.repo = x->repo, .from = x->from, .push = x->push};
 }
 
 /* Where a redirect leads. */
@@ -57,11 +67,13 @@ static int redirect(struct exch *x, const char *location)
 
 static bool renew(struct exch *x, const struct http_resp *r)
 {
+	struct auth_scope scope = scope_of(x);
+
 	if (x->away || x->repo == NULL || x->auth_tries >= 2 ||
 	    (r->status != 401 && r->status != 403))
 		return false;
 	x->auth_tries++;
-	return auth_refused(x->g->auth, x->host, x->ns, x->repo, r->status,
+	return auth_refused(x->g->auth, x->host, x->ns, &scope, r->status,
 			    r->www, x->gen);
 }
 
@@ -75,17 +87,18 @@ static int on_headers(void *ctx, const struct http_resp *r)
 	x->want_body = false;
 	x->drained = 0;
 	x->again = false;
-	if (is_redirect(r)) {
+	if (is_redirect(x, r)) {
 		int rc = redirect(x, r->location);
 
 		if (rc < 0 && rc != -ELOOP)
 			log_debug("msg=\"bad redirect\" host=%s",
 				  x->host->authority);
-		return 0;
+		/* The rest of a body would be sent in vain. */
+		return x->again && x->body.len > 0 ? -1 : 0;
 	}
 	if (renew(x, r)) {
 		x->again = true;
-		return 0;
+		return x->body.len > 0 ? -1 : 0;
 	}
 	want = x->ops->headers(x, r);
 	x->want_body = want > 0;
@@ -101,6 +114,14 @@ static int on_data(void *ctx, const void *p, size_t n)
 	/* A short error page is worth its connection, a long one is not. */
 	x->drained += n;
 	return x->drained > EXCH_DRAIN_BYTES_MAX ? -ECANCELED : 0;
+}
+
+static void on_sent(void *ctx, size_t n)
+{
+	struct exch *x = ctx;
+
+	if (x->ops->sent != NULL)
+		x->ops->sent(x, n);
 }
 
 static void on_done(void *ctx, const struct http_end *he)
@@ -141,32 +162,51 @@ static void on_done(void *ctx, const struct http_end *he)
 static const struct http_ops ops = {
 	.headers = on_headers,
 	.data = on_data,
+	.sent = on_sent,
 	.done = on_done,
 };
 
-#define EXCH_HEADERS_MAX 34u
+#define EXCH_HEADERS_MAX 36u
+
+/* "name: value" at the end of lines, owned by *keep. Return: 0, -ENOMEM. */
+static int add_line(struct http_opts *o, const char **lines, char **keep,
+		    const char *name, const char *value)
+{
+	if (value == NULL)
+		return 0;
+	if (asprintf(keep, "%s: %s", name, value) < 0) {
+		*keep = NULL;
+		return -ENOMEM;
+	}
+	lines[o->n_headers++] = *keep;
+	return 0;
+}
 
 static void send_with(struct exch *x, const char *authorization)
 {
 	const char *lines[EXCH_HEADERS_MAX];
-	CLEANUP_FREE char *accept = NULL;
+	CLEANUP_FREE char *accept = NULL, *type = NULL, *range = NULL;
 	struct http_opts o = {
 		.url = x->url,
 		.range = x->range[0] != '\0' ? x->range : NULL,
 		.headers = lines,
 		.host = x->host,
-		.head = x->head,
+		.method = x->method,
+		.body = x->body,
 		.bulk = x->bulk,
+		.patient = x->patient,
 	};
 	int r;
 
-	if (x->accept != NULL) {
-		if (asprintf(&accept, "Accept: %s", x->accept) < 0) {
-			accept = NULL;
-			finish_err(x, -ENOMEM, false, "out of memory");
-			return;
-		}
-		lines[o.n_headers++] = accept;
+	r = add_line(&o, lines, &accept, "Accept", x->accept);
+	if (r == 0)
+		r = add_line(&o, lines, &type, "Content-Type", x->content_type);
+	if (r == 0)
+		r = add_line(&o, lines, &range, "Content-Range",
+			     x->content_range);
+	if (r < 0) {
+		finish_err(x, r, false, "out of memory");
+		return;
 	}
 	if (authorization != NULL && !x->away)
 		lines[o.n_headers++] = authorization;
@@ -194,11 +234,12 @@ static void on_auth(struct auth_wait *w, const struct err *e, bool permanent)
 
 static void send_request(struct exch *x)
 {
+	struct auth_scope scope = scope_of(x);
 	const char *authorization = NULL;
 	int r = 0;
 
 	if (x->repo != NULL && !x->away)
-		r = auth_header(x->g->auth, x->host, x->ns, x->repo, &x->wait,
+		r = auth_header(x->g->auth, x->host, x->ns, &scope, &x->wait,
 				&authorization, &x->gen);
 	if (r < 0)
 		finish_err(x, r, false, "out of memory");
@@ -232,8 +273,13 @@ void exch_stop(struct exch *x)
 	free(TAKE_PTR(x->next));
 }
 
-/* What a status means to a person. */
-static const char *status_words(unsigned status)
+void exch_resume(struct exch *x)
+{
+	if (x->req != NULL)
+		http_resume(x->req);
+}
+
+const char *exch_status_words(unsigned status)
 {
 	switch (status) {
 	case 401:
@@ -248,6 +294,13 @@ static const char *status_words(unsigned status)
 	default:
 		return status >= 500 ? ", the server is in trouble" : "";
 	}
+}
+
+/* 4xx means us, but for the ones that mean "later". */
+bool exch_status_permanent(unsigned status)
+{
+	return status >= 300 && status < 500 && status != 408 &&
+	       status != 425 && status != 429;
 }
 
 void exch_status_error(const struct exch *x, struct exch_end *end,
@@ -269,10 +322,7 @@ void exch_status_error(const struct exch *x, struct exch_end *end,
 		code = -ENOENT;
 	else if (end->status >= 300 && end->status < 400)
 		why = " (a redirect that leads nowhere)";
-	/* 4xx means us, but for the ones that mean "later". */
-	end->permanent = end->status >= 300 && end->status < 500 &&
-			 end->status != 408 && end->status != 425 &&
-			 end->status != 429;
+	end->permanent = exch_status_permanent(end->status);
 	err_set(e, code, "%s%s%s: status %u%s%s", x->host->authority, slash,
-		repo, end->status, status_words(end->status), why);
+		repo, end->status, exch_status_words(end->status), why);
 }

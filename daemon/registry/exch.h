@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * DOC: one exchange with a host: a GET with what it takes to get an answer,
+ * DOC: one exchange with a host: a request with what it takes to get an answer,
  * that is authentication (renewed once) and redirects (at most five; neither
- * Authorization nor the configured headers go to another server). Retries and
- * other hosts are the caller's affair.
+ * Authorization nor the configured headers go to another server; with a body
+ * only those that say that the method stays). Retries and other hosts are the
+ * caller's affair.
  */
 #ifndef REGISTRY_EXCH_H
 #define REGISTRY_EXCH_H
@@ -37,7 +38,10 @@ struct exch_end {
 struct exch_ops {
 	/* The final response: 1 the body is wanted, 0 not, < 0 end here. */
 	int (*headers)(struct exch *x, const struct http_resp *r);
+	/* HTTP_PAUSE: not taken, comes again after exch_resume(). */
 	int (*data)(struct exch *x, const void *p, size_t n);
+	/* May be NULL: n more bytes of the body were handed over. */
+	void (*sent)(struct exch *x, size_t n);
 	/* The exchange is over; it may be freed or started again. */
 	void (*done)(struct exch *x, const struct exch_end *end);
 };
@@ -48,6 +52,10 @@ struct exch_ops {
  * @repo:	NULL: no authentication
  * @away:	@url is a remembered redirect: not the host's own
  * @accept:	value of Accept, NULL for none
+ * @push, @from: as in struct auth_scope
+ * @body:	of POST, PUT and PATCH; borrowed
+ * @content_type, @content_range: of @body, NULL for none
+ * @patient:	as in struct http_opts
  */
 struct exch {
 	struct registry *g;
@@ -56,9 +64,15 @@ struct exch {
 	const char *ns;
 	const char *repo;
 	const char *accept;
+	const char *from;
+	bool push;
 	bool away;
-	bool head;
 	bool bulk;
+	bool patient;
+	enum http_method method;
+	struct http_body body;
+	const char *content_type;
+	const char *content_range;
 	char range[64];
 	/* private; url may be read in headers() and done() */
 	char *url;
@@ -81,6 +95,13 @@ struct exch {
 void exch_start(struct exch *x, char *url);
 /* Stops it, if it runs, with no callback; releases what it holds. */
 void exch_stop(struct exch *x);
+/* After HTTP_PAUSE; data() may be called before this returns. */
+void exch_resume(struct exch *x);
+
+/* What a bad status means to a person: ", not found" and the like, or "". */
+const char *exch_status_words(unsigned status);
+/* Whether a status means that trying again does not help. */
+bool exch_status_permanent(unsigned status);
 
 /* Turns a bad status into an error: -EACCES, -ENOENT or -EIO, a text that
  * names host, repository and status, and whether it is permanent. */

@@ -285,3 +285,81 @@ int headers_location(const char *base, const char *where, char **ret_url,
 	curl_url_cleanup(b);
 	return r;
 }
+
+int headers_upload_range(const char *s, uint64_t *ret)
+{
+	uint64_t first, last;
+
+	s = skip_space(s);
+	if (strncasecmp(s, "bytes", 5) == 0 && (s[5] == '=' || s[5] == ' '))
+		s += 6;
+	if (digits(&s, &first) < 0 || first != 0 || *s++ != '-' ||
+	    digits(&s, &last) < 0 || *skip_space(s) != '\0' ||
+	    last == UINT64_MAX)
+		return -EBADMSG;
+	*ret = last > 0 ? last + 1 : 0;
+	return 0;
+}
+
+/* Whether the value of a rel parameter names a relation. */
+static bool has_relation(const char *v, const char *relation)
+{
+	size_t n = strlen(relation);
+
+	for (v = skip_space(v); *v != '\0'; v = skip_space(v)) {
+		size_t k = strcspn(v, " \t");
+
+		if (k == n && strncasecmp(v, relation, n) == 0)
+			return true;
+		v += k;
+	}
+	return false;
+}
+
+/* The parameters of one link; steps over them and the comma behind. */
+static int link_params(const char **s, bool *ret_next)
+{
+	const char *p = skip_space(*s);
+	char v[CHALLENGE_VALUE_MAX];
+
+	*ret_next = false;
+	while (*p == ';') {
+		const char *name = skip_space(p + 1);
+		size_t n = strcspn(name, " \t=;,");
+
+		p = skip_space(name + n);
+		v[0] = '\0';
+		if (*p == '=') {
+			p = skip_space(p + 1);
+			if (value(&p, v, sizeof(v)) < 0)
+				return -EBADMSG;
+		}
+		if (n == 3 && strncasecmp(name, "rel", n) == 0)
+			*ret_next = has_relation(v, "next");
+		p = skip_space(p);
+	}
+	if (*p != ',' && *p != '\0')
+		return -EBADMSG;
+	*s = *p == ',' ? p + 1 : p;
+	return 0;
+}
+
+int headers_link_next(const char *s, char **ret)
+{
+	for (s = skip_space(s); *s != '\0'; s = skip_space(s)) {
+		const char *url = s + 1;
+		size_t n = strcspn(url, ">");
+		bool next;
+
+		if (*s != '<' || url[n] == '\0')
+			return -EBADMSG;
+		s = url + n + 1;
+		if (link_params(&s, &next) < 0)
+			return -EBADMSG;
+		if (!next)
+			continue;
+		*ret = strndup(url, n);
+		return *ret != NULL ? 0 : -ENOMEM;
+	}
+	return -ENOENT;
+}

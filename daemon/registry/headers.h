@@ -63,6 +63,24 @@ int headers_challenge(const char *s, struct challenge *ret);
  */
 int headers_retry_after(const char *s, int64_t wall_s, uint64_t *ret_s);
 
+/**
+ * headers_upload_range() - how much of an upload is there
+ * @s:		value of Range in an answer: "0-<last>", also "bytes=0-<last>"
+ * @ret:	bytes; "0-0" is 0, because there is no other way to say that
+ *
+ * Spec: OCI distribution-spec, "Pushing a blob in chunks". Return: 0, -EBADMSG
+ */
+int headers_upload_range(const char *s, uint64_t *ret);
+
+/**
+ * headers_link_next() - where a list goes on
+ * @s:		value of Link
+ * @ret:	heap: the reference of relation "next", to be resolved
+ *
+ * Spec: RFC 8288 §3. Return: 0, -ENOENT, -EBADMSG, -ENOMEM
+ */
+int headers_link_next(const char *s, char **ret);
+
 /* Decimal digits and nothing else. Return: 0, -EBADMSG. */
 int headers_u64(const char *s, uint64_t *ret);
 

@@ -261,6 +261,7 @@ static int capabilities(struct host *h, struct json_object *o, struct err *e)
 
 	h->can_pull = v == NULL;
 	h->can_resolve = v == NULL;
+	h->can_push = v == NULL;
 	if (v == NULL)
 		return 0;
 	if (!json_object_is_type(v, json_type_array))
@@ -275,6 +276,8 @@ static int capabilities(struct host *h, struct json_object *o, struct err *e)
 			h->can_pull = true;
 		else if (strcmp(s, "resolve") == 0)
 			h->can_resolve = true;
+		else if (strcmp(s, "push") == 0)
+			h->can_push = true;
 	}
 	return 0;
 }

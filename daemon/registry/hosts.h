@@ -79,6 +79,7 @@ struct host {
 	bool mirror;
 	bool can_pull;
 	bool can_resolve;
+	bool can_push;
 	bool skip_verify;
 	char *ca_pem;
 	char *client_cert;
@@ -141,7 +142,7 @@ bool hosts_is_local(const char *authority);
 
 /**
  * hosts_url() - "<base><prefix>/<repo>/<what>/<name>[?ns=]"
- * @what:	"blobs" or "manifests"
+ * @what:	"blobs", "manifests" or "referrers"
  *
  * Return: heap, NULL when out of memory
  */

@@ -11,6 +11,7 @@
 
 #include <curl/curl.h>
 
+#include "common/io.h"
 #include "common/limits.h"
 #include "common/loop.h"
 #include "daemon/registry/hosts.h"
@@ -18,6 +19,8 @@
 
 #define HTTP_CONNECTIONS_KEPT 32L
 #define HTTP_BULK_BUFFER 131072L
+#define HTTP_UPLOAD_BUFFER 262144L
+#define HTTP_PATIENCE_S 600L
 
 struct http_sock {
 	struct loop_io io; /* first */
@@ -40,17 +43,50 @@ struct http_req {
 	const struct http_ops *ops;
 	void *ctx;
 	struct http_resp resp;
-	bool complete; /* the final headers were seen */
-	bool refused;  /* a callback ended it */
+	struct http_body body;
+	uint64_t body_at;
+	int body_errno; /* the file could not be read */
+	bool complete;  /* the final headers were seen */
+	bool refused;   /* a callback ended it */
 	char error[CURL_ERROR_SIZE];
 };
 
-static void resp_clear(struct http_resp *r)
+/* Headers whose value is kept as it is. */
+static const struct {
+	const char *name;
+	size_t at;
+} kept[] = {
+	{"location", offsetof(struct http_resp, location)},
+	{"docker-content-digest", offsetof(struct http_resp, digest)},
+	{"oci-subject", offsetof(struct http_resp, subject)},
+	{"oci-chunk-min-length", offsetof(struct http_resp, chunk_min)},
+	{"range", offsetof(struct http_resp, upload)},
+	{"link", offsetof(struct http_resp, link)},
+	{"content-type", offsetof(struct http_resp, content_type)},
+};
+
+static char **kept_at(struct http_resp *r, size_t i)
 {
-	free(r->location);
+	return (char **)(void *)((char *)r + kept[i].at);
+}
+
+void http_resp_done(struct http_resp *r)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+		free(*kept_at(r, i));
 	free(r->www);
-	free(r->digest);
 	*r = (struct http_resp){0};
+}
+
+void http_resp_copy(const struct http_resp *r, struct http_resp *ret)
+{
+	*ret = *r;
+	ret->www = r->www != NULL ? strdup(r->www) : NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		const char *s = *kept_at(ret, i);
+
+		*kept_at(ret, i) = s != NULL ? strdup(s) : NULL;
+	}
 }
 
 static void req_free(struct http_req *r)
@@ -60,7 +96,7 @@ static void req_free(struct http_req *r)
 	if (r->easy != NULL)
 		curl_easy_cleanup(r->easy);
 	curl_slist_free_all(r->headers);
-	resp_clear(&r->resp);
+	http_resp_done(&r->resp);
 	free(r);
 }
 
@@ -98,8 +134,6 @@ static void header_line(struct http_resp *r, const char *name, size_t n,
 	} else if (n == 13 && strncasecmp(name, "content-range", n) == 0) {
 		r->has_range = headers_content_range(value, &r->range) == 0;
 		r->bad_range = !r->has_range;
-	} else if (n == 8 && strncasecmp(name, "location", n) == 0) {
-		keep(&r->location, value);
 	} else if (n == 16 && strncasecmp(name, "www-authenticate", n) == 0) {
 		keep_challenge(r, value);
 	} else if (n == 11 && strncasecmp(name, "retry-after", n) == 0) {
@@ -108,9 +142,11 @@ static void header_line(struct http_resp *r, const char *name, size_t n,
 			r->retry_after_s = 0;
 	} else if (n == 16 && strncasecmp(name, "content-encoding", n) == 0) {
 		r->has_encoding = strcasecmp(value, "identity") != 0;
-	} else if (n == 21 &&
-		   strncasecmp(name, "docker-content-digest", n) == 0) {
-		keep(&r->digest, value);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		if (n == strlen(kept[i].name) &&
+		    strncasecmp(name, kept[i].name, n) == 0)
+			keep(kept_at(r, i), value);
 	}
 }
 
@@ -129,7 +165,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 	if (len >= 5 && strncasecmp(p, "http/", 5) == 0) {
 		const char *sp = memchr(p, ' ', len);
 
-		resp_clear(&r->resp);
+		http_resp_done(&r->resp);
 		if (sp != NULL)
 			r->resp.status = (unsigned)strtoul(sp, NULL, 10);
 		return n;
@@ -158,13 +194,49 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 static size_t on_data(char *p, size_t size, size_t n, void *ctx)
 {
 	struct http_req *r = ctx;
+	int rc = r->ops->data(r->ctx, p, size * n);
 
+	if (rc == HTTP_PAUSE)
+		return CURL_WRITEFUNC_PAUSE;
 	r->http->bytes += size * n;
-	if (r->ops->data(r->ctx, p, size * n) < 0) {
+	if (rc < 0) {
 		r->refused = true;
 		return 0;
 	}
 	return size * n;
+}
+
+/* ---- what is sent ---- */
+
+static size_t on_read(char *p, size_t size, size_t n, void *ctx)
+{
+	struct http_req *r = ctx;
+	const struct http_body *b = &r->body;
+	size_t len = (size_t)MIN((uint64_t)(size * n), b->len - r->body_at);
+
+	if (b->data != NULL) {
+		memcpy(p, (const char *)b->data + r->body_at, len);
+	} else if (len > 0) {
+		r->body_errno =
+			io_pread_all(b->fd, p, len, b->off + r->body_at);
+		if (r->body_errno < 0)
+			return CURL_READFUNC_ABORT;
+	}
+	r->body_at += len;
+	if (r->ops->sent != NULL && len > 0)
+		r->ops->sent(r->ctx, len);
+	return len;
+}
+
+/* A connection that was kept turned out to be dead: once more. */
+static int on_seek(void *ctx, curl_off_t off, int whence)
+{
+	struct http_req *r = ctx;
+
+	if (whence != SEEK_SET || off < 0 || (uint64_t)off > r->body.len)
+		return CURL_SEEKFUNC_FAIL;
+	r->body_at = (uint64_t)off;
+	return CURL_SEEKFUNC_OK;
 }
 
 /* ---- the multi handle and the loop ---- */
@@ -179,6 +251,10 @@ static void end_of(struct http_req *r, CURLcode rc, struct http_end *end)
 	end->code = -EIO;
 	if (r->refused) {
 		end->code = -ECANCELED;
+	} else if (r->body_errno < 0) {
+		end->code = r->body_errno;
+		end->permanent = true;
+		text = "cannot read what is to be sent";
 	} else if (rc == CURLE_COULDNT_CONNECT ||
 		   rc == CURLE_COULDNT_RESOLVE_HOST ||
 		   rc == CURLE_COULDNT_RESOLVE_PROXY) {
@@ -407,6 +483,40 @@ static bool set_tls(CURL *c, const struct host *h)
 	return bad;
 }
 
+static bool set_method(struct http_req *r, const struct http_opts *o)
+{
+	static const char *const names[] = {
+		[HTTP_GET] = "GET",     [HTTP_HEAD] = "HEAD",
+		[HTTP_POST] = "POST",   [HTTP_PUT] = "PUT",
+		[HTTP_PATCH] = "PATCH", [HTTP_DELETE] = "DELETE",
+	};
+	CURL *c = r->easy;
+	bool bad = false;
+
+	static_assert(ARRAY_SIZE(names) == HTTP_METHOD_N_, "a name for each");
+	if (o->post != NULL) {
+		SET(CURLOPT_COPYPOSTFIELDS, o->post);
+		return bad;
+	}
+	if (o->method == HTTP_HEAD)
+		SET(CURLOPT_NOBODY, 1L);
+	if (o->method == HTTP_POST || o->method == HTTP_PUT ||
+	    o->method == HTTP_PATCH) {
+		r->body = o->body;
+		SET(CURLOPT_UPLOAD, 1L);
+		SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)o->body.len);
+		SET(CURLOPT_READFUNCTION, on_read);
+		SET(CURLOPT_READDATA, r);
+		SET(CURLOPT_SEEKFUNCTION, on_seek);
+		SET(CURLOPT_SEEKDATA, r);
+		if (o->body.len >= (uint64_t)HTTP_UPLOAD_BUFFER)
+			SET(CURLOPT_UPLOAD_BUFFERSIZE, HTTP_UPLOAD_BUFFER);
+	}
+	if (o->method > HTTP_HEAD)
+		SET(CURLOPT_CUSTOMREQUEST, names[o->method]);
+	return bad;
+}
+
 static int set_up(struct http_req *r, const struct http_opts *o)
 {
 	const struct registry_settings *set = r->http->set;
@@ -425,7 +535,8 @@ static int set_up(struct http_req *r, const struct http_opts *o)
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)set->connect_timeout_ms);
 	SET(CURLOPT_LOW_SPEED_LIMIT, 512L);
-	SET(CURLOPT_LOW_SPEED_TIME, (long)set->stall_timeout_s);
+	SET(CURLOPT_LOW_SPEED_TIME,
+	    o->patient ? HTTP_PATIENCE_S : (long)set->stall_timeout_s);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	(void)snprintf(agent, sizeof(agent), "%s/" VERSION, set->agent);
 	SET(CURLOPT_USERAGENT, agent);
@@ -438,10 +549,7 @@ static int set_up(struct http_req *r, const struct http_opts *o)
 		SET(CURLOPT_BUFFERSIZE, HTTP_BULK_BUFFER);
 	if (o->range != NULL)
 		SET(CURLOPT_RANGE, o->range);
-	if (o->head)
-		SET(CURLOPT_NOBODY, 1L);
-	if (o->post != NULL)
-		SET(CURLOPT_COPYPOSTFIELDS, o->post);
+	bad |= set_method(r, o);
 	if (o->host != NULL)
 		bad |= set_tls(c, o->host);
 	return bad ? -EBADMSG : 0;
@@ -481,4 +589,9 @@ void http_cancel(struct http_req *r)
 		return;
 	(void)curl_multi_remove_handle(r->http->multi, r->easy);
 	req_free(r);
+}
+
+void http_resume(struct http_req *r)
+{
+	(void)curl_easy_pause(r->easy, CURLPAUSE_CONT);
 }

@@ -7,7 +7,8 @@ noinst_LIBRARIES += %D%/libregistry.a
 	%D%/exch.c %D%/exch.h \
 	%D%/headers.c %D%/headers.h \
 	%D%/hosts.c %D%/hosts.h \
-	%D%/http.c %D%/http.h
+	%D%/http.c %D%/http.h \
+	%D%/reply.c %D%/reply.h
 # toml.cc is in it: a program with that needs the C++ linker.
 REGISTRY_LDADD = daemon/registry/libregistry.a common/libtoml.a \
 	common/libcommon.a $(CURL_LIBS) $(TOML_LIBS) $(COMMON_LIBS)
