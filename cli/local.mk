@@ -19,4 +19,6 @@ noinst_LIBRARIES += %D%/libcli.a
 
 bin_PROGRAMS += %D%/estargz
 %C%_estargz_SOURCES = %D%/main.c
-%C%_estargz_LDADD = %D%/libcli.a common/libcommon.a $(COMMON_LIBS)
+# toml.cc needs the C++ linker; this file is never made.
+nodist_EXTRA_%C%_estargz_SOURCES = %D%/cxx.cc
+%C%_estargz_LDADD = %D%/libcli.a $(IMAGE_LIBS)

@@ -155,11 +155,12 @@ int image_src_open(const struct image_name *n, const struct image_opts *o,
 	struct image_src *s = NULL;
 	int r;
 
-	(void)o;
-	if (n->transport == IMAGE_OCI)
+	if (n->transport == IMAGE_DOCKER)
+		r = registry_src(n, o, &s, e);
+	else if (n->transport == IMAGE_OCI)
 		r = layout_src(n, &s, e);
 	else
-		r = err_set(e, -EOPNOTSUPP, "only oci: can be read");
+		r = err_set(e, -EOPNOTSUPP, "archives cannot be read");
 	if (r < 0)
 		return r;
 	r = name_copy(n, &s->name);
@@ -381,11 +382,12 @@ int image_dst_open(const struct image_name *n, const struct image_opts *o,
 	struct image_dst *d = NULL;
 	int r;
 
-	(void)o;
-	if (n->transport == IMAGE_OCI)
+	if (n->transport == IMAGE_DOCKER)
+		r = registry_dst(n, o, &d, e);
+	else if (n->transport == IMAGE_OCI)
 		r = layout_dst(n, &d, e);
 	else
-		r = err_set(e, -EOPNOTSUPP, "only oci: can be written");
+		r = err_set(e, -EOPNOTSUPP, "archives cannot be written");
 	if (r < 0)
 		return r;
 	r = name_copy(n, &d->name);

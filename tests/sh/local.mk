@@ -39,3 +39,4 @@ SH_TESTS += %D%/s10-containers.sh %D%/s11-churn.sh %D%/s12-kills.sh \
 SH_TESTS += %D%/s06-program.sh
 SH_TESTS += %D%/c20-events.sh
 EXTRA_DIST += tests/tools/snapload.py tests/tools/activate.py
+SH_TESTS += %D%/c01-registry.sh
