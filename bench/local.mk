@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shape: a slow, far network. What is what: README.md.
-noinst_PROGRAMS += %D%/shape %D%/timed %D%/inflate %D%/rpc
+noinst_PROGRAMS += %D%/build %D%/shape %D%/timed %D%/inflate %D%/rpc
+%C%_build_SOURCES = %D%/build.c
+%C%_build_LDADD = $(BUILD_LIBS)
 %C%_shape_SOURCES = %D%/shape.c
 %C%_shape_LDADD =
 %C%_timed_SOURCES = %D%/timed.c

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whole gzip members. The bytes depend on the level and the input alone, not on
+ * the machine: libdeflate has one algorithm for all, and of igzip, which is
+ * used for level 1, the level is one whose code paths (plain C, SSE, AVX2,
+ * AVX-512) agree; those of its level 3 do not.
+ */
+#ifndef CLI_BUILD_COMPRESS_H
+#define CLI_BUILD_COMPRESS_H
+
+#include "common/base.h"
+
+#define COMP_LEVEL_MAX 9
+
+struct comp;
+/* @level: 1 to COMP_LEVEL_MAX. Return: NULL where there is no memory */
+struct comp *comp_new(int level);
+void comp_free(struct comp *c);
+DEFINE_CLEANUP(struct comp, comp_free);
+
+/* Room for a member of n bytes, whatever they are. */
+size_t comp_bound(size_t n);
+
+/* Compresses [@n] to a member; @out has comp_bound(@n). Return: its length */
+size_t comp_member(struct comp *c, const void *in, size_t n, void *out);
+
+#endif
