@@ -34,6 +34,9 @@
 #define MANIFEST_BYTES_MAX MIB(4)
 #define MANIFEST_LAYERS_MAX 512u
 #define INDEX_IMAGES_MAX 512u
+/* Archives of images: files and links, and their names together. */
+#define ARCHIVE_ENTRIES_MAX 65536u
+#define ARCHIVE_NAMES_MAX MIB(16)
 #define TOKEN_BYTES_MAX KIB(64)
 #define REFERENCE_BYTES_MAX 1024u
 #define URL_BYTES_MAX 8192u

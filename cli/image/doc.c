@@ -22,8 +22,8 @@ static size_t trimmed(const char *p, size_t n)
 	return n;
 }
 
-int doc_parse(const char *doc, size_t len, const char *what,
-	      struct json_object **ret, struct err *e)
+static int parse(const char *doc, size_t len, const char *what,
+		 enum json_type type, struct json_object **ret, struct err *e)
 {
 	CLEANUP_DOC struct json_object *o = NULL;
 	struct json_tokener *t;
@@ -49,10 +49,23 @@ int doc_parse(const char *doc, size_t len, const char *what,
 			       je == json_tokener_continue
 				       ? "it ends too early"
 				       : json_tokener_error_desc(je));
-	if (!json_object_is_type(o, json_type_object))
-		return err_set(e, -EBADMSG, "%s: not a JSON object", what);
+	if (!json_object_is_type(o, type))
+		return err_set(e, -EBADMSG, "%s: not a JSON %s", what,
+			       json_type_to_name(type));
 	*ret = TAKE_PTR(o);
 	return 0;
+}
+
+int doc_parse(const char *doc, size_t len, const char *what,
+	      struct json_object **ret, struct err *e)
+{
+	return parse(doc, len, what, json_type_object, ret, e);
+}
+
+int doc_parse_list(const char *doc, size_t len, const char *what,
+		   struct json_object **ret, struct err *e)
+{
+	return parse(doc, len, what, json_type_array, ret, e);
 }
 
 static struct json_object *of_type(struct json_object *o, const char *key,

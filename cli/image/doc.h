@@ -30,6 +30,9 @@ struct json_object;
 int doc_parse(const char *doc, size_t len, const char *what,
 	      struct json_object **ret, struct err *e);
 #define DOC_DEPTH_MAX 64
+/* The same of a document whose value is an array. */
+int doc_parse_list(const char *doc, size_t len, const char *what,
+		   struct json_object **ret, struct err *e);
 
 void doc_put(struct json_object **o);
 #define CLEANUP_DOC CLEANUP(doc_put)

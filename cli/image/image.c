@@ -160,7 +160,7 @@ int image_src_open(const struct image_name *n, const struct image_opts *o,
 	else if (n->transport == IMAGE_OCI)
 		r = layout_src(n, &s, e);
 	else
-		r = err_set(e, -EOPNOTSUPP, "archives cannot be read");
+		r = archive_src(n, &s, e);
 	if (r < 0)
 		return r;
 	r = name_copy(n, &s->name);
@@ -387,7 +387,7 @@ int image_dst_open(const struct image_name *n, const struct image_opts *o,
 	else if (n->transport == IMAGE_OCI)
 		r = layout_dst(n, &d, e);
 	else
-		r = err_set(e, -EOPNOTSUPP, "archives cannot be written");
+		r = archive_dst(n, &d, e);
 	if (r < 0)
 		return r;
 	r = name_copy(n, &d->name);
