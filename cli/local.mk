@@ -13,6 +13,14 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/prune.c \
 	%D%/record.c %D%/record.h \
 	%D%/reuse.c %D%/reuse.h \
+	%D%/run.c %D%/run.h \
+	%D%/rundir.c %D%/rundir.h \
+	%D%/runline.c %D%/runline.h \
+	%D%/runmount.c %D%/runmount.h \
+	%D%/runproc.c %D%/runproc.h \
+	%D%/runroot.c %D%/runroot.h \
+	%D%/runspec.c %D%/runspec.h \
+	%D%/runtty.c %D%/runtty.h \
 	%D%/status.c \
 	%D%/transform.c %D%/transform.h \
 	%D%/wanted.c %D%/wanted.h
@@ -21,4 +29,4 @@ bin_PROGRAMS += %D%/estargz
 %C%_estargz_SOURCES = %D%/main.c
 # toml.cc needs the C++ linker; this file is never made.
 nodist_EXTRA_%C%_estargz_SOURCES = %D%/cxx.cc
-%C%_estargz_LDADD = %D%/libcli.a $(IMAGE_LIBS)
+%C%_estargz_LDADD = %D%/libcli.a $(BUILD_LIBS) $(IMAGE_LIBS)
