@@ -8,13 +8,16 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/convert.c \
 	%D%/evlog.c %D%/evlog.h \
 	%D%/glob.c %D%/glob.h \
+	%D%/hints.c %D%/hints.h \
 	%D%/layers.c %D%/layers.h \
+	%D%/observe.c %D%/observe.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/prune.c \
 	%D%/record.c %D%/record.h \
 	%D%/reuse.c %D%/reuse.h \
 	%D%/run.c %D%/run.h \
 	%D%/rundir.c %D%/rundir.h \
+	%D%/runimage.c %D%/runimage.h \
 	%D%/runline.c %D%/runline.h \
 	%D%/runmount.c %D%/runmount.h \
 	%D%/runproc.c %D%/runproc.h \

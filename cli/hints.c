@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "cli/hints.h"
+
+#include <string.h>
+
+#include "common/buf.h"
+#include "common/io.h"
+#include "common/limits.h"
+#include "common/toc.h"
+
+#define NONE UINT32_MAX
+
+/**
+ * struct blob - a layer's table of contents, and what of it is in the trace
+ * @names:	[@n_names] numbers of the entries that files begin with, sorted by
+ *		name
+ * @members:	[@n_members] where members begin, sorted; and the end
+ * @taken:	[@n_members]
+ * @number:	of the layer in the trace, NONE: not yet
+ */
+struct blob {
+	struct buf json;
+	struct toc *toc;
+	uint32_t *names;
+	size_t n_names;
+	uint64_t *members;
+	size_t n_members;
+	bool *taken;
+	uint32_t number;
+};
+
+static void blob_done(struct blob *b)
+{
+	toc_free(b->toc);
+	buf_done(&b->json);
+	free(b->names);
+	free(b->members);
+	free(b->taken);
+	*b = (struct blob){0};
+}
+
+/* ---- a layer's TOC ----------------------------------------------------- */
+
+static int load_toc(struct blob *b, const struct hints_layer *l,
+		    uint64_t *ret_end, struct err *e)
+{
+	uint8_t tail[TOC_FOOTER_BYTES_MAX];
+	size_t n = (size_t)MIN(l->size, (uint64_t)sizeof(tail));
+	CLEANUP_FREE uint8_t *packed = NULL;
+	struct toc_footer f;
+	int r = io_pread_all(l->fd, tail, n, l->size - n);
+
+	if (r < 0)
+		return err_set(e, r, "footer: %s", err_name(r));
+	r = toc_footer_parse(tail, n, l->size, &f, e);
+	if (r < 0)
+		return r;
+	packed = malloc((size_t)f.toc_len);
+	if (packed == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	r = io_pread_all(l->fd, packed, (size_t)f.toc_len, f.toc_off);
+	if (r < 0)
+		return err_set(e, r, "TOC: %s", err_name(r));
+	r = toc_decode(&f, packed, (size_t)f.toc_len, &b->json, e);
+	if (r == 0)
+		r = toc_parse(b->json.p, b->json.len, &b->toc, e);
+	*ret_end = f.toc_off;
+	return r;
+}
+
+static int by_name(const void *pa, const void *pb, void *arg)
+{
+	const struct toc_entry *entries = arg;
+	uint32_t a = *(const uint32_t *)pa, b = *(const uint32_t *)pb;
+	int c = strcmp(entries[a].name, entries[b].name);
+
+	/* The last of a name is what it means. */
+	return c != 0 ? c : (a < b ? -1 : a > b);
+}
+
+static int by_offset(const void *pa, const void *pb)
+{
+	uint64_t a = *(const uint64_t *)pa, b = *(const uint64_t *)pb;
+
+	return a < b ? -1 : a > b;
+}
+
+/* Lists where members begin, each once, and where the last one ends. */
+static void list_members(struct blob *b, uint64_t end)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < b->toc->n_entries; i++) {
+		const struct toc_entry *t = &b->toc->entries[i];
+
+		if (t->offset > 0 && t->offset < end)
+			b->members[n++] = t->offset;
+	}
+	b->members[n++] = end;
+	qsort(b->members, n, sizeof(*b->members), by_offset);
+	for (size_t i = 0; i < n; i++) {
+		if (b->n_members == 0 ||
+		    b->members[b->n_members - 1] != b->members[i])
+			b->members[b->n_members++] = b->members[i];
+	}
+	/* The end is no member. */
+	b->n_members--;
+}
+
+static int load(struct blob *b, const struct hints_layer *l, struct err *e)
+{
+	uint64_t end = 0;
+	size_t n;
+	int r = load_toc(b, l, &end, e);
+
+	if (r < 0)
+		return r;
+	n = (size_t)b->toc->n_entries + 1;
+	b->names = calloc(n, sizeof(*b->names));
+	b->members = calloc(n, sizeof(*b->members));
+	b->taken = calloc(n, sizeof(*b->taken));
+	if (b->names == NULL || b->members == NULL || b->taken == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	for (uint32_t i = 0; i < b->toc->n_entries; i++) {
+		if (b->toc->entries[i].type != TOC_CHUNK)
+			b->names[b->n_names++] = i;
+	}
+	qsort_r(b->names, b->n_names, sizeof(*b->names), by_name,
+		b->toc->entries);
+	list_members(b, end);
+	return 0;
+}
+
+/* A file of the record: its entry and those of its further chunks. */
+struct file {
+	uint32_t entry; /* NONE: it is not in the layer */
+	uint32_t n_chunks;
+};
+
+static struct file file_at(const struct blob *b, uint32_t entry)
+{
+	struct file f = {.entry = entry, .n_chunks = 1};
+
+	while (entry + f.n_chunks < b->toc->n_entries &&
+	       b->toc->entries[entry + f.n_chunks].type == TOC_CHUNK)
+		f.n_chunks++;
+	return f;
+}
+
+/* The file that a name means, links followed. */
+static struct file find_file(const struct blob *b, const char *name)
+{
+	const struct file none = {.entry = NONE};
+	const struct toc_entry *all = b->toc->entries;
+
+	for (unsigned links = 0; links < 16; links++) {
+		size_t lo = 0, hi = b->n_names;
+
+		/* Behind the last entry of that name. */
+		while (lo < hi) {
+			size_t mid = lo + (hi - lo) / 2;
+
+			if (strcmp(all[b->names[mid]].name, name) <= 0)
+				lo = mid + 1;
+			else
+				hi = mid;
+		}
+		if (lo == 0 || strcmp(all[b->names[lo - 1]].name, name) != 0)
+			return none;
+		if (all[b->names[lo - 1]].type == TOC_REG)
+			return file_at(b, b->names[lo - 1]);
+		if (all[b->names[lo - 1]].type != TOC_HARDLINK)
+			return none;
+		name = all[b->names[lo - 1]].link;
+	}
+	return none;
+}
+
+/* ---- the trace --------------------------------------------------------- */
+
+/**
+ * struct hints - the trace while it is made
+ * @blobs:	[@n] of the layers
+ * @files:	[files of the record]
+ */
+struct hints {
+	const struct hints_layer *layers;
+	struct blob *blobs;
+	size_t n;
+	struct file *files;
+	struct trace trace;
+	bool full;
+};
+
+static int number_layer(struct hints *h, uint32_t layer)
+{
+	struct blob *b = &h->blobs[layer];
+
+	if (b->number != NONE)
+		return 0;
+	if (h->trace.n_layers == TRACE_LAYERS_MAX)
+		return -EOVERFLOW;
+	b->number = (uint32_t)h->trace.n_layers;
+	h->trace.layers[h->trace.n_layers++] = h->layers[layer].blob;
+	return 0;
+}
+
+/* A member is wanted now, if it was not before. */
+static int want(struct hints *h, uint32_t layer, size_t member)
+{
+	struct blob *b = &h->blobs[layer];
+	uint64_t off = b->members[member], end = b->members[member + 1];
+	struct trace_read *was;
+	int r = number_layer(h, layer);
+
+	if (r < 0 || b->taken[member])
+		return r;
+	b->taken[member] = true;
+	was = h->trace.n_reads > 0 ? &h->trace.reads[h->trace.n_reads - 1]
+				   : NULL;
+	if (was != NULL && was->layer == b->number &&
+	    was->off + was->len == off) {
+		was->len = end - was->off;
+	} else if (h->trace.n_reads == TRACE_READS_MAX) {
+		h->full = true;
+	} else {
+		h->trace.reads[h->trace.n_reads++] = (struct trace_read){
+			.layer = b->number,
+			.off = off,
+			.len = end - off,
+		};
+	}
+	return 0;
+}
+
+static size_t member_at(const struct blob *b, uint64_t off)
+{
+	const uint64_t *at =
+		bsearch(&off, b->members, b->n_members, sizeof(off), by_offset);
+
+	return at != NULL ? (size_t)(at - b->members) : SIZE_MAX;
+}
+
+/* The chunks of a file that a read needs: they are in the order of the file. */
+static int want_read(struct hints *h, uint32_t layer, const struct file *f,
+		     const struct observed_read *v)
+{
+	const struct blob *b = &h->blobs[layer];
+	const struct toc_entry *chunks = b->toc->entries + f->entry;
+	uint32_t lo = 0, hi = f->n_chunks;
+	int r = 0;
+
+	/* The last one that begins at the read, or in front of it. */
+	while (hi - lo > 1) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (chunks[mid].chunk_offset <= v->off)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	for (uint32_t i = lo; r == 0 && i < f->n_chunks &&
+			      chunks[i].chunk_offset < v->off + v->len;
+	     i++) {
+		size_t m = member_at(b, chunks[i].offset);
+
+		if (m != SIZE_MAX)
+			r = want(h, layer, m);
+	}
+	return r;
+}
+
+/* Finds the files of the record in their layers. */
+static int find_files(struct hints *h, const struct record *rec, struct err *e)
+{
+	for (size_t i = 0; i < rec->n_files; i++) {
+		uint32_t layer = rec->files[i].layer;
+		int r = 0;
+
+		h->files[i].entry = NONE;
+		if (layer >= h->n || h->layers[layer].fd < 0)
+			continue;
+		if (h->blobs[layer].toc == NULL)
+			r = load(&h->blobs[layer], &h->layers[layer], e);
+		if (r < 0)
+			return err_wrap(e, "layer %u", layer);
+		h->files[i] = find_file(&h->blobs[layer], rec->files[i].path);
+	}
+	return 0;
+}
+
+static int fill(struct hints *h, const struct observed *o, struct err *e)
+{
+	int r = find_files(h, &o->record, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < o->n_reads && !h->full; i++) {
+		const struct observed_read *v = &o->reads[i];
+
+		if (h->files[v->file].entry != NONE)
+			r = want_read(h, o->record.files[v->file].layer,
+				      &h->files[v->file], v);
+	}
+	return r < 0 ? err_set(e, r, "trace: %s", err_name(r)) : 0;
+}
+
+int hints_make(const struct observed *o, const struct hints_layer *layers,
+	       size_t n_layers, struct trace *ret, struct err *e)
+{
+	struct hints h = {
+		.layers = layers,
+		.blobs = calloc(n_layers + 1, sizeof(*h.blobs)),
+		.n = n_layers,
+		.files = calloc(o->record.n_files + 1, sizeof(*h.files)),
+		.trace =
+			{
+				.layers = calloc(n_layers + 1,
+						 sizeof(struct digest)),
+				.reads = calloc(TRACE_READS_MAX,
+						sizeof(struct trace_read)),
+			},
+	};
+	int r = -ENOMEM;
+
+	for (size_t i = 0; h.blobs != NULL && i < n_layers; i++)
+		h.blobs[i].number = NONE;
+	if (h.blobs != NULL && h.files != NULL && h.trace.layers != NULL &&
+	    h.trace.reads != NULL)
+		r = fill(&h, o, e);
+	else
+		(void)err_set(e, r, "no memory");
+	for (size_t i = 0; h.blobs != NULL && i < n_layers; i++)
+		blob_done(&h.blobs[i]);
+	free(h.blobs);
+	free(h.files);
+	if (r < 0) {
+		trace_done(&h.trace);
+		return r;
+	}
+	*ret = h.trace;
+	return 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From what a run has read, and the layers that were made, to the trace that
+ * goes with the image. */
+#ifndef CLI_HINTS_H
+#define CLI_HINTS_H
+
+#include "cli/observe.h"
+#include "common/base.h"
+#include "common/err.h"
+#include "common/trace.h"
+
+/**
+ * struct hints_layer - a layer of the image that was made
+ * @fd:		its blob, borrowed; -1: not one of which anything was read
+ * @size:	bytes of it
+ */
+struct hints_layer {
+	struct digest blob;
+	uint64_t size;
+	int fd;
+};
+
+/**
+ * hints_make() - which members of which blobs, in the order of the first read
+ * @layers:	[@n_layers] as the record's files count them
+ *
+ * Neighbours that follow one another are one range. What is above
+ * TRACE_READS_MAX is left out: it comes last.
+ * Return: 0, -EBADMSG (a blob is no eStargz), -errno
+ */
+int hints_make(const struct observed *o, const struct hints_layer *layers,
+	       size_t n_layers, struct trace *ret, struct err *e);
+
+#endif
