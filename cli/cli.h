@@ -7,5 +7,6 @@
 int cli_status(int argc, char **argv);
 int cli_prune(int argc, char **argv);
 int cli_convert(int argc, char **argv);
+int cli_optimize(int argc, char **argv);
 
 #endif

@@ -11,6 +11,7 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/hints.c %D%/hints.h \
 	%D%/layers.c %D%/layers.h \
 	%D%/observe.c %D%/observe.h \
+	%D%/optimize.c \
 	%D%/progress.c %D%/progress.h \
 	%D%/prune.c \
 	%D%/record.c %D%/record.h \

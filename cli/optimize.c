@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* estargz optimize: what an image's workload reads goes to the front. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/hints.h"
+#include "cli/runimage.h"
+#include "cli/runproc.h"
+#include "common/io.h"
+#include "common/limits.h"
+
+#define PERIOD_DEFAULT_S 10u
+#define PERIOD_MAX_S 86400u
+#define BASE_DIR "image" /* in the run's directory */
+#define BASE_TAG "run"
+
+/* clang-format off */
+static const char help[] =
+	"Usage: estargz optimize [OPTION...] SRC DST [-- COMMAND...]\n"
+	"Run an image's workload, record what it reads, and convert the image to\n"
+	"eStargz with that in front. Needs root, and runc or crun.\n"
+	"\n"
+	ARGS_HELP_IMAGE
+	"COMMAND is run in the place of the image's entry point and arguments.\n"
+	"\n"
+	"      --entrypoint JSON     a list, in the place of the image's\n"
+	"      --args JSON           the same of its arguments\n"
+	"      --env NAME[=VALUE]    set, or take away; may be repeated\n"
+	"      --env-file FILE       the same, one a line\n"
+	"      --cwd DIR             where it starts\n"
+	"      --user USER[:GROUP]   who it is\n"
+	"      --mount type=bind,src=A,dst=B,options=rbind:ro\n"
+	"                            one mount more; may be repeated\n"
+	"      --net-host            the host's network [loopback alone]\n"
+	"  -t, --terminal            with a terminal of its own\n"
+	"  -i, --stdin               with our standard input\n"
+	"      --period SECONDS      it runs so long at most; 0: until it ends [10]\n"
+	"      --wait-on-line TEXT   until it writes a line that has TEXT, or matches\n"
+	"                            it as an extended regular expression\n"
+	"      --wait-on-signal      until SIGINT or SIGTERM\n"
+	"      --runtime NAME        runc, crun or a path [runc, or else crun]\n"
+	"      --record-out FILE     what was read, for --record-in of estargz convert\n"
+	"                            and --estargz-record-in of ctr-remote\n"
+	"\n"
+	ARGS_HELP;
+/* clang-format on */
+
+enum {
+	OPT_ENTRYPOINT = 1,
+	OPT_ARGS,
+	OPT_ENV,
+	OPT_ENV_FILE,
+	OPT_CWD,
+	OPT_USER,
+	OPT_MOUNT,
+	OPT_NET_HOST,
+	OPT_PERIOD,
+	OPT_LINE,
+	OPT_SIGNAL,
+	OPT_RUNTIME,
+	OPT_RECORD_OUT,
+};
+
+/**
+ * struct optimize - the command
+ * @got:	of the run
+ * @manifest:	of the image that was run
+ * @trace:	JSON; empty where there is none
+ */
+struct optimize {
+	struct args a;
+	struct runspec spec;
+	struct run_opts run;
+	struct runline line;
+	bool has_period;
+	const char *runtime;
+	const char *record_out;
+	struct runimage_result got;
+	struct digest manifest;
+	struct buf trace;
+	struct digest trace_digest;
+};
+
+static void optimize_done(struct optimize *o)
+{
+	observed_done(&o->got.seen);
+	runspec_done(&o->spec);
+	runline_done(&o->line);
+	buf_done(&o->trace);
+	args_done(&o->a);
+}
+
+/* ---- the command line -------------------------------------------------- */
+
+static int take_period(struct optimize *o, const char *value, struct err *e)
+{
+	char *end;
+	unsigned long n;
+
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 ||
+	    n > PERIOD_MAX_S)
+		return err_set(e, -EINVAL,
+			       "--period %s: not a number of seconds from 0 "
+			       "to %u",
+			       value, PERIOD_MAX_S);
+	o->run.period_s = (unsigned)n;
+	o->has_period = true;
+	return 0;
+}
+
+static int take_line(struct optimize *o, const char *value, struct err *e)
+{
+	runline_done(&o->line);
+	o->run.line = &o->line;
+	return runline_init(&o->line, value, e);
+}
+
+/* What is run, and with what. */
+static int take_spec(struct optimize *o, int c, const char *value,
+		     struct err *e)
+{
+	struct runspec *s = &o->spec;
+
+	switch (c) {
+	case OPT_ENTRYPOINT:
+		return runspec_parse_list(value, &s->entrypoint, e);
+	case OPT_ARGS:
+		return runspec_parse_list(value, &s->args, e);
+	case OPT_ENV:
+		return runspec_add(&s->env, value);
+	case OPT_ENV_FILE:
+		return runspec_add_env_file(s, value, e);
+	case OPT_MOUNT:
+		return runspec_add_mount(s, value, e);
+	case OPT_CWD:
+		s->cwd = value;
+		return 0;
+	case OPT_USER:
+		s->user = value;
+		return 0;
+	case OPT_NET_HOST:
+		s->net_host = true;
+		return 0;
+	default:
+		return -ENOENT;
+	}
+}
+
+/* How it is run, and until when. */
+static int take_run(struct optimize *o, int c, const char *value, struct err *e)
+{
+	switch (c) {
+	case OPT_PERIOD:
+		return take_period(o, value, e);
+	case OPT_LINE:
+		return take_line(o, value, e);
+	case OPT_SIGNAL:
+		o->run.until_signal = true;
+		return 0;
+	case OPT_RUNTIME:
+		o->runtime = value;
+		return 0;
+	case OPT_RECORD_OUT:
+		o->record_out = value;
+		return 0;
+	case 't':
+		o->run.terminal = o->spec.terminal = true;
+		return 0;
+	case 'i':
+		o->run.with_stdin = true;
+		return 0;
+	default:
+		return take_spec(o, c, value, e);
+	}
+}
+
+static int find_runtime(struct optimize *o, char **ret)
+{
+	static const char *const names[] = {"runc", "crun"};
+
+	if (o->runtime != NULL)
+		return runproc_find(o->runtime, ret);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (runproc_find(names[i], ret) == 0)
+			return 0;
+	}
+	return -ENOENT;
+}
+
+/* ---- the run ----------------------------------------------------------- */
+
+/* The platform to run: this machine's, if it is one of those asked for. */
+static struct platform run_platform(const struct args *a)
+{
+	struct platform here;
+
+	platform_here(&here);
+	for (size_t i = 0; i < a->n_platforms; i++) {
+		if (strcmp(a->platforms[i].os, here.os) == 0 &&
+		    strcmp(a->platforms[i].arch, here.arch) == 0)
+			return a->platforms[i];
+	}
+	return a->n_platforms > 0 && !a->t.all_platforms ? a->platforms[0]
+							 : here;
+}
+
+/**
+ * struct source - the image that is run
+ * @platform:	where it is one of an index
+ */
+struct source {
+	struct image_name name;
+	struct image_src *src;
+	struct manifest manifest;
+	struct platform platform;
+	bool in_index;
+};
+
+static void source_done(struct source *s)
+{
+	manifest_done(&s->manifest);
+	image_src_close(s->src);
+	image_name_done(&s->name);
+}
+
+/* Goes on from an index to the manifest in it. */
+static int enter_index(struct source *s, struct image_desc *desc,
+		       struct buf *doc, struct err *e)
+{
+	CLEANUP_INDEX struct index x = {0};
+	int r = index_load(desc, doc->p, doc->len, &x, e);
+	ssize_t i;
+
+	if (r < 0)
+		return r;
+	i = index_find(&x, &s->platform, e);
+	if (i < 0)
+		return (int)i;
+	s->in_index = true;
+	image_desc_done(desc);
+	r = image_desc_copy(&x.images[i].desc, desc);
+	if (r < 0)
+		return err_set(e, r, "no memory");
+	buf_clear(doc);
+	return image_src_document(s->src, desc, doc, e);
+}
+
+static int source_open(struct source *s, const struct optimize *o,
+		       const char *src, struct err *e)
+{
+	CLEANUP_BUF struct buf doc = BUF_INIT(MANIFEST_BYTES_MAX);
+	CLEANUP(image_desc_done) struct image_desc desc = {0};
+	int r = image_name_parse(src, &s->name, e);
+
+	if (r < 0)
+		return r;
+	s->platform = run_platform(&o->a);
+	r = image_src_open(&s->name, &o->a.image, &s->src, e);
+	if (r == 0)
+		r = image_src_root(s->src, &desc, &doc, e);
+	if (r == 0 && desc.media_type != NULL &&
+	    media_type_is_index(desc.media_type))
+		r = enter_index(s, &desc, &doc, e);
+	if (r == 0)
+		r = manifest_load(s->src, &desc, doc.p, doc.len, &s->manifest,
+				  e);
+	return r < 0 ? err_wrap(e, "%s", src) : 0;
+}
+
+/* The image as eStargz, quickly, in the run's directory. */
+static int make_base(const struct optimize *o, struct source *s,
+		     const char *base, struct transform_result *ret,
+		     struct err *e)
+{
+	CLEANUP(progress_free_cleanup) struct progress *progress = NULL;
+	CLEANUP(image_dst_close_cleanup) struct image_dst *dst = NULL;
+	CLEANUP_IMAGE_NAME struct image_name name = {0};
+	struct transform_opts t = {
+		.build = {.level = 1, .jobs = o->a.t.build.jobs},
+		.reuse = true,
+		.oci = true,
+		.platforms = &s->platform,
+		.n_platforms = s->in_index ? 1 : 0,
+	};
+	int r = progress_new(o->a.mode, STDERR_FILENO, &progress);
+
+	if (r < 0)
+		return err_set(e, r, "no memory");
+	t.progress = progress;
+	r = image_name_parse(base, &name, e);
+	if (r == 0)
+		r = image_dst_open(&name, &o->a.image, &dst, e);
+	return r == 0 ? transform_image(s->src, dst, &t, ret, e) : r;
+}
+
+/* Runs it, as it is mounted from the run's directory. */
+static int run_base(struct optimize *o, struct rundir *d, struct source *s,
+		    struct err *e)
+{
+	CLEANUP_TRANSFORM_RESULT struct transform_result made = {0};
+	CLEANUP_FREE struct observe_layer *layers =
+		calloc(s->manifest.n_layers + 1, sizeof(*layers));
+	CLEANUP_FREE char *base = NULL;
+	struct runimage i = {
+		.config = s->manifest.config,
+		.spec = &o->spec,
+		.run = &o->run,
+		.layers = layers,
+		.manifest = s->manifest.desc.digest,
+	};
+	int r;
+
+	if (asprintf(&base, "oci:%s/" BASE_DIR ":" BASE_TAG, d->path) < 0) {
+		base = NULL;
+		return err_set(e, -ENOMEM, "no memory");
+	}
+	if (layers == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	r = make_base(o, s, base, &made, e);
+	if (r < 0)
+		return r;
+	assert(made.n_images == 1);
+	for (size_t k = 0; k < made.images[0].n_layers; k++)
+		layers[k] = (struct observe_layer){
+			.toc = made.layers[made.images[0].layers[k]].toc,
+			.index = (uint32_t)k,
+		};
+	i.n_layers = made.images[0].n_layers;
+	i.source = base;
+	return runimage(d, &i, &o->got, e);
+}
+
+/* Says how it went. */
+static void say(const struct optimize *o)
+{
+	static const char *const how[] = {
+		[RUN_EXITED] = "it ended",
+		[RUN_PERIOD] = "the period was over",
+		[RUN_LINE] = "the line was there",
+		[RUN_SIGNAL] = "a signal",
+	};
+	const struct observed *seen = &o->got.seen;
+	uint64_t bytes = 0, ranges = 0;
+	char size[PROGRESS_SIZE_BYTES];
+
+	if (o->got.how == RUN_EXITED && o->got.status != 0)
+		(void)args_fail(&o->a,
+				"the workload ended with exit status %d; what "
+				"it has read is used all the same",
+				o->got.status);
+	if (o->run.line != NULL && o->got.how != RUN_LINE)
+		(void)args_fail(&o->a, "the line was not written");
+	if (o->got.incomplete)
+		(void)args_fail(&o->a, "it read more than could be recorded");
+	if (seen->record.n_files == 0)
+		(void)args_fail(&o->a, "it has read nothing of the image");
+	if (o->a.mode == PROGRESS_QUIET)
+		return;
+	for (size_t i = 0; i < seen->record.n_files; i++) {
+		const struct record_file *f = &seen->record.files[i];
+
+		ranges += f->n_ranges;
+		for (size_t k = 0; k < f->n_ranges; k++)
+			bytes += f->ranges[k].len;
+	}
+	(void)fprintf(stderr,
+		      "recorded until %s: %zu files, %" PRIu64 " ranges, %s\n",
+		      how[o->got.how], seen->record.n_files, ranges,
+		      progress_size(bytes, size));
+}
+
+static int write_record(const struct optimize *o, struct err *e)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(RECORD_BYTES_MAX);
+	int r = record_print(&o->got.seen.record, &b);
+
+	if (r == 0)
+		r = io_write_file(AT_FDCWD, o->record_out, b.p, b.len, 0644);
+	return r < 0 ? err_set(e, r, "%s: %s", o->record_out, err_name(r)) : 0;
+}
+
+static int run(struct optimize *o, const char *src, struct err *e)
+{
+	CLEANUP(source_done) struct source s = {0};
+	CLEANUP_RUNDIR struct rundir d = {.fd = -1};
+	int r = rundir_open(&d, e);
+
+	if (r == 0)
+		r = source_open(&s, o, src, e);
+	if (r < 0)
+		return r;
+	o->manifest = s.manifest.desc.digest;
+	r = run_base(o, &d, &s, e);
+	if (r < 0)
+		return r;
+	say(o);
+	return o->record_out != NULL ? write_record(o, e) : 0;
+}
+
+/* ---- the image --------------------------------------------------------- */
+
+static bool is_run(const struct optimize *o, const struct transform_image *i)
+{
+	return digest_equal(&i->in.digest, &o->manifest);
+}
+
+static int print_trace(struct optimize *o, struct trace *t, struct err *e)
+{
+	CLEANUP(sha256_free_cleanup) struct sha256 *h = sha256_new();
+	int r = -EOVERFLOW;
+
+	if (h == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	/* What is last matters least. */
+	for (; r == -EOVERFLOW && t->n_reads > 0; t->n_reads /= 2) {
+		buf_clear(&o->trace);
+		r = trace_print(t, &o->trace);
+	}
+	if (r < 0)
+		return err_set(e, r, "trace: %s", err_name(r));
+	sha256_all(h, o->trace.p, o->trace.len, &o->trace_digest);
+	return 0;
+}
+
+/* The trace of the image that was run, of the layers as they are now. */
+static int made(void *arg, const struct transform_result *r,
+		const struct transform_image *image, struct digest *ret,
+		struct err *e)
+{
+	struct optimize *o = arg;
+	CLEANUP_TRACE struct trace trace = {0};
+	CLEANUP_FREE struct hints_layer *layers =
+		calloc(image->n_layers + 1, sizeof(*layers));
+	int rc;
+
+	if (!is_run(o, image))
+		return 0;
+	if (layers == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	for (size_t i = 0; i < image->n_layers; i++) {
+		const struct transform_layer *l = &r->layers[image->layers[i]];
+
+		layers[i] = (struct hints_layer){
+			.blob = l->out.digest,
+			.size = l->out.size,
+			.fd = l->fd,
+		};
+	}
+	rc = hints_make(&o->got.seen, layers, image->n_layers, &trace, e);
+	if (rc < 0 || trace.n_reads == 0)
+		return rc;
+	rc = print_trace(o, &trace, e);
+	*ret = o->trace_digest;
+	return rc < 0 ? rc : 1;
+}
+
+/* Puts the trace beside the image. */
+static int refer(void *arg, struct image_dst *dst,
+		 const struct transform_result *r, struct err *e)
+{
+	struct optimize *o = arg;
+	char type[] = TRACE_MEDIA_TYPE;
+	const struct image_desc b = {
+		.media_type = type,
+		.digest = o->trace_digest,
+		.size = o->trace.len,
+	};
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && o->trace.len > 0 && i < r->n_images;
+	     i++) {
+		if (is_run(o, &r->images[i]))
+			rc = image_dst_refer(dst, &r->images[i].out,
+					     TRACE_MEDIA_TYPE, &b, o->trace.p,
+					     e);
+	}
+	if (rc != -EOPNOTSUPP)
+		return rc;
+	(void)args_fail(&o->a,
+			"an archive of docker has no place for the "
+			"trace: files are in order, ranges are not known");
+	return 0;
+}
+
+static int optimize(struct optimize *o, const char *src, const char *dst)
+{
+	CLEANUP_FREE char *runtime = NULL;
+	struct err e = {0};
+	int r;
+
+	if (geteuid() != 0)
+		return args_fail(&o->a, "running a container needs root");
+	r = find_runtime(o, &runtime);
+	if (r < 0)
+		return args_fail(&o->a, "%s: %s",
+				 o->runtime != NULL ? o->runtime
+						    : "runc or crun",
+				 r == -ENOENT ? "not found" : err_name(r));
+	o->run.runtime = runtime;
+	if (!o->has_period && o->run.line == NULL && !o->run.until_signal)
+		o->run.period_s = PERIOD_DEFAULT_S;
+	r = run(o, src, &e);
+	if (r == -EINTR)
+		return 130;
+	if (r < 0)
+		return args_fail(&o->a, "%s", e.text);
+	o->a.t.record = &o->got.seen.record;
+	o->a.t.made = made;
+	o->a.t.made_arg = o;
+	return args_run(&o->a, src, dst, refer, o);
+}
+
+/* Return: 0, -EINVAL: said why; 1: help was printed */
+static int parse(struct optimize *o, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"entrypoint", required_argument, NULL, OPT_ENTRYPOINT},
+		{"args", required_argument, NULL, OPT_ARGS},
+		{"env", required_argument, NULL, OPT_ENV},
+		{"env-file", required_argument, NULL, OPT_ENV_FILE},
+		{"cwd", required_argument, NULL, OPT_CWD},
+		{"user", required_argument, NULL, OPT_USER},
+		{"mount", required_argument, NULL, OPT_MOUNT},
+		{"net-host", no_argument, NULL, OPT_NET_HOST},
+		{"terminal", no_argument, NULL, 't'},
+		{"stdin", no_argument, NULL, 'i'},
+		{"period", required_argument, NULL, OPT_PERIOD},
+		{"wait-on-line", required_argument, NULL, OPT_LINE},
+		{"wait-on-signal", no_argument, NULL, OPT_SIGNAL},
+		{"runtime", required_argument, NULL, OPT_RUNTIME},
+		{"record-out", required_argument, NULL, OPT_RECORD_OUT},
+		ARGS_LONGS,
+		{NULL, 0, NULL, 0},
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, ARGS_SHORTS "ti", longs, NULL)) !=
+	       -1) {
+		struct err e = {0};
+		int r;
+
+		if (c == 'h') {
+			(void)fputs(help, stdout);
+			return 1;
+		}
+		r = take_run(o, c, optarg, &e);
+		if (r == -ENOENT && e.code == 0)
+			r = args_take(&o->a, c, optarg);
+		else if (r < 0)
+			(void)args_fail(&o->a, "%s",
+					e.code != 0 ? e.text : err_name(r));
+		if (r < 0)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+int cli_optimize(int argc, char **argv)
+{
+	CLEANUP(optimize_done)
+	struct optimize o = {
+		.trace = BUF_INIT(TRACE_BYTES_MAX),
+	};
+	int r;
+
+	args_init(&o.a, "optimize");
+	r = parse(&o, argc, argv);
+	if (r != 0)
+		return r < 0 ? 1 : 0;
+	if (argc - optind < 2)
+		return args_fail(&o.a, "wants SRC and DST (estargz optimize "
+				       "--help)");
+	for (int i = optind + 2; i < argc; i++) {
+		if (runspec_add(&o.spec.command, argv[i]) < 0)
+			return args_fail(&o.a, "no memory");
+	}
+	return optimize(&o, argv[optind], argv[optind + 1]);
+}
