@@ -134,11 +134,13 @@ static int take_list(struct args *a, const char *path)
 
 static int take_progress(struct args *a, const char *value)
 {
-	if (a->mode == PROGRESS_QUIET)
-		return 0;
-	if (progress_mode_parse(value, &a->mode) < 0)
+	enum progress_mode mode;
+
+	if (progress_mode_parse(value, &mode) < 0)
 		return refuse(a, "--progress", value,
 			      "not auto, plain or json");
+	if (a->mode != PROGRESS_QUIET)
+		a->mode = mode;
 	return 0;
 }
 

@@ -13,6 +13,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *what;
 } commands[] = {
+	{"convert", cli_convert, "convert an image to eStargz"},
 	{"optimize", cli_optimize, "put in front what its workload reads"},
 	{"status", cli_status, "mounted layers, and how they are doing"},
 	{"prune", cli_prune, "remove cached layers that nobody uses"},

@@ -16,9 +16,9 @@ help_flags() {
 }
 
 . "$top_srcdir/contrib/completion/estargz"
-# completed COMMAND: what the shell proposes for an option of it
+# completed COMMAND [WORD]: what the shell proposes for an option of it
 completed() {
-	local COMP_WORDS=("$1" --) COMP_CWORD=1 COMPREPLY=()
+	local COMP_WORDS=("$@" --) COMP_CWORD=$# COMPREPLY=()
 	"$(complete -p "$1" | sed 's/.*-F \([a-z_]*\).*/\1/')" "$1"
 	printf '%s\n' "${COMPREPLY[@]}" | sort
 }
@@ -38,6 +38,19 @@ for c in status prune; do
 	sed -n "/^\\.Ss estargz $c/,/^\\.S[sh] [^J]/p" "$man/estargz.1" >"$T/page"
 	is "$(page_flags "$T/page")" "$(help_flags <"$T/help")" \
 		"estargz.1 has the options of $c --help"
+done
+
+# The commands that have a page of their own.
+for page in "$man"/estargz-*.1; do
+	c=$(basename "$page" .1)
+	c=${c#estargz-}
+	"$ESTARGZ" "$c" --help >"$T/help"
+	is "$(page_flags "$page")" "$(help_flags <"$T/help")" \
+		"estargz-$c.1 has the options of --help"
+	is "$(completed estargz "$c")" "$(help_flags <"$T/help")" \
+		"... and so has the shell"
+	ok "... and estargz.1 names it" \
+		grep -qE "^\.(Xr|It Xr) estargz-$c 1" "$man/estargz.1"
 done
 
 "$MOUNT_ESTARGZ" --help >"$T/help"

@@ -15,7 +15,7 @@ SH_TESTS += \
 	%D%/m12-supervised.sh \
 	%D%/m13-prune.sh
 
-EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/snap.sh tests/images.sh \
+EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/convert.sh tests/snap.sh tests/images.sh \
 	tests/systemd.sh \
 	tests/tools/esgz.py tests/tools/mkesgz.py tests/tools/rdcheck.py \
 	tests/tools/treecmp.py tests/tools/connectproxy.py tests/tools/nginx.py \
@@ -23,7 +23,7 @@ EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/snap.sh tests/images.sh \
 	tests/tools/compose.py tests/tools/mutate.sh \
 	tests/tools/h2raw.py tests/tools/grpccheck.py \
 	tests/tools/cri.py tests/tools/cri.proto tests/tools/supervise.py \
-	tests/tools/lazypull.py
+	tests/tools/lazypull.py tests/tools/mkimage.py
 
 check_PROGRAMS += tests/tools/erofs-sample
 tests_tools_erofs_sample_SOURCES = tests/tools/erofs-sample.c tests/unit/mktoc.h
@@ -40,3 +40,4 @@ SH_TESTS += %D%/s06-program.sh
 SH_TESTS += %D%/c20-events.sh
 EXTRA_DIST += tests/tools/snapload.py tests/tools/activate.py
 SH_TESTS += %D%/c01-registry.sh
+SH_TESTS += %D%/c10-convert.sh
