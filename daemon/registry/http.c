@@ -45,6 +45,7 @@ struct http_req {
 	struct http_resp resp;
 	struct http_body body;
 	uint64_t body_at;
+	bool partial; /* PATCH */
 	int body_errno; /* the file could not be read */
 	bool complete;  /* the final headers were seen */
 	bool refused;   /* a callback ended it */
@@ -228,12 +229,14 @@ static size_t on_read(char *p, size_t size, size_t n, void *ctx)
 	return len;
 }
 
-/* A connection that was kept turned out to be dead: once more. */
+/* A connection that was kept turned out to be dead: once more, but for what
+ * may have been taken in part. */
 static int on_seek(void *ctx, curl_off_t off, int whence)
 {
 	struct http_req *r = ctx;
 
-	if (whence != SEEK_SET || off < 0 || (uint64_t)off > r->body.len)
+	if (whence != SEEK_SET || off < 0 || (uint64_t)off > r->body.len ||
+	    r->partial)
 		return CURL_SEEKFUNC_FAIL;
 	r->body_at = (uint64_t)off;
 	return CURL_SEEKFUNC_OK;
@@ -503,6 +506,7 @@ static bool set_method(struct http_req *r, const struct http_opts *o)
 	if (o->method == HTTP_POST || o->method == HTTP_PUT ||
 	    o->method == HTTP_PATCH) {
 		r->body = o->body;
+		r->partial = o->method == HTTP_PATCH;
 		SET(CURLOPT_UPLOAD, 1L);
 		SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)o->body.len);
 		SET(CURLOPT_READFUNCTION, on_read);

@@ -11,7 +11,7 @@ to. Control, never logged and never faulty:
   POST /_ctl/reset   the same, and forgets the log
   GET  /_ctl/count?method=&path=&status=&range=&auth=&port=   regexes
   GET  /_ctl/log     all requests, one JSON line each
---auth basic|bearer with --user NAME:PASSWORD; bearer tokens come from /token,
+--push DIR takes pushes as well (push.py). --auth basic|bearer with --user NAME:PASSWORD; bearer tokens come from /token,
 live --token-expires seconds and --token-uses requests; --anonymous gives
 them to anybody. --tls CERT KEY. Python's standard library only.
 """
@@ -30,6 +30,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from push import Push, Store
+
 STEP = 65536
 
 
@@ -39,7 +41,8 @@ class Fault:
     often, -1 for ever), port ("main" or "cdn"), sticky (/_ctl/clear does not
     mend the answers under way).
 
-    status      status, retry_after, headers, body
+    status      status, retry_after, headers, body; early: before the body
+                of the request was read
     drop        closes without an answer        garbage   answers not in HTTP
     reset       RST after `after` bytes         short     FIN after `after`
     stall       waits for /_ctl/clear after `after` bytes (at most `for` s)
@@ -97,7 +100,7 @@ class State:
 S = State()
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Push, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = STEP * 2
@@ -133,11 +136,16 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self):
-        n = int(self.headers.get("Content-Length") or 0)
-        self.body = self.rfile.read(n)
+        path = urlsplit(self.path).path
+        if path.startswith("/_ctl/") or path == "/token":
+            n = int(self.headers.get("Content-Length") or 0)
+            self.body = self.rfile.read(n)
         self.serve()
 
+    do_PUT = do_PATCH = do_DELETE = do_POST
+
     def serve(self):
+        self.got_body = False
         self.range = self.headers.get("Range")
         self.port_name = self.server.port_name
         self.fault = None
@@ -153,6 +161,7 @@ class Handler(BaseHTTPRequestHandler):
             "auth": a.split(" ")[0].lower() if a else "none",
             "host": self.headers.get("Host"),
             "accept": self.headers.get("Accept"),
+            "length": self.headers.get("Content-Length"),
             "agent": self.headers.get("User-Agent"),
             "status": None, "sent": 0}
         with S.lock:
@@ -189,6 +198,8 @@ class Handler(BaseHTTPRequestHandler):
             h = dict(d.get("headers", {}))
             if "retry_after" in d:
                 h["Retry-After"] = str(d["retry_after"])
+            if d.get("early"):
+                self.got_body = self.close_connection = True
             return self.simple(d["status"], d.get("body", "{}").encode(), h)
         elif k == "html":
             return self.simple(200, b"<html>Please log in.</html>" * 40,
@@ -207,13 +218,19 @@ class Handler(BaseHTTPRequestHandler):
                 return None
             return self.blob(os.path.join(A.files, os.path.basename(path)),
                              "application/octet-stream", path)
-        m = re.fullmatch(r"/v2/(?:(.+)/(manifests|blobs)/([^/]+))?", path)
+        m = re.fullmatch(r"/v2/(?:(.+?)/(manifests|blobs/uploads|blobs|"
+                         r"referrers)/([^/]*))?", path)
         if not m:
             return self.simple(404)
         if A.auth and not self.authorized(m.group(1) or ""):
             return None
         if not m.group(1):
             return self.simple(200)
+        if A.push and self.pushed(*m.groups(), url.query):
+            return None
+        if not A.oci or m.group(2) not in ("manifests", "blobs"):
+            return self.error(404, m.group(2).upper()[:-1] + "_UNKNOWN",
+                              "unknown to the lab")
         if m.group(2) == "manifests":
             return self.manifest(m.group(3))
         return self.blob(os.path.join(
@@ -269,20 +286,31 @@ class Handler(BaseHTTPRequestHandler):
             self.simple(401, headers={"WWW-Authenticate":
                                       'Basic realm="lab"'})
             return False
+        what = "pull" if self.command in ("GET", "HEAD") else "push"
         if a.startswith("Bearer "):
             with S.lock:
                 t = S.tokens.get(a[7:])
                 if t and t["until"] > time.time() and t["uses"] != 0 and (
-                        not repo or "repository:%s:pull" % repo
-                        in t["scopes"]):
+                        not repo or self.may(repo, what)):
                     t["uses"] -= 1
                     return True
         scheme = "https" if A.tls else "http"
-        scope = ',scope="repository:%s:pull"' % repo if repo else ""
+        if what == "push":
+            what = "pull,push"
+        scope = ',scope="repository:%s:%s"' % (repo, what) if repo else ""
         self.simple(401, headers={
             "WWW-Authenticate": 'Bearer realm="%s://%s/token",'
             'service="lab"%s' % (scheme, self.headers.get("Host"), scope)})
         return False
+
+    def may(self, repo, what):
+        """Whether the token that came is for that."""
+        t = S.tokens.get(self.headers.get("Authorization", "")[7:])
+        for s in t["scopes"] if t else []:
+            kind, name, actions = s.split(":")
+            if name == repo and what in actions.split(","):
+                return True
+        return A.auth == "basic"
 
     def token(self, q):
         a = self.headers.get("Authorization", "")
@@ -323,6 +351,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.hard_close(self.connection)
 
     def head(self, status, headers):
+        # What was not read of a body would be the next request.
+        if self.command in ("PUT", "PATCH") and not self.got_body:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.entry["status"] = status
         if self.fault and self.fault.kind == "http10":
             self.protocol_version = "HTTP/1.0"
@@ -576,6 +607,10 @@ class Server(ThreadingHTTPServer):
 p = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
 p.add_argument("--oci")
+p.add_argument("--push")
+p.add_argument("--referrers", action="store_true")
+p.add_argument("--page", type=int, default=0)
+p.add_argument("--chunk-min", type=int, default=0)
 p.add_argument("--files")
 p.add_argument("--port-file", required=True)
 p.add_argument("--log")
@@ -589,6 +624,8 @@ p.add_argument("--token-expires", type=int, default=300)
 p.add_argument("--token-says", type=int, default=0)
 p.add_argument("--token-uses", type=int, default=-1)
 A = p.parse_args()
+Handler.A, Handler.S = A, S
+Handler.store = Store(A.push) if A.push else None
 LOG = open(A.log, "a") if A.log else None
 MAIN, CDN = Server("main"), Server("cdn")
 threading.Thread(target=CDN.serve_forever, daemon=True).start()
