@@ -306,8 +306,7 @@ static int upload_chunk(struct upload *u, struct err *e)
 		return r == 0 ? chunk_taken(u, n, e) : r;
 	}
 	r = call_error(q, u->what, e);
-	if ((call_transient(q) && q->end.status != 501) ||
-	    q->end.status == 416)
+	if ((call_transient(q) && q->end.status != 501) || q->end.status == 416)
 		return -EAGAIN;
 	if (q->end.status == 404 || q->end.status == 410)
 		return -ESTALE;

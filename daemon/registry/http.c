@@ -45,7 +45,7 @@ struct http_req {
 	struct http_resp resp;
 	struct http_body body;
 	uint64_t body_at;
-	bool partial; /* PATCH */
+	bool partial;   /* PATCH */
 	int body_errno; /* the file could not be read */
 	bool complete;  /* the final headers were seen */
 	bool refused;   /* a callback ended it */

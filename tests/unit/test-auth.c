@@ -13,6 +13,7 @@
 #include "daemon/registry/auth.h"
 #include "daemon/registry/creds.h"
 #include "daemon/registry/headers.h"
+#include "daemon/registry/reply.h"
 
 static void test_challenge(void **state)
 {
@@ -302,6 +303,112 @@ static void test_helper_output(void **state)
 	assert_int_equal(creds_helper_parse("{}", 2, &c), -EBADMSG);
 }
 
+static void test_upload_range(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"0",
+		"0-",
+		"-5",
+		"1-5",
+		"0-5x",
+		"0-5,6",
+		"bytes=0",
+		"chars=0-5",
+		"0--5",
+		"0-0x5",
+		"0-18446744073709551615",
+		"0-99999999999999999999",
+	};
+	uint64_t n;
+
+	(void)state;
+	assert_int_equal(headers_upload_range("0-1023", &n), 0);
+	assert_int_equal(n, 1024);
+	assert_int_equal(headers_upload_range(" bytes=0-1 ", &n), 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(headers_upload_range("0-0", &n), 0);
+	assert_int_equal(n, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		n = 7;
+		assert_int_equal(headers_upload_range(bad[i], &n), -EBADMSG);
+		assert_int_equal(n, 7);
+	}
+}
+
+static void link_is(const char *s, const char *want)
+{
+	CLEANUP_FREE char *next = NULL;
+
+	assert_int_equal(headers_link_next(s, &next), 0);
+	assert_string_equal(next, want);
+}
+
+static void test_link(void **state)
+{
+	static const char *const none[] = {
+		"",
+		"</a>",
+		"</a>; rel=prev",
+		"</a>; rel=\"prev last\"",
+		"</a>; title=next",
+		"</a>; rel=nextish,</b>;rel=\"not-next\"",
+	};
+	static const char *const bad[] = {
+		"a; rel=next",   "</a; rel=next",    "<",
+		"</a> rel=next", "</a>; rel=\"next", "</a>; rel=next </b>",
+	};
+	char *next = NULL;
+
+	(void)state;
+	link_is("</v2/a/referrers/x?n=2>; rel=\"next\"",
+		"/v2/a/referrers/x?n=2");
+	link_is("<b>;rel=next", "b");
+	link_is("</a,;>; rel=prev; title=\"x, <y>; rel=next\", </b> ; "
+		"REL = \"last NEXT\"",
+		"/b");
+	link_is("<>; rel=next", "");
+	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
+		assert_int_equal(headers_link_next(none[i], &next), -ENOENT);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(headers_link_next(bad[i], &next), -EBADMSG);
+	assert_null(next);
+}
+
+static void reply_is(const char *json, const char *want)
+{
+	char buf[40];
+
+	assert_ptr_equal(reply_error(json, strlen(json), buf, sizeof(buf)),
+			 buf);
+	assert_string_equal(buf, want);
+}
+
+static void test_reply(void **state)
+{
+	static const char text[] =
+		"{\"errors\":[{\"code\":\"DENIED\",\"message\":\"no\"},"
+		"{\"code\":\"X\"}]}";
+	char buf[40];
+
+	(void)state;
+	reply_is(text, "DENIED: no");
+	reply_is("{\"errors\":[{\"code\":\"DENIED\"}]}", "DENIED");
+	reply_is("{\"errors\":[{\"message\":\"a\\nb\\u001b\"}]}", "a?b?");
+	reply_is("{\"errors\":[{\"code\":1,\"message\":[]}]}", "");
+	reply_is("{\"errors\":{\"code\":\"DENIED\"}}", "");
+	reply_is("{\"errors\":[]}", "");
+	reply_is("[]", "");
+	reply_is("<html>", "");
+	reply_is("{\"errors\":[{\"code\":\"DENIED\",\"message\":"
+		 "\"0123456789012345678901234567890123456789\"}]}",
+		 "DENIED: 0123456789012345678901234567890");
+	for (size_t n = 0; n < strlen(text); n++) {
+		(void)reply_error(text, n, buf, sizeof(buf));
+		assert_string_equal(buf, "");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,6 +422,9 @@ int main(void)
 		cmocka_unit_test(test_bad_docker_config),
 		cmocka_unit_test(test_damaged_docker_config),
 		cmocka_unit_test(test_helper_output),
+		cmocka_unit_test(test_upload_range),
+		cmocka_unit_test(test_link),
+		cmocka_unit_test(test_reply),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
