@@ -12,6 +12,9 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/layers.c %D%/layers.h \
 	%D%/observe.c %D%/observe.h \
 	%D%/optimize.c \
+	%D%/inspect.c \
+	%D%/layerinfo.c %D%/layerinfo.h \
+	%D%/members.c %D%/members.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/prune.c \
 	%D%/record.c %D%/record.h \
@@ -25,6 +28,7 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/runroot.c %D%/runroot.h \
 	%D%/runspec.c %D%/runspec.h \
 	%D%/runtty.c %D%/runtty.h \
+	%D%/source.c %D%/source.h \
 	%D%/status.c \
 	%D%/transform.c %D%/transform.h \
 	%D%/wanted.c %D%/wanted.h

@@ -15,6 +15,7 @@ static const struct {
 } commands[] = {
 	{"convert", cli_convert, "convert an image to eStargz"},
 	{"optimize", cli_optimize, "put in front what its workload reads"},
+	{"inspect", cli_inspect, "how an image is made, what its start costs"},
 	{"status", cli_status, "mounted layers, and how they are doing"},
 	{"prune", cli_prune, "remove cached layers that nobody uses"},
 };
