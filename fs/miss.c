@@ -21,6 +21,11 @@
 #include "common/log.h"
 
 #define NO_SPACE_PAUSE_NS (10 * NSEC_PER_SEC)
+/* An interrupted read waits on for so long. The kernel says the same of a signal
+ * that kills and of one that is merely pending, as those are by which Go's
+ * runtime preempts threads; and to give up the latter is SIGBUS where a mapped
+ * page is wanted, SIGSEGV in the middle of an execve(2). */
+#define INTERRUPTED_NS (10 * NSEC_PER_SEC)
 #define TICK_MS 200
 #define IDLE_TICK_MS 5000
 
@@ -49,7 +54,9 @@ static void answer(struct miss *m, struct lane *lane, struct waiter *list)
 
 		list = w->next;
 		if (w->error != 0) {
-			stats_add(&m->st->errors_eio, 1);
+			stats_add(w->error == -EINTR ? &m->st->interrupted
+						     : &m->st->errors_eio,
+				  1);
 			m->ops.failed(m->ops.arg, w);
 		} else {
 			stats_latency(m->st, io_now_ns() - w->start_ns);
@@ -79,6 +86,12 @@ static bool was_interrupted(const struct miss *m, uint64_t id)
 	return false;
 }
 
+static void interrupt(struct waiter *w, uint64_t now_ns)
+{
+	w->interrupted = true;
+	w->deadline_ns = MIN(w->deadline_ns, now_ns + INTERRUPTED_NS);
+}
+
 void miss_wait(struct miss *m, struct waiter *w)
 {
 	struct waiter *list = NULL;
@@ -87,10 +100,9 @@ void miss_wait(struct miss *m, struct waiter *w)
 	w->start_ns = now;
 	w->deadline_ns = now + m->read_timeout_ns;
 	(void)pthread_mutex_lock(&m->lock);
-	if (was_interrupted(m, w->id)) {
-		w->error = -EINTR;
-		list = w;
-	} else if (wait_ready(m, w)) {
+	if (was_interrupted(m, w->id))
+		interrupt(w, now);
+	if (wait_ready(m, w)) {
 		list = w;
 	} else {
 		m->demand_ns = now;
@@ -117,27 +129,17 @@ void miss_hit(struct miss *m, uint64_t first, uint64_t end)
 
 void miss_interrupt(struct miss *m, uint64_t id)
 {
-	struct waiter *found = NULL;
+	struct waiter *w;
 
 	(void)pthread_mutex_lock(&m->lock);
-	for (struct waiter **at = &m->waiters; *at != NULL; at = &(*at)->next) {
-		if ((*at)->id != id)
-			continue;
-		found = *at;
-		*at = found->next;
-		found->next = NULL;
-		found->error = -EINTR;
-		break;
-	}
-	if (found == NULL)
+	for (w = m->waiters; w != NULL && w->id != id; w = w->next)
+		;
+	if (w != NULL)
+		interrupt(w, io_now_ns());
+	else
 		m->interrupted[m->interrupted_at++ %
 			       ARRAY_SIZE(m->interrupted)] = id;
 	(void)pthread_mutex_unlock(&m->lock);
-	if (found == NULL)
-		return;
-	stats_add(&m->st->interrupted, 1);
-	m->ops.failed(m->ops.arg, found);
-	wait_free(found);
 }
 
 /* Locked. Runs that end by what comes in: *ret_dropped. Return: whether there
@@ -744,9 +746,11 @@ int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns)
 			continue;
 		}
 		*at = w->next;
-		w->error = -ETIMEDOUT;
-		late = true;
-		run_outwaited(m, w->first, w->end, now_ns);
+		w->error = w->interrupted ? -EINTR : -ETIMEDOUT;
+		if (!w->interrupted) {
+			late = true;
+			run_outwaited(m, w->first, w->end, now_ns);
+		}
 		w->next = list;
 		list = w;
 	}

@@ -126,7 +126,7 @@ void miss_wait(struct miss *m, struct waiter *w);
 /* A read that hit: moves the read-ahead along. */
 void miss_hit(struct miss *m, uint64_t first, uint64_t end);
 
-/* Gives up a wait (FUSE_INTERRUPT); the fetch goes on. */
+/* A wait is given up soon (FUSE_INTERRUPT); the fetch goes on. */
 void miss_interrupt(struct miss *m, uint64_t id);
 
 /* What a fill thread does until miss_stop(). */

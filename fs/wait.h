@@ -31,6 +31,7 @@ struct waiter {
 	uint8_t *bounce;
 	bool *mem;
 	uint8_t class_;
+	bool interrupted; /* its deadline is an early one */
 	int error;
 };
 

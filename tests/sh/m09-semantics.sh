@@ -125,9 +125,21 @@ open(sys.argv[1], "rb").read(10)' "$M/$f" &
 	PIDS+=("$r")
 	wait_for 20 blocked "$n" || diag "the read did not reach the server"
 	kill -$sig $r
-	ok "SIG$sig ends a blocked read" wait_for 5 pid_gone $r
+	ok "SIG$sig ends a blocked read" wait_for 30 pid_gone $r
 	wait $r 2>/dev/null
 done
+srv_clear
+# Those that do not kill must not be seen by who faults on a mapped page.
+srv_fault '{"kind":"delay","ms":500}'
+ok "a page fault outlives signals that have a handler" "$PYTHON" - "$M/random9M" <<'END'
+import mmap, signal, sys
+signal.signal(signal.SIGALRM, lambda *_: None)
+with open(sys.argv[1], "rb") as f:
+    m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+m[5000000]
+signal.setitimer(signal.ITIMER_REAL, 0)
+END
 srv_clear
 ok "and the file reads afterwards" treecmp "$M" "$B"
 ok "unmounts" umount_esgz "$M"

@@ -628,6 +628,9 @@ static void test_interrupt_gives_up_the_wait_not_the_fetch(void **state)
 	id = read_at(&l, 0, CHUNK);
 	r = next_read(&l);
 	miss_interrupt(&l.m, id);
+	(void)miss_tick(&l.m, &l.lane, io_now_ns() + NSEC_PER_SEC);
+	await(&l, 0, 0);
+	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 11 * NSEC_PER_SEC);
 	await(&l, 0, 1);
 	assert_int_equal(l.last_error, -EINTR);
 	answer(&l, &r);
@@ -650,8 +653,28 @@ static void test_interrupt_before_the_wait(void **state)
 	id = miss_next_id(&l.m) + 1;
 	miss_interrupt(&l.m, id);
 	assert_int_equal(read_at(&l, 0, CHUNK), id);
+	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 11 * NSEC_PER_SEC);
 	await(&l, 0, 1);
 	assert_int_equal(l.last_error, -EINTR);
+	stop(&l);
+}
+
+/* A signal that does not kill: what was asked for comes all the same. */
+static void test_interrupted_and_answered(void **state)
+{
+	struct lab l;
+	struct read_req r;
+	uint64_t id;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	id = read_at(&l, 0, CHUNK);
+	r = next_read(&l);
+	miss_interrupt(&l.m, id);
+	answer(&l, &r);
+	await(&l, 1, 0);
+	same(&l, 0, CHUNK);
 	stop(&l);
 }
 
@@ -969,6 +992,7 @@ int main(void)
 		cmocka_unit_test(
 			test_interrupt_gives_up_the_wait_not_the_fetch),
 		cmocka_unit_test(test_interrupt_before_the_wait),
+		cmocka_unit_test(test_interrupted_and_answered),
 		cmocka_unit_test(test_full_disk_is_served_from_memory),
 		cmocka_unit_test(test_background_fetches_all),
 		cmocka_unit_test(test_prefetch_passes_over_large_files),
