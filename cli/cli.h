@@ -9,5 +9,6 @@ int cli_inspect(int argc, char **argv);
 int cli_prune(int argc, char **argv);
 int cli_convert(int argc, char **argv);
 int cli_optimize(int argc, char **argv);
+int cli_trace(int argc, char **argv);
 
 #endif

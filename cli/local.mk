@@ -27,11 +27,16 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/runproc.c %D%/runproc.h \
 	%D%/runroot.c %D%/runroot.h \
 	%D%/runspec.c %D%/runspec.h \
+	%D%/runstat.c %D%/runstat.h \
 	%D%/runtty.c %D%/runtty.h \
 	%D%/source.c %D%/source.h \
 	%D%/status.c \
+	%D%/text.c %D%/text.h \
+	%D%/trace.c \
 	%D%/transform.c %D%/transform.h \
-	%D%/wanted.c %D%/wanted.h
+	%D%/wanted.c %D%/wanted.h \
+	%D%/waterfall.c %D%/waterfall.h \
+	%D%/wfplan.c %D%/wfplan.h
 
 bin_PROGRAMS += %D%/estargz
 %C%_estargz_SOURCES = %D%/main.c

@@ -18,6 +18,7 @@ static const struct {
 	{"inspect", cli_inspect, "how an image is made, what its start costs"},
 	{"status", cli_status, "mounted layers, and how they are doing"},
 	{"prune", cli_prune, "remove cached layers that nobody uses"},
+	{"trace", cli_trace, "why a container started slowly"},
 };
 
 static void help(FILE *to)
