@@ -27,7 +27,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/listen.c %D%/listen.h \
 	%D%/systemd.c %D%/systemd.h \
 	%D%/protocl.c %D%/protocl.h \
-	%D%/proto.h %D%/sup.h
+	%D%/proto.h %D%/proto_hint.h %D%/sup.h
 
 # Apart, because they need the C++ linker.
 noinst_LIBRARIES += %D%/libtoml.a

@@ -217,6 +217,9 @@ static int layer_parse(struct json_object *o, struct oci_layer *l,
 			return err_set(e, r, "manifest: bad TOC digest");
 		l->has_toc_digest = true;
 	}
+	l->has_trace =
+		json_object_object_get_ex(o, "annotations", &notes) &&
+		digest_of(notes, OCI_TRACE_DIGEST_ANNOTATION, &l->trace) == 0;
 	l->media_type = strdup(type != NULL ? type : "");
 	return l->media_type != NULL ? 0 : err_set(e, -ENOMEM, "out of memory");
 }

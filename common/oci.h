@@ -8,6 +8,9 @@
 #include "common/err.h"
 
 #define OCI_TOC_DIGEST_ANNOTATION "containerd.io/snapshot/stargz/toc.digest"
+/* Digest of the trace of the image (FORMAT.md), on each of its layers. */
+#define OCI_TRACE_DIGEST_ANNOTATION \
+	"containerd.io/snapshot/estargz/trace.digest"
 
 /* Value of an Accept header that asks for every kind we read. */
 #define OCI_ACCEPT                                               \
@@ -47,13 +50,16 @@ void oci_ref_done(struct oci_ref *r);
 /**
  * struct oci_layer - one descriptor of a manifest's layers
  * @media_type:	heap, never NULL
+ * @trace:	a hint: what is no digest is as good as none
  */
 struct oci_layer {
 	struct digest digest;
 	uint64_t size;
 	char *media_type;
 	bool has_toc_digest;
+	bool has_trace;
 	struct digest toc_digest;
+	struct digest trace;
 };
 
 /**

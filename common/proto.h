@@ -9,15 +9,13 @@
  * packet: the client hands over a memfd, the arena, at HELLO, and names for
  * every READ where in it the bytes go. So the client's arena is the credit:
  * a slow layer cannot make the fetcher buffer.
- *
  * Order: HELLO first, both ways. Then any number of requests, each with an
  * id of the client's choice (unique while it is open); every request is
  * answered by one final message that carries its id: OPENED, DATA with
- * PROTO_DATA_END, or FAILED. A READ may be answered by several DATA before.
- * When the connection ends, everything of it is forgotten by the fetcher;
- * the client connects again, opens its blobs again and asks again for what
- * was open.
- *
+ * PROTO_DATA_END, or FAILED. A READ may be answered by several DATA before, and
+ * an OPEN followed by HINTs. When the connection ends, everything of it is
+ * forgotten by the fetcher; the client connects again, opens its blobs again
+ * and asks again for what was open.
  * docs/PROTOCOL.md is the text of this; both change together, with
  * PROTO_VERSION.
  */
@@ -27,7 +25,7 @@
 #include "common/base.h"
 
 #define PROTO_MAGIC UINT32_C(0x677a7365) /* "eszg" */
-#define PROTO_VERSION 2u
+#define PROTO_VERSION 3u
 #define PROTO_VERSION_MIN 1u /* spoken by estargzd: layers outlive it */
 
 #define PROTO_TEXT_MAX 16384u
@@ -50,6 +48,8 @@ enum proto_type {
 	PROTO_OPENED = 16,
 	PROTO_DATA = 17,
 	PROTO_FAILED = 18,
+	PROTO_HINT =
+		19, /* what of a blob its image's trace names: proto_hint.h */
 };
 
 /* Demand before prefetch before background, over all blobs of the node. */
@@ -113,6 +113,8 @@ static_assert(sizeof(struct proto_resolve) == 40, "wire");
  *   PROTO_BLOB_FD        a name for messages; one descriptor comes with the
  *                        packet: a regular file open for reading, which the
  *                        fetcher reads without needing rights of its own
+ * Behind a name of PROTO_BLOB_REGISTRY, '\n' and "sha256:…" (version 3): the trace of
+ * the image (proto_hint.h), a blob of the same repository.
  * size: bytes of the blob where known, else 0 (checked against what the
  * server says: a mismatch fails reads with -ESTALE).
  */
@@ -140,7 +142,6 @@ static_assert(sizeof(struct proto_opened) == 24, "wire");
 /*
  * READ [off, off + len) of a blob to arena_off. The region must lie in the
  * arena and belongs to the fetcher until the final message.
- *
  * PROTO_READ_SUFFIX: the last len bytes of the blob instead (all of it where
  * it is shorter); off is 0. They are placed at arena_off from the first byte
  * of the suffix on; DATA.off tells where in the blob that is.
@@ -149,7 +150,6 @@ static_assert(sizeof(struct proto_opened) == 24, "wire");
  * PROTO_READ_ONE: in one request: not split over parallel ones. (A mount is to
  * cost one request, and registries count them.) Given up after a few tries
  * without a byte: somebody waits for the mount.
- *
  * deadline_ms: give up, with retries, after that long; 0: 300 s.
  */
 #define PROTO_READ_SUFFIX 1u
@@ -204,7 +204,8 @@ static_assert(sizeof(struct proto_status) == 32, "wire");
  * and waits for it while it is on its way rather than asking twice. A hint:
  * failures are only logged, and what is kept is bounded (PROTO_WARM_BYTES_MAX:
  * of one message the last names are left out, of several the oldest are
- * dropped). The answer, DATA with PROTO_DATA_END and nothing else, says only
+ * dropped). A name with '+' in front (version 3) is that of the image's trace, which is
+ * followed for the blobs of the message. The answer, DATA with PROTO_DATA_END and nothing else, says only
  * that it was understood. It outlives its connection.
  */
 #define PROTO_WARM_PLAIN_HTTP 1u

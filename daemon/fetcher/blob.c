@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/oci.h"
 #include "daemon/fetcher/conf.h"
+#include "daemon/fetcher/play.h"
 #include "daemon/fetcher/warm.h"
 #include "daemon/registry/hosts.h"
 
@@ -56,6 +57,7 @@ static struct blob *blob_new(struct fetchd *d, enum proto_blob_kind kind,
 	list_init(&b->idle);
 	list_init(&b->locals);
 	list_init(&b->jobs);
+	list_init(&b->plays);
 	b->name = strdup(name);
 	if (b->name == NULL) {
 		free(b);
@@ -442,6 +444,7 @@ void read_go_network(struct read *r, uint64_t not_before_ns)
 			.sp = {.blob = &r->blob->sb,
 			       .off = off,
 			       .len = lens[i],
+			       .rank = r->rank,
 			       .class_ = r->class_,
 			       .suffix = r->suffix,
 			       .alone = r->n_pieces > 1 &&
@@ -486,6 +489,8 @@ void read_start(struct read *r)
 		if (b->fd >= 0 && b->spooler == NULL)
 			blob_spool_drop(b, 0);
 	}
+	if (b->fd < 0 && !r->hint && play_read(r))
+		return;
 	if (b->fd < 0 && b->warm != NULL && !r->hint)
 		warm_read(b->warm, r);
 	else
@@ -527,6 +532,8 @@ void read_set_class(struct read *r, enum proto_class class_)
 	r->class_ = class_;
 	if (r->n_pieces == 0 && !r->local && r->blob->warm != NULL)
 		warm_raise(r->blob->warm, class_);
+	if (r->n_pieces == 0 && !r->local && !r->hint)
+		play_raise(r);
 	for (unsigned i = 0; i < r->n_pieces; i++)
 		sched_set_class(&r->blob->d->sched, &r->pieces[i].sp, class_);
 	job_dispatch_soon(r->blob->d);

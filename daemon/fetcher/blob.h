@@ -48,6 +48,7 @@ enum size_how {
  * @spooler:	the job that fills it
  * @soft_ns:	[hosts->n] a host that failed is asked last until then
  * @warm:	its end in memory, or on its way there (warm.h); NULL
+ * @plays:	traces that are followed for it (play.h)
  * @stand_in:	the same content by another name, which is asked until
  *		@refused_until_ns; counted; NULL
  * @redirect:	where host number @redirect_host sent us, NULL
@@ -78,6 +79,7 @@ struct blob {
 	uint64_t *soft_ns;
 	size_t last_host;
 	struct warm *warm;
+	struct list plays;
 	struct blob *stand_in;
 	uint64_t refused_until_ns;
 	char *redirect;
@@ -102,6 +104,7 @@ struct read_piece {
  * @dst:	[@len]
  * @off:	of the first byte; unknown while @suffix
  * @suffix:	the last @len bytes
+ * @rank:	of the class prefetch: its place in a trace; 0: in none
  * @hint:	nobody waits: it fails early, and is not counted
  * @expect_size: of the blob, 0 where not known
  * @progress:	more bytes are there (@got)
@@ -115,6 +118,7 @@ struct read {
 	uint64_t expect_size;
 	uint64_t deadline_ns;
 	enum proto_class class_;
+	uint32_t rank;
 	bool suffix;
 	bool other_source;
 	bool one; /* not to be split */
@@ -126,7 +130,7 @@ struct read {
 	uint64_t held; /* of the end: there already */
 	bool local;
 	bool running;
-	struct list node; /* in blob->locals, or waiting for blob->warm */
+	struct list node; /* in blob->locals, or waiting: warm.h, play.h */
 	struct loop_timer deadline;
 	unsigned n_pieces;
 	struct read_piece pieces[SCHED_SPLIT_MAX];

@@ -27,7 +27,8 @@ struct stats {
 	uint64_t local_bytes;  /* read from descriptors and spools */
 	uint64_t retries;
 	uint64_t protocol_errors;
-	uint64_t warm_reads; /* answered from memory, all or the end */
+	uint64_t warm_reads;  /* answered from memory, all or the end */
+	uint64_t trace_reads; /* answered from what a trace had fetched */
 	struct {
 		int code; /* positive errno, 0: unused */
 		uint64_t n;
@@ -59,6 +60,8 @@ struct fetchd {
 	uint64_t spool_bytes;
 	struct list warms; /* warm.h: oldest first */
 	uint64_t warm_bytes;
+	struct list plays; /* play.h: oldest first */
+	uint64_t play_bytes;
 	struct loop_task dispatch; /* asks the scheduler at the end of a turn */
 	struct loop_timer dispatch_timer;
 	struct stats stats;

@@ -4,9 +4,12 @@ noinst_LIBRARIES += %D%/libfetcher.a
 	%D%/fetchd.c %D%/fetchd.h \
 	%D%/blob.c %D%/blob.h \
 	%D%/conf.c %D%/conf.h \
+	%D%/hints.c %D%/hints.h \
 	%D%/job.c \
 	%D%/metrics.c %D%/metrics.h \
 	%D%/pace.c %D%/pace.h \
+	%D%/plan.c %D%/plan.h \
+	%D%/play.c %D%/play.h \
 	%D%/resolve.c %D%/resolve.h \
 	%D%/sandbox.c %D%/sandbox.h \
 	%D%/sched.c %D%/sched.h \

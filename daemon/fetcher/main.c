@@ -28,6 +28,7 @@
 #include "daemon/fetcher/blob.h"
 #include "daemon/fetcher/fetchd.h"
 #include "daemon/fetcher/metrics.h"
+#include "daemon/fetcher/play.h"
 #include "daemon/fetcher/sandbox.h"
 #include "daemon/fetcher/server.h"
 #include "daemon/fetcher/warm.h"
@@ -250,6 +251,7 @@ static int fetchd_init(struct fetchd *d, struct err *e)
 	list_init(&d->blobs);
 	list_init(&d->idle_blobs);
 	list_init(&d->warms);
+	list_init(&d->plays);
 	d->dispatch.fn = on_dispatch;
 	d->dispatch_timer.fn = on_dispatch_timer;
 	d->started_ns = io_now_ns();
@@ -271,6 +273,7 @@ static void fetchd_done(struct fetchd *d)
 	metrics_free(d->metrics);
 	server_free(d->server);
 	warm_drop_all(d);
+	play_drop_all(d);
 	while (!list_empty(&d->blobs))
 		blob_free(LIST_ENTRY(d->blobs.next, struct blob, node));
 	registry_done(&d->reg);

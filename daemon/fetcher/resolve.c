@@ -108,6 +108,9 @@ static int put_layer(struct buf *b, const struct oci_layer *l, bool first)
 	if (rc == 0 && l->has_toc_digest)
 		rc = buf_addf(b, ",\"toc_digest\":\"%s\"",
 			      digest_str(&l->toc_digest, s));
+	if (rc == 0 && l->has_trace)
+		rc = buf_addf(b, ",\"trace_digest\":\"%s\"",
+			      digest_str(&l->trace, s));
 	return rc == 0 ? buf_add_str(b, "}") : rc;
 }
 

@@ -190,6 +190,10 @@ static bool host_is_quiet(const struct sched_host *h, uint64_t now_ns,
 {
 	if (h->running > h->running_bg)
 		return false;
+	if (now_ns < h->still_until_ns) {
+		*wake_ns = MIN(*wake_ns, h->still_until_ns);
+		return false;
+	}
 	if (now_ns >= h->quiet_until_ns)
 		return true;
 	if (h->running > 0)
@@ -201,7 +205,40 @@ static bool host_is_quiet(const struct sched_host *h, uint64_t now_ns,
 	return true;
 }
 
-/* The first piece of the class that may start now. */
+/* Whether @a is to be asked for before @b, of one class. */
+static bool goes_first(const struct sched_piece *a, const struct sched_piece *b)
+{
+	/* What has no rank is behind all that do. */
+	uint32_t ra = a->rank - 1, rb = b->rank - 1;
+
+	if (a->class_ == PROTO_CLASS_PREFETCH) {
+		if (a->suffix != b->suffix)
+			return a->suffix;
+		if (ra != rb)
+			return ra < rb;
+	}
+	return a->blob->served[a->class_] < b->blob->served[b->class_];
+}
+
+/* Whether a blob may have another job of the class now; else when. */
+static bool blob_may_start(const struct sched_blob *b, enum proto_class class_,
+			   uint64_t now_ns, uint64_t *wake_ns)
+{
+	if (list_empty(&b->queued[class_]) || host_room(b->host, class_) == 0)
+		return false;
+	if (b->whole && whole_running(b))
+		return false;
+	if (class_ == PROTO_CLASS_BACKGROUND && !b->whole &&
+	    !host_is_quiet(b->host, now_ns, wake_ns))
+		return false;
+	if (b->host->breaker->not_before_ns > now_ns) {
+		*wake_ns = MIN(*wake_ns, b->host->breaker->not_before_ns);
+		return false;
+	}
+	return true;
+}
+
+/* The piece of the class to start with now. */
 static struct sched_piece *blob_ready(struct sched_blob *b,
 				      enum proto_class class_, uint64_t now_ns,
 				      uint64_t *wake_ns)
@@ -209,18 +246,10 @@ static struct sched_piece *blob_ready(struct sched_blob *b,
 	/* What arrives brings the next call. */
 	bool full = class_ != PROTO_CLASS_DEMAND && !b->whole &&
 		    pace_full(&b->host->pace);
+	struct sched_piece *best = NULL;
 
-	if (list_empty(&b->queued[class_]) || host_room(b->host, class_) == 0)
+	if (!blob_may_start(b, class_, now_ns, wake_ns))
 		return NULL;
-	if (b->whole && whole_running(b))
-		return NULL;
-	if (class_ == PROTO_CLASS_BACKGROUND && !b->whole &&
-	    !host_is_quiet(b->host, now_ns, wake_ns))
-		return NULL;
-	if (b->host->breaker->not_before_ns > now_ns) {
-		*wake_ns = MIN(*wake_ns, b->host->breaker->not_before_ns);
-		return NULL;
-	}
 	LIST_EACH(n, &b->queued[class_])
 	{
 		struct sched_piece *p = piece_of(n);
@@ -228,11 +257,12 @@ static struct sched_piece *blob_ready(struct sched_blob *b,
 		/* For a blob's end a mount will wait, as WARM has said. */
 		if (full && !p->suffix)
 			continue;
-		if (p->not_before_ns <= now_ns)
-			return p;
-		*wake_ns = MIN(*wake_ns, p->not_before_ns);
+		if (p->not_before_ns > now_ns)
+			*wake_ns = MIN(*wake_ns, p->not_before_ns);
+		else if (best == NULL || goes_first(p, best))
+			best = p;
 	}
-	return NULL;
+	return best;
 }
 
 static void refill(struct sched *s, uint64_t now_ns)
@@ -282,6 +312,9 @@ static void job_take(struct sched_job *j, struct sched_piece *p)
 static void job_merge(struct sched_job *j, uint64_t now_ns)
 {
 	uint64_t lo = j->off, hi = j->off + j->len, max = SCHED_JOB_BYTES_MAX;
+	/* Who made a trace into ranges has weighed the gaps. */
+	uint64_t gap =
+		piece_of(j->pieces.next)->rank != 0 ? 0 : SCHED_GAP_BYTES;
 	unsigned n_pieces = 1;
 	bool grown = true;
 
@@ -298,8 +331,8 @@ static void job_merge(struct sched_job *j, uint64_t now_ns)
 			if (p->suffix || p->alone || p->avoid != j->avoid ||
 			    p->not_before_ns > now_ns)
 				continue;
-			if ((at > hi && at - hi > SCHED_GAP_BYTES) ||
-			    (end < lo && lo - end > SCHED_GAP_BYTES))
+			if ((at > hi && at - hi > gap) ||
+			    (end < lo && lo - end > gap))
 				continue;
 			if (MAX(hi, end) - MIN(lo, at) > MAX(max, hi - lo) ||
 			    n_pieces >= SCHED_JOB_PIECES_MAX)
@@ -394,14 +427,10 @@ bool sched_next(struct sched *s, uint64_t now_ns, struct sched_job *ret,
 		{
 			struct sched_blob *b =
 				LIST_ENTRY(n, struct sched_blob, node);
-			struct sched_piece *p;
+			struct sched_piece *p = blob_ready(
+				b, (enum proto_class)c, now_ns, &wake_ns);
 
-			if (best != NULL &&
-			    best->blob->served[c] <= b->served[c])
-				continue;
-			p = blob_ready(b, (enum proto_class)c, now_ns,
-				       &wake_ns);
-			if (p != NULL)
+			if (p != NULL && (best == NULL || goes_first(p, best)))
 				best = p;
 		}
 		if (best == NULL || (c == PROTO_CLASS_BACKGROUND &&

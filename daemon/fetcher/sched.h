@@ -7,7 +7,9 @@
  *   - demand before prefetch before background, over all blobs; a lower class
  *     may not use the last connections of a host, so demand never waits for
  *     it;
- *   - fair inside a class: the blob that got the fewest bytes is next;
+ *   - fair inside a class: the blob that got the fewest bytes is next; but of
+ *     prefetch, the ends of blobs come first, because mounts wait for them,
+ *     and then what has a rank, in that order over all blobs;
  *   - pieces that touch, or lie at most SCHED_GAP_BYTES apart, share a job;
  *   - a piece that a running job will soon pass is served by that job;
  *   - a host has at most max jobs running, one while it is on probation, and
@@ -51,6 +53,7 @@ struct breaker;
  * @max:	jobs at the same time
  * @quiet_until_ns: demand or prefetch was fetched: background keeps quiet
  * @step_ns: the next background job until then
+ * @still_until_ns: no background: something starts up by a trace
  */
 struct sched_host {
 	const struct breaker *breaker;
@@ -60,6 +63,7 @@ struct sched_host {
 	unsigned max;
 	uint64_t quiet_until_ns;
 	uint64_t step_ns;
+	uint64_t still_until_ns;
 };
 
 struct sched_blob {
@@ -79,6 +83,7 @@ struct sched_job;
  * @off:	first byte; moves nowhere while the piece lives
  * @len:	bytes wanted
  * @got:	bytes delivered, from @off on
+ * @rank:	of prefetch: the smaller the sooner; 0: none
  * @suffix:	the last @len bytes; @off is not known yet
  * @alone:	not to be merged (a part of a split READ)
  * @avoid:	sources not to ask, one bit each, the caller's meaning; pieces
@@ -92,6 +97,7 @@ struct sched_piece {
 	uint64_t got;
 	uint64_t not_before_ns;
 	uint32_t avoid;
+	uint32_t rank;
 	enum proto_class class_;
 	bool suffix;
 	bool alone;

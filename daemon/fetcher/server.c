@@ -19,6 +19,7 @@
 #include "common/listen.h"
 #include "common/log.h"
 #include "daemon/fetcher/blob.h"
+#include "daemon/fetcher/hints.h"
 #include "daemon/fetcher/resolve.h"
 #include "daemon/fetcher/status.h"
 #include "daemon/fetcher/warm.h"
@@ -45,6 +46,7 @@ struct server {
 struct handle {
 	struct blob *b; /* NULL: free */
 	uint64_t size;
+	struct hints *hints; /* it was opened with a trace; NULL: not */
 };
 
 /* A packet that could not be sent yet. */
@@ -343,10 +345,18 @@ static uint32_t handle_free(struct client *c)
 	return n == 4 ? 0 : n / 2;
 }
 
+static void send_hint(void *ctx, const uint8_t *p, size_t n)
+{
+	client_send(ctx, p, n);
+}
+
 static void do_open(struct client *c, const struct wire_msg *m, int fd)
 {
 	uint8_t buf[sizeof(struct proto_opened)];
+	/* The name of the blob, and that of a trace behind it. */
+	char *trace = strchr(c->s->text, '\n');
 	uint32_t i = handle_free(c);
+	struct hints *hs = NULL;
 	struct err e = {0};
 	int r;
 
@@ -356,6 +366,8 @@ static void do_open(struct client *c, const struct wire_msg *m, int fd)
 		send_failed(c, m->id, -EOVERFLOW, "too many open blobs");
 		return;
 	}
+	if (trace != NULL)
+		*trace++ = '\0';
 	r = blob_open(c->s->d, m->kind, m->text,
 		      (m->flags & PROTO_OPEN_PLAIN_HTTP) != 0, fd,
 		      &c->handles[i].b, &e);
@@ -365,7 +377,19 @@ static void do_open(struct client *c, const struct wire_msg *m, int fd)
 		return;
 	}
 	c->handles[i].size = m->size;
-	client_send(c, buf, wire_put_opened(buf, m->id, i + 1));
+	if (trace != NULL) {
+		const struct hints_to to = {m->id, i + 1, c, send_hint};
+
+		hs = hints_new(c->s->d, c->handles[i].b, m->text, trace,
+			       (m->flags & PROTO_OPEN_PLAIN_HTTP) != 0, &to);
+	}
+	c->handles[i].hints = hs;
+	client_send(c, buf,
+		    wire_put_opened(buf, m->id,
+				    hs != NULL ? PROTO_OPENED_HINTS : 0,
+				    i + 1));
+	if (hs != NULL)
+		hints_start(hs);
 }
 
 static void do_close(struct client *c, uint32_t handle)
@@ -383,6 +407,7 @@ static void do_close(struct client *c, uint32_t handle)
 		send_failed(c, q->id, -ECANCELED, "closed");
 		req_stop(q);
 	}
+	hints_free(TAKE_PTR(c->handles[handle - 1].hints));
 	b = TAKE_PTR(c->handles[handle - 1].b);
 	blob_unref(b);
 }
@@ -572,8 +597,10 @@ static void client_free(struct client *c)
 	loop_task_del(&c->reaper);
 	while (!list_empty(&c->reqs))
 		req_stop(LIST_ENTRY(c->reqs.next, struct req, node));
-	for (uint32_t i = 0; i < c->n_handles; i++)
+	for (uint32_t i = 0; i < c->n_handles; i++) {
+		hints_free(c->handles[i].hints);
 		blob_unref(c->handles[i].b);
+	}
 	free(c->handles);
 	if (c->arena != NULL)
 		(void)munmap(c->arena, (size_t)c->arena_bytes);

@@ -87,22 +87,23 @@ static int add_hosts(const struct fetchd *d, struct buf *b)
 int status_json(const struct fetchd *d, struct buf *b)
 {
 	const struct stats *st = &d->stats;
-	int r = buf_addf(b,
-			 "{\"version\":\"%s\",\"protocol\":%u,\"pid\":%d,"
-			 "\"uptime_s\":%" PRIu64
-			 ",\"clients\":%u,\"requests_open\":%u,"
-			 "\"blobs_open\":%u,\"network_bytes\":%" PRIu64
-			 ",\"local_bytes\":%" PRIu64 ",\"spool_bytes\":%" PRIu64
-			 ",\"retries\":%" PRIu64 ",\"redirects\":%" PRIu64
-			 ",\"tokens\":%" PRIu64 ",\"protocol_errors\":%" PRIu64
-			 ",\"warm_bytes\":%" PRIu64 ",\"warm_reads\":%" PRIu64,
-			 VERSION, PROTO_VERSION, (int)getpid(),
-			 (loop_now(d->loop) - d->started_ns) / NSEC_PER_SEC,
-			 server_clients(d->server), server_requests(d->server),
-			 open_blobs(d), http_bytes(d->reg.http),
-			 st->local_bytes, d->spool_bytes, st->retries,
-			 d->reg.stats.redirects, d->reg.stats.tokens,
-			 st->protocol_errors, d->warm_bytes, st->warm_reads);
+	int r = buf_addf(
+		b,
+		"{\"version\":\"%s\",\"protocol\":%u,\"pid\":%d,"
+		"\"uptime_s\":%" PRIu64 ",\"clients\":%u,\"requests_open\":%u,"
+		"\"blobs_open\":%u,\"network_bytes\":%" PRIu64
+		",\"local_bytes\":%" PRIu64 ",\"spool_bytes\":%" PRIu64
+		",\"retries\":%" PRIu64 ",\"redirects\":%" PRIu64
+		",\"tokens\":%" PRIu64 ",\"protocol_errors\":%" PRIu64
+		",\"warm_bytes\":%" PRIu64 ",\"warm_reads\":%" PRIu64
+		",\"trace_bytes\":%" PRIu64 ",\"trace_reads\":%" PRIu64,
+		VERSION, PROTO_VERSION, (int)getpid(),
+		(loop_now(d->loop) - d->started_ns) / NSEC_PER_SEC,
+		server_clients(d->server), server_requests(d->server),
+		open_blobs(d), http_bytes(d->reg.http), st->local_bytes,
+		d->spool_bytes, st->retries, d->reg.stats.redirects,
+		d->reg.stats.tokens, st->protocol_errors, d->warm_bytes,
+		st->warm_reads, d->play_bytes, st->trace_reads);
 
 	if (r == 0)
 		r = add_classes(st, b);
@@ -188,6 +189,10 @@ int status_prometheus(const struct fetchd *d, struct buf *b)
 		 d->warm_bytes},
 		{"warm_reads_total", "counter", "READs that these answered",
 		 st->warm_reads},
+		{"trace_bytes", "gauge", "Bytes kept as images' traces say",
+		 d->play_bytes},
+		{"trace_reads_total", "counter", "READs that these answered",
+		 st->trace_reads},
 		{"network_bytes_total", "counter", "Body bytes received",
 		 http_bytes(d->reg.http)},
 		{"local_bytes_total", "counter", "Bytes read from files",

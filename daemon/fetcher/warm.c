@@ -10,6 +10,7 @@
 #include "common/limits.h"
 #include "common/log.h"
 #include "daemon/fetcher/blob.h"
+#include "daemon/fetcher/play.h"
 #include "daemon/registry/hosts.h"
 
 /**
@@ -229,7 +230,7 @@ static int warm_new(struct blob *b, size_t bytes, uint64_t end_ns)
 }
 
 static void warm_one(struct fetchd *d, const char *name, bool plain_http,
-		     size_t bytes, uint64_t end_ns)
+		     size_t bytes, uint64_t end_ns, struct play *p)
 {
 	struct blob *b = NULL;
 	struct err e = {0};
@@ -239,6 +240,8 @@ static void warm_one(struct fetchd *d, const char *name, bool plain_http,
 		log_info("msg=\"not warm: %s\" err=%s", e.text, err_symbol(r));
 		return;
 	}
+	if (p != NULL && b->fd < 0)
+		play_add(p, b);
 	if (b->warm != NULL) {
 		list_del(&b->warm->node);
 		list_add(&d->warms, &b->warm->node);
@@ -254,6 +257,32 @@ static void warm_one(struct fetchd *d, const char *name, bool plain_http,
 	blob_unref(b);
 }
 
+/* The next line of a list. Return: false where it is too long */
+static bool take_line(const char **at, char *ret)
+{
+	size_t n = strcspn(*at, "\n");
+	bool fits = n <= REFERENCE_BYTES_MAX;
+
+	memcpy(ret, *at, fits ? n : 0);
+	ret[fits ? n : 0] = '\0';
+	*at += n;
+	*at += **at == '\n';
+	return fits;
+}
+
+/* What is said of a trace; it is asked for before all else. */
+static struct play *find_trace(struct fetchd *d, const char *names,
+			       bool plain_http)
+{
+	char name[REFERENCE_BYTES_MAX + 1];
+
+	while (*names != '\0') {
+		if (take_line(&names, name) && name[0] == '+')
+			return play_find(d, name + 1, plain_http);
+	}
+	return NULL;
+}
+
 void warm_add(struct fetchd *d, const char *names, bool plain_http,
 	      uint32_t tail_bytes, uint32_t hold_ms)
 {
@@ -261,22 +290,18 @@ void warm_add(struct fetchd *d, const char *names, bool plain_http,
 	uint64_t hold_ns =
 		(hold_ms != 0 ? hold_ms : PROTO_WARM_HOLD_MS) * NSEC_PER_MSEC;
 	char name[REFERENCE_BYTES_MAX + 1];
+	struct play *p = find_trace(d, names, plain_http);
 	uint64_t room = PROTO_WARM_BYTES_MAX;
 
 	while (*names != '\0') {
-		size_t n = strcspn(names, "\n");
-
+		if (!take_line(&names, name) || name[0] == '\0' ||
+		    name[0] == '+')
+			continue;
 		/* The first names are the ones that are wanted first. */
 		if (room < bytes)
 			return;
-		if (n > 0 && n < sizeof(name)) {
-			memcpy(name, names, n);
-			name[n] = '\0';
-			warm_one(d, name, plain_http, bytes,
-				 loop_now(d->loop) + hold_ns);
-			room -= bytes;
-		}
-		names += n;
-		names += *names == '\n';
+		warm_one(d, name, plain_http, bytes,
+			 loop_now(d->loop) + hold_ns, p);
+		room -= bytes;
 	}
 }

@@ -155,7 +155,14 @@ static int body(struct rd *r, struct wire_msg *m, unsigned n_fds,
 	return ret;
 }
 
-/* @newlines: how many the text may have. */
+/* How many newlines the text may have. */
+static unsigned newlines_of(const struct wire_msg *m)
+{
+	if (m->type == PROTO_WARM)
+		return PROTO_WARM_BLOBS_MAX - 1;
+	return m->type == PROTO_OPEN && m->kind == PROTO_BLOB_REGISTRY ? 1 : 0;
+}
+
 static int text_of(struct rd *r, size_t n, unsigned newlines, char *text,
 		   struct err *e)
 {
@@ -200,9 +207,7 @@ int wire_parse(const void *p, size_t n, unsigned n_fds, uint64_t arena_bytes,
 		return bad(e, "wrong number of descriptors");
 	rc = body(&r, &m, n_fds, arena_bytes, e);
 	if (rc == 0)
-		rc = text_of(&r, n - t->bytes,
-			     type == PROTO_WARM ? PROTO_WARM_BLOBS_MAX - 1 : 0,
-			     text, e);
+		rc = text_of(&r, n - t->bytes, newlines_of(&m), text, e);
 	if (rc < 0)
 		return rc;
 	assert(!r.bad);
@@ -233,13 +238,33 @@ size_t wire_put_hello(uint8_t *buf, uint32_t version)
 	return n;
 }
 
-size_t wire_put_opened(uint8_t *buf, uint64_t id, uint32_t handle)
+size_t wire_put_opened(uint8_t *buf, uint64_t id, unsigned flags,
+		       uint32_t handle)
 {
 	size_t n = sizeof(struct proto_opened);
 
-	put_hdr(buf, PROTO_OPENED, 0, n, id);
+	put_hdr(buf, PROTO_OPENED, flags, n, id);
 	le32_store(buf + offsetof(struct proto_opened, handle), handle);
 	return n;
+}
+
+size_t wire_put_hint(uint8_t *buf, uint64_t id, unsigned flags, uint32_t handle,
+		     const struct proto_hint_range *v, uint32_t n)
+{
+	size_t len = sizeof(struct proto_hint) + n * sizeof(*v);
+	uint8_t *p = buf + sizeof(struct proto_hint);
+
+	assert(n <= PROTO_HINT_RANGES_MAX);
+	put_hdr(buf, PROTO_HINT, flags, len, id);
+	le32_store(buf + offsetof(struct proto_hint, handle), handle);
+	le32_store(buf + offsetof(struct proto_hint, n), n);
+	for (uint32_t i = 0; i < n; i++, p += sizeof(*v)) {
+		le64_store(p + offsetof(struct proto_hint_range, off),
+			   v[i].off);
+		le64_store(p + offsetof(struct proto_hint_range, len),
+			   v[i].len);
+	}
+	return len;
 }
 
 size_t wire_put_data(uint8_t *buf, uint64_t id, unsigned flags, uint64_t got,

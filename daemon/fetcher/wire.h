@@ -6,6 +6,7 @@
 #include "common/base.h"
 #include "common/err.h"
 #include "common/proto.h"
+#include "common/proto_hint.h"
 
 /**
  * struct wire_msg - a decoded request; what a type does not have is 0
@@ -46,7 +47,10 @@ int wire_parse(const void *p, size_t n, unsigned n_fds, uint64_t arena_bytes,
 
 /* Encoders; each returns the bytes written to buf (PROTO_PACKET_MAX). */
 size_t wire_put_hello(uint8_t *buf, uint32_t version);
-size_t wire_put_opened(uint8_t *buf, uint64_t id, uint32_t handle);
+size_t wire_put_opened(uint8_t *buf, uint64_t id, unsigned flags,
+		       uint32_t handle);
+size_t wire_put_hint(uint8_t *buf, uint64_t id, unsigned flags, uint32_t handle,
+		     const struct proto_hint_range *v, uint32_t n);
 size_t wire_put_data(uint8_t *buf, uint64_t id, unsigned flags, uint64_t got,
 		     uint64_t off, uint64_t blob_size);
 size_t wire_put_failed(uint8_t *buf, uint64_t id, int code, const char *text);

@@ -3,18 +3,20 @@
  * A command-line client of estargzd, for tests:
  *
  *   fetchctl [-s SOCKET] [-p] [-z SIZE] [-d DEADLINE_MS] [-n TIMES] [-o] [-l]
- *            [-t TAIL_BYTES] [-k HOLD_MS] COMMAND
+ *            [-t TAIL_BYTES] [-k HOLD_MS] [-T DIGEST] COMMAND
  *     hello
  *     resolve REFERENCE
  *     read BLOB OFF LEN [CLASS]
  *     suffix BLOB LEN [CLASS]
  *     status
+ *     hints BLOB
  *     warm BLOB...
  *
  * BLOB is HOST/REPO@DIGEST, a URL, or a path. -p: plain HTTP; -z: size that
  * OPEN tells; -n: that many of the same READ at the same time; -o: another
  * source; -l: wait for a line on stdin between OPEN and READ; -t, -k: of WARM,
- * which is sent without an arena. The bytes go to stdout, the answers to
+ * which is sent without an arena; -T: the trace that OPEN names, of which hints
+ * prints what is said, a range a line. The bytes go to stdout, the answers to
  * stderr. A FAILED is exit status 1.
  */
 #include "config.h"
@@ -32,6 +34,7 @@
 #include "common/err.h"
 #include "common/io.h"
 #include "common/proto.h"
+#include "common/proto_hint.h"
 #include "common/rd.h"
 
 struct ctl {
@@ -41,6 +44,7 @@ struct ctl {
 	bool plain_http;
 	bool other_source;
 	bool wait_line;
+	const char *trace;
 	uint64_t size;
 	uint32_t tail_bytes;
 	uint32_t hold_ms;
@@ -184,6 +188,8 @@ static int answers(struct ctl *c, unsigned n)
 			n--;
 			continue;
 		}
+		if (type == PROTO_HINT && c->trace != NULL)
+			continue;
 		if (type != PROTO_DATA)
 			die("unexpected packet");
 		(void)fprintf(stderr,
@@ -237,6 +243,10 @@ static uint32_t open_blob(struct ctl *c, const char *blob)
 	u32(c, 0);
 	u64(c, c->size);
 	text(c, blob);
+	if (c->trace != NULL) {
+		text(c, "\n");
+		text(c, c->trace);
+	}
 	send_packet(c, fd);
 	if (fd >= 0)
 		(void)close(fd);
@@ -274,6 +284,27 @@ static int read_blob(struct ctl *c, const char *blob, unsigned flags,
 	return answers(c, c->times);
 }
 
+static int hints(struct ctl *c, const char *blob)
+{
+	unsigned flags = 0;
+
+	(void)open_blob(c, blob);
+	if (le16_load(c->buf + 2) != PROTO_OPENED_HINTS)
+		die("no hints will come");
+	while ((flags & PROTO_HINT_END) == 0) {
+		if (receive(c) != PROTO_HINT)
+			die("unexpected packet");
+		flags = le16_load(c->buf + 2);
+		for (size_t at = sizeof(struct proto_hint); at < c->n; at += 16)
+			(void)printf("%" PRIu64 " %" PRIu64 "\n",
+				     le64_load(c->buf + at),
+				     le64_load(c->buf + at + 8));
+	}
+	if ((flags & PROTO_HINT_NONE) != 0)
+		(void)fputs("none\n", stderr);
+	return 0;
+}
+
 static int warm(struct ctl *c, int n, char **names)
 {
 	begin(c, PROTO_WARM, c->plain_http ? PROTO_WARM_PLAIN_HTTP : 0, 99);
@@ -294,6 +325,8 @@ static int command(struct ctl *c, int argc, char **argv)
 
 	if (strcmp(what, "warm") == 0 && argc > 1)
 		return warm(c, argc - 1, argv + 1);
+	if (strcmp(what, "hints") == 0 && argc == 2)
+		return hints(c, argv[1]);
 	if (strcmp(what, "hello") == 0 && argc == 1)
 		return 0;
 	if (strcmp(what, "status") == 0 && argc == 1)
@@ -316,7 +349,7 @@ int main(int argc, char **argv)
 	const char *path = "/run/estargz/fetcher.sock";
 	int opt;
 
-	while ((opt = getopt(argc, argv, "s:pz:d:n:olt:k:")) != -1) {
+	while ((opt = getopt(argc, argv, "s:pz:d:n:olt:k:T:")) != -1) {
 		if (opt == 's')
 			path = optarg;
 		else if (opt == 'p')
@@ -331,6 +364,8 @@ int main(int argc, char **argv)
 			c.deadline_ms = (uint32_t)number(optarg);
 		else if (opt == 't')
 			c.tail_bytes = (uint32_t)number(optarg);
+		else if (opt == 'T')
+			c.trace = optarg;
 		else if (opt == 'k')
 			c.hold_ms = (uint32_t)number(optarg);
 		else if (opt == 'n')

@@ -161,7 +161,7 @@ static void test_warm_golden(void **state)
 	struct wire_msg m;
 
 	(void)state;
-	assert_int_equal(PROTO_VERSION, 2);
+	assert_int_equal(PROTO_VERSION, 3);
 	assert_int_equal(wire_parse(want, sizeof(want), 0, 0, text, &m, NULL),
 			 0);
 	assert_int_equal(m.type, PROTO_WARM);
@@ -170,6 +170,44 @@ static void test_warm_golden(void **state)
 	assert_int_equal(m.tail_bytes, 65536);
 	assert_int_equal(m.hold_ms, 1000);
 	assert_string_equal(m.text, "a.io/x@sha256:0");
+}
+
+/* HINT, byte by byte. */
+static void test_hint_golden(void **state)
+{
+	static const uint8_t want[] = {
+		19, 0, 1, 0, 56, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0,
+		0,  2, 0, 0, 0,  0, 1, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0,
+		0,  0, 0, 0, 0,  0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0,
+	};
+	const struct proto_hint_range v[] = {{256, 9}, {0, 65537}};
+	uint8_t b[PROTO_PACKET_MAX];
+
+	(void)state;
+	assert_int_equal(wire_put_hint(b, 7, PROTO_HINT_END, 4, v, 2),
+			 sizeof(want));
+	assert_memory_equal(b, want, sizeof(want));
+}
+
+/* From version 3 on the name of a blob may have that of a trace behind it. */
+static void test_open_with_a_trace(void **state)
+{
+	struct wire_msg m;
+	struct err e = {0};
+	struct pkt p;
+
+	(void)state;
+	make_open(&p);
+	str(&p, "\nsha256:1");
+	assert_int_equal(parse(&p, 0, &m, NULL), 0);
+	assert_string_equal(m.text, "a.io/x@sha256:0\nsha256:1");
+	str(&p, "\nsha256:1");
+	assert_int_equal(parse(&p, 0, &m, &e), -EPROTO);
+	make_open(&p);
+	le32_store(p.b + 16, PROTO_BLOB_URL);
+	str(&p, "\nsha256:1");
+	assert_int_equal(parse(&p, 0, &m, &e), -EPROTO);
+	assert_non_null(strstr(e.text, "control character"));
 }
 
 static void test_warm_lines(void **state)
@@ -234,7 +272,7 @@ static void test_bad_fields(void **state)
 	spoiled(make_open, 20, 4, 1, 0, "reserved");
 	spoiled(make_open, 24, 8, UINT64_MAX, 0, "blob size");
 	spoiled(make_open, 32, 1, 0, 0, "control character");
-	spoiled(make_open, 32, 1, 10, 0, "control character");
+	spoiled(make_open, 32, 1, 13, 0, "control character");
 	spoiled(make_hello, 16, 4, 0, 1, "magic");
 	spoiled(make_hello, 24, 8, 0, 1, "descriptors");
 	spoiled(make_hello, 24, 8, PROTO_ARENA_BYTES_MAX + 1, 1, "arena size");
@@ -328,7 +366,8 @@ static void test_answers(void **state)
 	assert_int_equal(n, sizeof(struct proto_failed) + 3);
 	assert_int_equal(le32_load(b + 16), EACCES);
 	assert_memory_equal(b + n - 3, "why", 3);
-	n = wire_put_opened(b, 7, 4);
+	n = wire_put_opened(b, 7, PROTO_OPENED_HINTS, 4);
+	assert_int_equal(le16_load(b + 2), PROTO_OPENED_HINTS);
 	assert_int_equal(le32_load(b + 16), 4);
 	n = wire_put_hello(b, PROTO_VERSION_MIN);
 	assert_int_equal(n, sizeof(struct proto_hello));
@@ -341,6 +380,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good_packets),
 		cmocka_unit_test(test_warm_golden),
+		cmocka_unit_test(test_hint_golden),
+		cmocka_unit_test(test_open_with_a_trace),
 		cmocka_unit_test(test_warm_lines),
 		cmocka_unit_test(test_bad_fields),
 		cmocka_unit_test(test_bad_lengths),

@@ -95,6 +95,57 @@ static void test_demand_goes_first(void **state)
 	assert_int_equal(l.wake, UINT64_MAX);
 }
 
+/* The ends of blobs, then what has a rank, over all blobs, then the rest. */
+static void test_prefetch_goes_by_rank(void **state)
+{
+	struct lab l;
+	struct sched_piece p[6];
+	static const uint64_t want[] = {5, 3, 1, 0, 2, 4};
+
+	(void)state;
+	lab_init(&l, 0);
+	for (unsigned i = 0; i < 6; i++)
+		p[i] = piece(i % 2 == 0 ? &l.a : &l.b, i * MIB(1), 100,
+			     PROTO_CLASS_PREFETCH);
+	p[0].rank = 30;
+	p[1].rank = 20;
+	p[2].rank = UINT32_MAX;
+	p[3].rank = 1;
+	p[5].suffix = true;
+	/* However much one of them has got. */
+	l.b.served[PROTO_CLASS_PREFETCH] = MIB(100);
+	for (unsigned i = 0; i < 6; i++)
+		sched_add(&l.s, &p[i]);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_true(next(&l, i));
+		assert_int_equal(l.jobs[i].off / MIB(1), want[i]);
+	}
+	assert_false(next(&l, 6));
+}
+
+/* Ranges of a trace share a request where nothing lies between them. */
+static void test_ranked_neighbours(void **state)
+{
+	struct lab l;
+	struct sched_piece p[3];
+
+	(void)state;
+	lab_init(&l, 0);
+	p[0] = piece(&l.a, 10000, 1000, PROTO_CLASS_PREFETCH);
+	p[1] = piece(&l.a, 11000, 1000, PROTO_CLASS_PREFETCH);
+	p[2] = piece(&l.a, 12001, 1000, PROTO_CLASS_PREFETCH);
+	for (unsigned i = 0; i < 3; i++) {
+		p[i].rank = i + 1;
+		sched_add(&l.s, &p[i]);
+	}
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].off, 10000);
+	assert_int_equal(l.jobs[0].len, 2000);
+	assert_true(next(&l, 1));
+	assert_int_equal(l.jobs[1].off, 12001);
+	assert_false(next(&l, 2));
+}
+
 static void test_neighbours_share_a_request(void **state)
 {
 	struct lab l;
@@ -536,6 +587,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_demand_goes_first),
+		cmocka_unit_test(test_prefetch_goes_by_rank),
+		cmocka_unit_test(test_ranked_neighbours),
 		cmocka_unit_test(test_neighbours_share_a_request),
 		cmocka_unit_test(test_merged_requests_are_bounded),
 		cmocka_unit_test(test_long_demand_is_split),

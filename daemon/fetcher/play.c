@@ -1,0 +1,777 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/fetcher/play.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define LOG_MOD "play"
+#include "common/log.h"
+#include "daemon/fetcher/blob.h"
+
+/**
+ * struct part - a range of the plan that is held, on its way, or waited for
+ * @rd:		fetches it, once @begun
+ * @touched:	in play.touched: more of it is there, or it has failed
+ * @mem:	what came, once @begun
+ * @taken:	bytes of it that were copied
+ */
+struct part {
+	struct read rd; /* first */
+	struct play *p;
+	struct list touched;
+	struct list waits;
+	uint32_t number;
+	uint8_t *mem;
+	uint64_t taken;
+	bool begun;
+	bool done;
+	bool failed;
+};
+
+/* A blob that a trace is played for. */
+struct link {
+	struct list of_play;
+	struct list of_blob;
+	struct play *p;
+	struct blob *b;
+	size_t layer; /* once there is a plan; n_layers: it has none of it */
+};
+
+/**
+ * struct play - a trace
+ * @rd:		fetches it; without a blob when that is over
+ * @mem:	[TRACE_BYTES_MAX] what it says, until there is a plan
+ * @over:	[plan.n] a range is not to be played (any more); NULL: no plan
+ * @parts:	[plan.n] NULL where nothing is held or waited for
+ * @linked:	[plan.n_layers] it is played for that blob
+ * @next:	the ranges before are begun or over
+ * @n_wanted:	parts that are not begun
+ * @asked:	bytes of those begun and not done
+ * @seen:	how often something came; @seen_then: when @patience was set
+ */
+struct play {
+	struct read rd; /* first */
+	struct fetchd *d;
+	struct list node; /* in d->plays, oldest first */
+	char *name;
+	uint8_t *mem;
+	bool plain_http;
+	bool fetched;
+	int code;
+	struct plan plan;
+	bool *over;
+	struct part **parts;
+	bool *linked;
+	uint32_t next;
+	uint32_t n_wanted;
+	uint64_t asked;
+	uint64_t seen;
+	uint64_t seen_then;
+	bool waited_for;
+	struct list links;
+	struct list watches;
+	struct list touched;
+	struct loop_task task; /* what has come is given out, more asked for */
+	struct loop_timer end;
+	struct loop_timer patience;
+};
+
+static void hold(struct play *p)
+{
+	loop_timer_set(p->d->loop, &p->end,
+		       loop_now(p->d->loop) + PLAY_HOLD_NS);
+}
+
+/* What starts up by a trace is to have the link for itself. */
+static void keep_still(const struct play *p, struct blob *b)
+{
+	b->sb.host->still_until_ns = loop_now(p->d->loop) + PLAY_STILL_NS;
+}
+
+/* ---- parts ------------------------------------------------------------- */
+
+static struct part *part_of(struct play *p, uint32_t i)
+{
+	struct part *pt = p->parts[i];
+
+	if (pt != NULL)
+		return pt;
+	pt = calloc(1, sizeof(*pt));
+	if (pt == NULL)
+		return NULL;
+	pt->p = p;
+	pt->number = i;
+	list_init(&pt->waits);
+	list_init(&pt->touched);
+	p->parts[i] = pt;
+	p->n_wanted++;
+	return pt;
+}
+
+/* The range is over; who waits for it goes to the network. */
+static void part_drop(struct part *pt)
+{
+	struct play *p = pt->p;
+	struct list waits;
+
+	p->over[pt->number] = true;
+	p->parts[pt->number] = NULL;
+	if (!pt->begun) {
+		p->n_wanted--;
+	} else {
+		uint32_t len = p->plan.v[pt->number].len;
+
+		read_stop(&pt->rd);
+		p->d->play_bytes -= len;
+		if (!pt->done)
+			p->asked -= len;
+	}
+	list_del(&pt->touched);
+	list_init(&waits);
+	list_splice(&waits, &pt->waits);
+	free(pt->mem);
+	free(pt);
+	while (!list_empty(&waits)) {
+		struct list *n = waits.next;
+
+		list_del(n);
+		read_go_on(LIST_ENTRY(n, struct read, node), false);
+	}
+}
+
+/* Something of it came. What follows from that is done at the end of the turn:
+ * it may take away what the caller is looking at. */
+static void touch(struct part *pt)
+{
+	struct play *p = pt->p;
+
+	p->seen++;
+	if (list_empty(&pt->touched))
+		list_add(&p->touched, &pt->touched);
+	loop_task_add(p->d->loop, &p->task);
+}
+
+static void on_part_progress(struct read *rd)
+{
+	touch((struct part *)(void *)rd);
+}
+
+static void on_part_done(struct read *rd, int code, const char *text)
+{
+	struct part *pt = (struct part *)(void *)rd;
+
+	if (code < 0)
+		log_debug("msg=\"not prefetched: %s\" err=%s", text,
+			  err_symbol(code));
+	pt->done = true;
+	pt->failed = code < 0;
+	pt->p->asked -= pt->p->plan.v[pt->number].len;
+	touch(pt);
+}
+
+/* Asks for it. Return: false where memory is short */
+static bool part_begin(struct part *pt, struct blob *b, enum proto_class class_)
+{
+	struct play *p = pt->p;
+	const struct plan_range *v = &p->plan.v[pt->number];
+
+	pt->mem = malloc(v->len);
+	if (pt->mem == NULL)
+		return false;
+	keep_still(p, b);
+	pt->begun = true;
+	p->n_wanted--;
+	p->asked += v->len;
+	p->d->play_bytes += v->len;
+	pt->rd = (struct read){
+		.blob = b,
+		.dst = pt->mem,
+		.off = v->off,
+		.len = v->len,
+		.rank = v->rank,
+		.deadline_ns = loop_now(p->d->loop) + PLAY_HOLD_NS,
+		.class_ = class_,
+		.hint = true,
+		.progress = on_part_progress,
+		.done = on_part_done,
+	};
+	read_start(&pt->rd);
+	return true;
+}
+
+static struct link *link_of_layer(const struct play *p, size_t layer)
+{
+	LIST_EACH(n, &p->links)
+	{
+		struct link *k = LIST_ENTRY(n, struct link, of_play);
+
+		if (k->layer == layer)
+			return k;
+	}
+	return NULL;
+}
+
+/* The number of the range to ask for next; plan.n: none now. */
+static uint32_t next_range(struct play *p)
+{
+	bool room = p->d->play_bytes <= PLAY_BYTES_MAX - PLAN_RANGE_BYTES_MAX;
+
+	for (uint32_t i = p->next; i < p->plan.n; i++) {
+		const struct part *pt = p->parts[i];
+
+		if (p->over[i] || (pt != NULL && pt->begun)) {
+			p->next += i == p->next;
+			continue;
+		}
+		if (pt != NULL || (room && p->linked[p->plan.v[i].layer]))
+			return i;
+		if (!room && p->n_wanted == 0)
+			break;
+	}
+	return (uint32_t)p->plan.n;
+}
+
+/* Asks for what comes next. */
+static void pump(struct play *p)
+{
+	while (p->over != NULL && p->asked < PLAY_AHEAD_BYTES) {
+		uint32_t i = next_range(p);
+		struct link *k = i < p->plan.n
+					 ? link_of_layer(p, p->plan.v[i].layer)
+					 : NULL;
+		struct part *pt = k != NULL ? part_of(p, i) : NULL;
+
+		if (pt == NULL)
+			return;
+		if (!part_begin(pt, k->b, PROTO_CLASS_PREFETCH)) {
+			part_drop(pt);
+			return;
+		}
+	}
+}
+
+/* ---- reads of them ----------------------------------------------------- */
+
+/* Whether all of a read is planned by a link. */
+static bool is_planned(const struct link *k, const struct read *r)
+{
+	const struct plan *plan = &k->p->plan;
+	uint64_t at = r->off;
+	uint32_t place;
+
+	if (k->p->over == NULL || k->layer == plan->n_layers)
+		return false;
+	for (place = plan_place(plan, k->layer, at);
+	     at - r->off < r->len && place < plan->first[k->layer + 1];
+	     place++) {
+		uint32_t i = plan->by_place[place];
+
+		if (plan->v[i].off > at || k->p->over[i])
+			return false;
+		at = plan->v[i].off + plan->v[i].len;
+	}
+	return at - r->off >= r->len;
+}
+
+static struct link *link_for(const struct read *r)
+{
+	LIST_EACH(n, &r->blob->plays)
+	{
+		struct link *k = LIST_ENTRY(n, struct link, of_blob);
+
+		if (is_planned(k, r))
+			return k;
+	}
+	return NULL;
+}
+
+/**
+ * struct walk - over the ranges that a read wants something of
+ * @i:		number of the range
+ */
+struct walk {
+	const struct link *k;
+	const struct read *r;
+	uint32_t place;
+	uint32_t i;
+};
+
+static struct walk walk_from(const struct link *k, const struct read *r)
+{
+	return (struct walk){
+		.k = k,
+		.r = r,
+		.place = plan_place(&k->p->plan, k->layer, r->off),
+	};
+}
+
+static bool walk_next(struct walk *w)
+{
+	const struct plan *plan = &w->k->p->plan;
+
+	if (w->place >= plan->first[w->k->layer + 1])
+		return false;
+	w->i = plan->by_place[w->place++];
+	return plan->v[w->i].off < w->r->off + w->r->len;
+}
+
+/* How many bytes of a range must be there for a read. */
+static uint64_t wanted_of(const struct plan_range *v, const struct read *r)
+{
+	return MIN(r->off + r->len - v->off, (uint64_t)v->len);
+}
+
+/* Copies all of a read, which is there. */
+static void serve(struct link *k, struct read *r)
+{
+	struct play *p = k->p;
+	struct walk w = walk_from(k, r);
+
+	while (walk_next(&w)) {
+		struct part *pt = p->parts[w.i];
+		const struct plan_range *v = &p->plan.v[w.i];
+		uint64_t from = MAX(r->off, v->off);
+		uint64_t end = v->off + wanted_of(v, r);
+
+		assert(end - v->off <= pt->rd.got);
+		memcpy(r->dst + (from - r->off), pt->mem + (from - v->off),
+		       (size_t)(end - from));
+		pt->taken += end - from;
+		if (pt->done && pt->taken >= pt->rd.len)
+			part_drop(pt);
+	}
+	keep_still(p, k->b);
+	p->d->stats.bytes[r->class_] += r->len;
+	p->d->stats.trace_reads++;
+	r->held = r->len;
+	loop_task_add(p->d->loop, &p->task);
+	read_go_on(r, true);
+}
+
+static void set_patience(struct play *p)
+{
+	p->waited_for = true;
+	p->seen_then = p->seen;
+	loop_timer_set(p->d->loop, &p->patience,
+		       loop_now(p->d->loop) + PLAY_PATIENCE_NS);
+}
+
+/* Serves a read, or has it wait for the first part that is not there. */
+static void serve_or_wait(struct link *k, struct read *r)
+{
+	struct walk w = walk_from(k, r);
+
+	while (walk_next(&w)) {
+		struct part *pt = part_of(k->p, w.i);
+
+		if (pt == NULL) {
+			read_go_on(r, true);
+			return;
+		}
+		if (pt->begun && pt->rd.got >= wanted_of(&k->p->plan.v[w.i], r))
+			continue;
+		list_add(&pt->waits, &r->node);
+		if (pt->begun && r->class_ < pt->rd.class_)
+			read_set_class(&pt->rd, r->class_);
+		if (!k->p->waited_for)
+			set_patience(k->p);
+		loop_task_add(k->p->d->loop, &k->p->task);
+		return;
+	}
+	serve(k, r);
+}
+
+/* Whether nothing of what a read wants is still to be asked for. */
+static bool all_begun(const struct link *k, const struct read *r)
+{
+	struct walk w = walk_from(k, r);
+
+	while (walk_next(&w)) {
+		if (k->p->parts[w.i] == NULL || !k->p->parts[w.i]->begun)
+			return false;
+	}
+	return true;
+}
+
+/* A read goes to the network: what it brings is not played as well. */
+static void give_way(struct link *k, const struct read *r)
+{
+	struct walk w;
+
+	if (k->p->over == NULL || k->layer == k->p->plan.n_layers)
+		return;
+	w = walk_from(k, r);
+	while (walk_next(&w)) {
+		const struct plan_range *v = &k->p->plan.v[w.i];
+
+		if (k->p->parts[w.i] == NULL && v->off >= r->off &&
+		    v->off + v->len <= r->off + r->len)
+			k->p->over[w.i] = true;
+	}
+}
+
+bool play_read(struct read *r)
+{
+	struct link *k;
+
+	if (list_empty(&r->blob->plays) || r->suffix || r->other_source)
+		return false;
+	k = link_for(r);
+	if (k != NULL && (r->class_ != PROTO_CLASS_DEMAND || all_begun(k, r))) {
+		if (read_fit(r))
+			serve_or_wait(k, r);
+		return true;
+	}
+	LIST_EACH(n, &r->blob->plays)
+	give_way(LIST_ENTRY(n, struct link, of_blob), r);
+	return false;
+}
+
+void play_raise(struct read *r)
+{
+	struct link *k = link_for(r);
+	struct walk w;
+
+	if (k == NULL)
+		return;
+	w = walk_from(k, r);
+	while (walk_next(&w)) {
+		struct part *pt = part_of(k->p, w.i);
+
+		if (pt == NULL)
+			continue;
+		if (!pt->begun)
+			(void)part_begin(pt, k->b, r->class_);
+		else if (!pt->done && r->class_ < pt->rd.class_)
+			read_set_class(&pt->rd, r->class_);
+	}
+}
+
+/* ---- a trace ----------------------------------------------------------- */
+
+static void play_free(struct play *p)
+{
+	if (p->rd.blob != NULL) {
+		read_stop(&p->rd);
+		blob_unref(p->rd.blob);
+	}
+	loop_timer_clear(&p->end);
+	loop_timer_clear(&p->patience);
+	loop_task_del(&p->task);
+	list_del(&p->node);
+	for (uint32_t i = 0; p->parts != NULL && i < p->plan.n; i++) {
+		if (p->parts[i] != NULL)
+			part_drop(p->parts[i]);
+	}
+	/* Reads that went on above may have asked for another turn. */
+	loop_task_del(&p->task);
+	while (!list_empty(&p->links)) {
+		struct link *k =
+			LIST_ENTRY(p->links.next, struct link, of_play);
+
+		list_del(&k->of_play);
+		list_del(&k->of_blob);
+		blob_unref(k->b);
+		free(k);
+	}
+	while (!list_empty(&p->watches)) {
+		struct play_watch *w =
+			LIST_ENTRY(p->watches.next, struct play_watch, node);
+
+		list_del(&w->node);
+		w->told(w, NULL, 0);
+	}
+	if (p->mem != NULL)
+		(void)munmap(p->mem, TRACE_BYTES_MAX);
+	plan_done(&p->plan);
+	free(p->over);
+	free(p->parts);
+	free(p->linked);
+	free(p->name);
+	free(p);
+}
+
+void play_drop_all(struct fetchd *d)
+{
+	while (!list_empty(&d->plays))
+		play_free(LIST_ENTRY(d->plays.next, struct play, node));
+}
+
+static bool anybody_waits(const struct play *p)
+{
+	for (uint32_t i = 0; p->parts != NULL && i < p->plan.n; i++) {
+		if (p->parts[i] != NULL && !list_empty(&p->parts[i]->waits))
+			return true;
+	}
+	return false;
+}
+
+static void on_end(struct loop_timer *t)
+{
+	struct play *p = LIST_ENTRY(t, struct play, end);
+
+	if (anybody_waits(p))
+		hold(p);
+	else
+		play_free(p);
+}
+
+static void on_patience(struct loop_timer *t)
+{
+	struct play *p = LIST_ENTRY(t, struct play, patience);
+
+	p->waited_for = false;
+	if (!anybody_waits(p))
+		return;
+	if (p->seen == p->seen_then) {
+		log_info("msg=\"trace does not get on\" name=%s", p->name);
+		play_free(p);
+		return;
+	}
+	set_patience(p);
+}
+
+/* Which layer of the plan its blob is. */
+static void link_find(struct link *k)
+{
+	struct play *p = k->p;
+	struct digest d;
+
+	k->layer = p->plan.n_layers;
+	if (digest_parse(k->b->digest, strlen(k->b->digest), &d) == 0)
+		k->layer = plan_layer(&p->plan, &d);
+	if (k->layer < p->plan.n_layers)
+		p->linked[k->layer] = true;
+}
+
+static void tell(struct play *p, struct play_watch *w)
+{
+	size_t layer = p->plan.n_layers;
+
+	LIST_EACH(n, &p->links)
+	{
+		const struct link *k = LIST_ENTRY(n, struct link, of_play);
+
+		if (k->b == w->blob)
+			layer = k->layer;
+	}
+	w->told(w, p->over != NULL ? &p->plan : NULL, layer);
+}
+
+static int make_plan(struct play *p, struct err *e)
+{
+	CLEANUP_TRACE struct trace t = {0};
+	char digest[DIGEST_STR_BYTES];
+	struct digest d;
+	int r;
+
+	sha256_all(p->d->sha256, p->mem, p->rd.got, &d);
+	if (strcmp(digest_str(&d, digest), p->rd.blob->digest) != 0)
+		return err_set(e, -EBADMSG, "it does not have its digest");
+	r = trace_parse((const char *)p->mem, p->rd.got, &t, e);
+	if (r == 0 && plan_make(&t, &p->plan) < 0)
+		r = err_set(e, -ENOMEM, "no memory");
+	if (r < 0)
+		return r;
+	p->parts = calloc(p->plan.n + 1, sizeof(struct part *));
+	p->linked = calloc(p->plan.n_layers + 1, sizeof(*p->linked));
+	p->over = calloc(p->plan.n + 1, sizeof(*p->over));
+	if (p->parts != NULL && p->linked != NULL && p->over != NULL)
+		return 0;
+	free(TAKE_PTR(p->over)); /* its being there says that there is a plan */
+	return err_set(e, -ENOMEM, "no memory");
+}
+
+/* The trace is here, or will not come. */
+static void begin(struct play *p)
+{
+	struct err e = {0};
+	int r = p->code;
+
+	if (r == 0)
+		r = make_plan(p, &e);
+	if (r < 0)
+		log_info("msg=\"trace is not used: %s\" name=%s err=%s", e.text,
+			 p->name, err_symbol(r));
+	else
+		log_debug("msg=\"trace\" name=%s ranges=%zu", p->name,
+			  p->plan.n);
+	blob_unref(TAKE_PTR(p->rd.blob));
+	(void)munmap(TAKE_PTR(p->mem), TRACE_BYTES_MAX);
+	LIST_EACH(n, &p->links)
+	link_find(LIST_ENTRY(n, struct link, of_play));
+	while (!list_empty(&p->watches)) {
+		struct play_watch *w =
+			LIST_ENTRY(p->watches.next, struct play_watch, node);
+
+		list_del(&w->node);
+		tell(p, w);
+	}
+}
+
+static void on_task(struct loop_task *t)
+{
+	struct play *p = LIST_ENTRY(t, struct play, task);
+
+	if (p->fetched && p->rd.blob != NULL)
+		begin(p);
+	while (!list_empty(&p->touched)) {
+		struct part *pt =
+			LIST_ENTRY(p->touched.next, struct part, touched);
+		struct list waits;
+
+		list_del(&pt->touched);
+		if (pt->failed) {
+			part_drop(pt);
+			continue;
+		}
+		list_init(&waits);
+		list_splice(&waits, &pt->waits);
+		while (!list_empty(&waits)) {
+			struct read *r =
+				LIST_ENTRY(waits.next, struct read, node);
+			struct link *k;
+
+			list_del(&r->node);
+			if (!read_fit(r))
+				continue;
+			k = link_for(r);
+			if (k != NULL)
+				serve_or_wait(k, r);
+			else
+				read_go_on(r, false);
+		}
+	}
+	pump(p);
+}
+
+static void on_trace_progress(struct read *rd)
+{
+	((struct play *)(void *)rd)->seen++;
+}
+
+static void on_trace_done(struct read *rd, int code, const char *text)
+{
+	struct play *p = (struct play *)(void *)rd;
+
+	if (code < 0)
+		log_info("msg=\"no trace: %s\" err=%s", text, err_symbol(code));
+	p->code = code;
+	p->fetched = true;
+	loop_task_add(p->d->loop, &p->task);
+}
+
+static struct play *play_new(struct fetchd *d, const char *name,
+			     bool plain_http, struct blob *b)
+{
+	struct play *p = calloc(1, sizeof(*p));
+	void *mem = mmap(NULL, TRACE_BYTES_MAX, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p != NULL)
+		p->name = strdup(name);
+	if (p == NULL || p->name == NULL || mem == MAP_FAILED) {
+		if (mem != MAP_FAILED)
+			(void)munmap(mem, TRACE_BYTES_MAX);
+		free(p);
+		return NULL;
+	}
+	p->d = d;
+	p->mem = mem;
+	p->plain_http = plain_http;
+	p->task.fn = on_task;
+	p->end.fn = on_end;
+	p->patience.fn = on_patience;
+	list_init(&p->links);
+	list_init(&p->watches);
+	list_init(&p->touched);
+	list_add(&d->plays, &p->node);
+	p->rd = (struct read){
+		.blob = b,
+		.dst = p->mem,
+		.len = TRACE_BYTES_MAX,
+		.deadline_ns = loop_now(d->loop) + PLAY_HOLD_NS,
+		.class_ = PROTO_CLASS_PREFETCH,
+		/* All of it, with the urgency that ends of blobs have. */
+		.suffix = true,
+		.one = true,
+		.hint = true,
+		.progress = on_trace_progress,
+		.done = on_trace_done,
+	};
+	read_start(&p->rd);
+	return p;
+}
+
+struct play *play_find(struct fetchd *d, const char *name, bool plain_http)
+{
+	struct blob *b = NULL;
+	struct play *p = NULL;
+	struct err e = {0};
+	unsigned n = 0;
+
+	LIST_EACH(at, &d->plays)
+	{
+		struct play *q = LIST_ENTRY(at, struct play, node);
+
+		n++;
+		if (q->plain_http == plain_http && strcmp(q->name, name) == 0)
+			p = q;
+	}
+	if (p != NULL) {
+		hold(p);
+		return p;
+	}
+	if (blob_open(d, PROTO_BLOB_REGISTRY, name, plain_http, -1, &b, &e) <
+	    0) {
+		log_info("msg=\"no trace: %s\"", e.text);
+		return NULL;
+	}
+	if (n >= PLAYS_MAX)
+		play_free(LIST_ENTRY(d->plays.next, struct play, node));
+	p = play_new(d, name, plain_http, b);
+	if (p == NULL)
+		blob_unref(b);
+	else
+		hold(p);
+	return p;
+}
+
+void play_add(struct play *p, struct blob *b)
+{
+	struct link *k;
+
+	LIST_EACH(n, &p->links)
+	{
+		if (LIST_ENTRY(n, struct link, of_play)->b == b)
+			return;
+	}
+	k = calloc(1, sizeof(*k));
+	if (k == NULL)
+		return;
+	k->p = p;
+	k->b = b;
+	b->refs++;
+	list_add(&p->links, &k->of_play);
+	list_add(&b->plays, &k->of_blob);
+	if (p->over != NULL)
+		link_find(k);
+	loop_task_add(p->d->loop, &p->task);
+}
+
+void play_watch(struct play *p, struct play_watch *w)
+{
+	if (p->rd.blob == NULL)
+		tell(p, w);
+	else
+		list_add(&p->watches, &w->node);
+}
+
+void play_unwatch(struct play_watch *w)
+{
+	if (w->node.next != NULL)
+		list_del(&w->node);
+}

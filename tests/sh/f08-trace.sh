@@ -1,0 +1,194 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Traces: what they name is fetched once, in their order over all blobs, before
+# it is asked for; and what goes wrong with that harms no READ.
+# shellcheck source=tests/lib.sh
+. "${top_srcdir:-$(dirname "$0")/../..}/tests/lib.sh"
+requires_cmd curl jq
+FETCHCTL=${FETCHCTL:-$top_builddir/tests/tools/fetchctl}
+[ -x "$ESTARGZD" ] && [ -x "$FETCHCTL" ] || plan_skip "not built"
+
+ctl() { timeout 60 "$FETCHCTL" -s "$FETCHER" "$@" 2>"$T/ctl.err"; }
+file() { echo "$T/oci/blobs/sha256/$1"; }
+blob() { echo "$HOST/a/b@sha256:${D[$1]}"; }
+same() { # N OFF LEN ARGS...: what fetchctl writes is that part of blob N
+	local n=$1 off=$2 len=$3
+	shift 3
+	ctl "$@" >"$T/got" || return 1
+	tail -c "+$((off + 1))" "$(file "${D[$n]}")" | head -c "$len" |
+		cmp - "$T/got"
+}
+# range N OFF LEN [OPTIONS]: a READ with the trace.
+range() {
+	local n=$1 off=$2 len=$3
+	shift 3
+	same "$n" "$off" "$len" -T "sha256:$TRACE" "$@" \
+		read "$(blob "$n")" "$off" "$len" "${CLASS:-1}"
+}
+status() { ctl status | jq -c "$1"; }
+status_is() { [ "$(status "$1")" = "$2" ]; }
+gets() { srv_count "path=/blobs/&method=GET${1:+&$1}"; }
+gets_are() { [ "$(gets "$1")" = "$2" ]; }
+put() { # FILE: into the registry; sets H
+	H=$(sha256sum <"$1")
+	H=${H%% *}
+	mv "$1" "$(file "$H")"
+}
+# trace READS: sets TRACE
+trace() {
+	printf '{"version":1,"layers":["sha256:%s","sha256:%s"],"reads":[%s]}' \
+		"${D[0]}" "${D[1]}" "$1" >"$T/trace"
+	put "$T/trace"
+	TRACE=$H
+}
+warm() { ctl warm "+$HOST/a/b@sha256:$TRACE" "$@"; }
+N=0
+fresh() {
+	N=$((N + 1))
+	stop_estargzd
+	srv_clear
+	srv_reset
+	start_estargzd "d$N" --config "$T/conf.toml" --log-level debug
+}
+
+mkdir -p "$T/oci/blobs/sha256" "$T/spool"
+for i in 0 1; do
+	head -c 8000000 /dev/urandom >"$T/blob"
+	put "$T/blob"
+	D[$i]=$H
+done
+# No transfer is given up for being slow here.
+printf 'spool_dir = "%s"\nhosts_dir = "%s"\nstall_timeout_s = 300\n' \
+	"$T/spool" "$T" >"$T/conf.toml"
+start_srv srv --oci "$T/oci"
+HOST=$SRV_ADDR
+
+### From WARM on ###
+
+trace '[1,1000000,100000],[0,2000000,50000],[1,3000000,100],[1,1000000,100000]'
+fresh
+ok "WARM with a trace" warm -t 4096 "$(blob 0)" "$(blob 1)"
+ok "all it names comes" wait_for 10 status_is .trace_bytes 150100
+is "$(gets 'range=^bytes=1000000-1099999$')" 1 "once, though it is named twice"
+is "$(gets)" 6 "one request for each range, for each end, for the trace"
+ok "a client is told" ctl -T "sha256:$TRACE" hints "$(blob 1)"
+ctl -T "sha256:$TRACE" hints "$(blob 1)" >"$T/hints"
+is "$(tr '\n' ' ' <"$T/hints")" "1000000 100000 3000000 100 " \
+	"of its blob, in that order"
+n=$(gets)
+ok "a READ of a range" range 0 2000000 50000
+ok "of a part of one" range 1 1000000 60000
+ok "of the rest of it" range 1 1060000 40000
+is "$(gets)" "$n" "no request for that"
+is "$(status .trace_reads)" 3 "they are counted"
+is "$(status .trace_bytes)" 100 "what was given out is not kept"
+ok "a READ of that again" range 0 2000000 50000
+ok "of more than a range" range 1 2999000 3000
+is "$(gets)" $((n + 2)) "asks for it"
+
+### Order ###
+
+# By one connection, because several may overtake each other.
+one_by_one() {
+	sed '1iconnections_per_host = 1' "$T/conf.toml" >"$T/one.toml"
+	stop_estargzd
+	srv_reset
+	start_estargzd one --config "$T/one.toml" --log-level debug
+}
+
+# Ten ranges, of both blobs by turns; nothing of it comes before all was said.
+reads=
+want=
+for i in 1 2 3 4 5 6 7 8 9 10; do
+	reads+=",[$((i % 2)),$((8000000 - i * 700000)),200000]"
+	want+="$((8000000 - i * 700000)) "
+done
+trace "${reads#,}"
+one_by_one
+warm -t 4096 "$(blob 0)" "$(blob 1)"
+ok "ten ranges of two blobs" wait_for 10 status_is .trace_bytes 2000000
+is "$(srv_ctl "$SRV_URL/_ctl/log" | jq -r '.range // ""' |
+	sed -n 's/^bytes=\([0-9]\{5,\}\)-.*/\1/p' | tr '\n' ' ')" "$want" \
+	"are asked for in its order"
+
+### From OPEN on; demand ###
+
+fresh
+ok "OPEN begins it as well" ctl -T "sha256:$TRACE" hints "$(blob 0)"
+ok "for its blob only" wait_for 10 status_is .trace_bytes 1000000
+is "$(gets 'range=^bytes=7300000-')" 0 "and no other"
+fresh
+srv_fault '{"kind": "stall", "after": 0, "range": "^bytes=6600000-", "count": 1}'
+warm -t 4096 "$(blob 0)"
+ok "a range that stalls" wait_for 10 gets_are 'range=^bytes=6600000-' 1
+ok "a READ of it goes its own way, in the end" range 0 6600000 200000
+is "$(gets 'range=^bytes=6600000-')" 2 "and is the second to ask"
+fresh
+srv_fault '{"kind": "status", "status": 503, "range": "^bytes=5200000-", "count": 1}'
+warm -t 4096 "$(blob 0)"
+ok "a range that fails" wait_for 10 status_is .trace_bytes 800000
+ok "is asked for by who wants it" range 0 5200000 200000
+is "$(status .failed)" '{}' "nothing has failed for a client"
+fresh
+srv_fault '{"kind": "ignore-range", "path": "blobs"}'
+warm -t 4096 "$(blob 0)"
+ok "a server that ignores ranges" range 0 6600000 200000
+
+# Demand does not wait for what is not asked for yet.
+fresh
+srv_fault '{"kind": "stall", "after": 0, "range": "^bytes=(6|7)"}'
+trace "[0,6000000,500000],[0,6600000,500000],[0,7100000,500000],[0,7600000,400000],[0,1000000,1000]"
+warm -t 4096 "$(blob 0)"
+ok "a plan that stalls" wait_for 10 gets_are 'range=^bytes=6000000-' 1
+CLASS=0 ok "does not hold up demand for what comes later in it" \
+	range 0 1000000 1000
+
+### No good ###
+
+none() { # NAME
+	ok "$1: WARM" warm -t 4096 "$(blob 0)"
+	ctl -T "sha256:$TRACE" hints "$(blob 0)" >"$T/hints"
+	is "$(cat "$T/ctl.err" "$T/hints")" none "$1: there are no hints"
+	ok "$1: a READ" range 0 6600000 200000
+	is "$(status .failed)" '{}' "$1: nothing has failed"
+}
+fresh
+srv_fault "{\"kind\": \"status\", \"status\": 404, \"path\": \"$TRACE\"}"
+none "a trace that is not there"
+is "$(srv_count "path=$TRACE")" 1 "is asked for once"
+trace '[7,0,1]'
+fresh
+none "a trace that is nonsense"
+is "$(srv_count "path=$TRACE")" 1 "is asked for once, too"
+trace '[0,1,1]'
+echo >>"$(file "$TRACE")"
+fresh
+none "a trace of another digest"
+head -c 3000000 /dev/zero | tr '\0' ' ' >"$T/trace"
+put "$T/trace"
+TRACE=$H
+fresh
+none "a trace that is too large"
+TRACE=nonsense
+fresh
+ok "a name that is none" ctl warm "+$HOST/a/b@sha256:1" "$(blob 0)"
+ok "a READ with a digest that is none" range 0 6600000 200000
+
+### Hostile ones ###
+
+trace '[0,7999999,9000000000000000000],[0,9000000000000000000,5],[1,0,99999999]'
+fresh
+warm -t 4096 "$(blob 0)"
+ok "ranges behind the end" range 0 7999000 1000
+stop_estargzd
+reads=$(seq 1 65536 | sed 's/.*/[0,&000,900]/' | tr '\n' ',')
+trace "${reads%,}"
+fresh
+warm -t 4096 "$(blob 0)"
+ok "many ranges" range 0 5000000 900
+ok "what is held is bounded" [ "$(status .trace_bytes)" -le 16777216 ]
+stop_estargzd
+
+not_ok "nothing was reported by a sanitizer" \
+	grep -l -e 'ERROR: .*Sanitizer' -e 'runtime error' "$T"/*.log
+done_testing
