@@ -19,6 +19,8 @@
 /* A file that what starts reads here and there: an archive, a model. */
 #define LARGE_FILE_BYTES MIB(64)
 #define LARGE_CHUNK_BYTES_MIN KIB(64)
+/* So long nothing is prefetched because a trace may say what. */
+#define HINTS_WAIT_NS (2 * NSEC_PER_SEC)
 
 /* ---- read-ahead, in the order of the blob ------------------------------ */
 
@@ -68,7 +70,8 @@ void ahead_read(struct miss *m, uint64_t first, uint64_t end, bool missed,
 	if (missed)
 		c->window =
 			MIN(MAX(c->window * 2, WINDOW_MIN), MISS_AHEAD_BYTES);
-	if (now_ns < m->no_space_until_ns)
+	/* What will be wanted is known, and more would be in its way. */
+	if (now_ns < m->no_space_until_ns || m->pump_hints)
 		return;
 	from = MAX(c->edge, c->next);
 	to = MIN(c->next + c->window, m->ch->toc_off);
@@ -97,31 +100,81 @@ void ahead_pause(struct miss *m, uint64_t now_ns)
 	miss_want_tick(m);
 }
 
+/* The pump goes on with the next of the ranges that the trace names. */
+static void next_hint(struct miss *m, size_t number)
+{
+	const struct link_hints *h = &m->link.hints;
+
+	m->pump_hint = number;
+	m->pump_next =
+		number < h->n ? chunks_find_blob(m->ch, h->v[number].off) : 0;
+}
+
+void ahead_hints(struct miss *m, uint64_t now_ns)
+{
+	const struct link_hints *h = &m->link.hints;
+
+	if (m->noprefetch || m->traced)
+		return;
+	m->pump_hints = h->state != LINK_HINTS_NONE;
+	if (!m->pump_hints)
+		return;
+	m->pump_done = false;
+	if (h->state == LINK_HINTS_COMING) {
+		m->hints_until_ns = now_ns + HINTS_WAIT_NS;
+		miss_want_tick(m);
+		return;
+	}
+	m->traced = true;
+	m->pump_prefetch = false; /* the trace knows better */
+	stats_set(&m->st->trace_ranges, h->n);
+	next_hint(m, 0);
+}
+
 /* Where the phase of the pump ends. */
 static uint64_t pump_limit(const struct miss *m)
 {
+	const struct link_hints *h = &m->link.hints;
+
+	if (m->pump_hints)
+		return m->pump_hint < h->n
+			       ? chunks_find_blob(
+					 m->ch, h->v[m->pump_hint].off +
+							h->v[m->pump_hint].len)
+			       : 0;
 	if (m->pump_prefetch)
 		return chunks_find_blob(m->ch, m->ch->prefetch_end);
 	return m->nobackground ? 0 : m->ch->n;
 }
 
-/* A pass has come to its end; what is still missing gets another. */
-static void pump_end(struct miss *m, uint64_t now_ns)
+/* A pass has come to its end; what is still missing gets another. Return:
+ * whether there may be something to ask for now */
+static bool pump_end(struct miss *m, uint64_t now_ns)
 {
+	if (m->pump_hints && m->pump_hint < m->link.hints.n) {
+		next_hint(m, m->pump_hint + 1);
+		return true;
+	}
+	if (m->pump_hints) {
+		/* Until all of it is here, there is nothing else. */
+		m->pump_hints = m->ahead_bytes > 0;
+		return !m->pump_hints;
+	}
 	if (m->pump_prefetch) {
 		m->pump_prefetch = false;
 		m->pump_next = 0;
-		return;
+		return true;
 	}
 	if (m->nobackground || present_next_missing(m->pr, 0) >= m->ch->n) {
 		m->pump_done = true;
 		miss_want_tick(m);
-		return;
+		return false;
 	}
 	if (m->runs != NULL)
-		return; /* their ends come back here */
+		return false; /* their ends come back here */
 	m->pump_next = 0;
 	ahead_pause(m, now_ns);
+	return false;
 }
 
 /* Whether @c looks like the next chunk of the file that @a is of. */
@@ -178,16 +231,29 @@ static uint64_t pump_run_limit(const struct miss *m, uint64_t first,
 	return i;
 }
 
+/* Whether the pump is to be idle now. */
+static bool pump_rests(struct miss *m, uint64_t now_ns)
+{
+	bool ahead = m->pump_hints || m->pump_prefetch;
+	bool small = !ahead && now_ns - m->demand_ns < DEMAND_RECENT_NS;
+
+	if (m->pump_done || !m->link_up || now_ns < m->pump_after_ns ||
+	    now_ns < m->no_space_until_ns)
+		return true;
+	if (m->pump_hints && !m->traced) {
+		if (now_ns < m->hints_until_ns)
+			return true;
+		m->pump_hints = false;
+	}
+	return m->ahead_bytes >= (small ? STEP_BYTES : MISS_BACKGROUND_BYTES);
+}
+
 void ahead_pump(struct miss *m, uint64_t now_ns)
 {
-	bool small =
-		!m->pump_prefetch && now_ns - m->demand_ns < DEMAND_RECENT_NS;
-
-	while (!m->pump_done && m->link_up && now_ns >= m->pump_after_ns &&
-	       now_ns >= m->no_space_until_ns &&
-	       m->ahead_bytes < (small ? STEP_BYTES : MISS_BACKGROUND_BYTES)) {
-		uint8_t class_ = m->pump_prefetch ? PROTO_CLASS_PREFETCH
-						  : PROTO_CLASS_BACKGROUND;
+	while (!pump_rests(m, now_ns)) {
+		uint8_t class_ = m->pump_hints || m->pump_prefetch
+					 ? PROTO_CLASS_PREFETCH
+					 : PROTO_CLASS_BACKGROUND;
 		uint64_t limit = pump_limit(m);
 		uint64_t i = present_next_missing(m->pr, m->pump_next);
 		enum run_kind kind;
@@ -195,12 +261,9 @@ void ahead_pump(struct miss *m, uint64_t now_ns)
 		uint64_t mf, mn;
 
 		if (i >= limit) {
-			bool was = m->pump_prefetch;
-
-			pump_end(m, now_ns);
-			if (was)
-				continue;
-			return;
+			if (!pump_end(m, now_ns))
+				return;
+			continue;
 		}
 		r = run_covering(m, i);
 		if (r != NULL) {
@@ -218,6 +281,9 @@ void ahead_pump(struct miss *m, uint64_t now_ns)
 		r = run_new(m, kind, class_, mf, limit, 0);
 		if (r == NULL)
 			return;
+		if (m->pump_hints)
+			stats_add(&m->st->trace_bytes,
+				  r->blob_end - r->blob_off);
 		m->pump_next = r->end;
 	}
 }

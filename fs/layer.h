@@ -17,6 +17,7 @@
  * @open_name:	text of PROTO_OPEN: "HOST/REPO@sha256:…", the URL, the path
  * @blob_fd:	PROTO_BLOB_FD: open for reading; else -1
  * @size:	bytes of the blob, 0 where not known
+ * @trace:	digest of the image's trace, a blob of the same repository
  */
 struct layer {
 	char *source;
@@ -28,8 +29,10 @@ struct layer {
 	bool plain_http;
 	bool has_digest;
 	bool has_toc_digest;
+	bool has_trace;
 	struct digest digest;
 	struct digest toc_digest;
+	struct digest trace;
 };
 
 void layer_done(struct layer *l);

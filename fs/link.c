@@ -14,6 +14,7 @@
 #include "common/checked.h"
 #include "common/io.h"
 #include "common/limits.h"
+#include "common/proto_hint.h"
 #include "common/rd.h"
 
 #define ANSWER_TIMEOUT_NS (10 * NSEC_PER_SEC)
@@ -51,6 +52,7 @@ void link_detach(struct link *l)
 void link_done(struct link *l)
 {
 	link_detach(l);
+	free(TAKE_PTR(l->hints.v));
 	if (l->arena != NULL)
 		(void)munmap(l->arena, LINK_ARENA_BYTES);
 	if (l->arena_fd >= 0)
@@ -197,20 +199,41 @@ int link_open(struct link *l, const struct layer *layer, struct err *e)
 		.kind = htole32((uint32_t)layer->kind),
 		.size = htole64(layer->size),
 	};
+	CLEANUP_FREE char *named = NULL;
+	char digest[DIGEST_STR_BYTES];
 	uint8_t p[PROTO_PACKET_MAX];
 	int r;
 
 	m.h.flags = htole16(flags);
-	r = send_text(l, &m.h, sizeof(m), layer->open_name, &layer->blob_fd,
+	if (layer->has_trace && asprintf(&named, "%s\n%s", layer->open_name,
+					 digest_str(&layer->trace, digest)) < 0)
+		named = NULL;
+	r = send_text(l, &m.h, sizeof(m),
+		      named != NULL ? named : layer->open_name, &layer->blob_fd,
 		      layer->kind == PROTO_BLOB_FD ? 1 : 0);
 	if (r < 0)
 		return err_set(e, r, "fetcher: %s", err_name(r));
 	r = answer(l, io_now_ns() + ANSWER_TIMEOUT_NS, PROTO_OPENED,
 		   sizeof(struct proto_opened), p, e);
-	if (r == 0)
-		l->handle =
-			le32_load(p + offsetof(struct proto_opened, handle));
-	return r;
+	if (r < 0)
+		return r;
+	l->handle = le32_load(p + offsetof(struct proto_opened, handle));
+	if ((le16_load(p + offsetof(struct proto_hdr, flags)) &
+	     PROTO_OPENED_HINTS) != 0)
+		l->hints.state = LINK_HINTS_COMING;
+	return 0;
+}
+
+void link_take_hints(struct link *l, struct link *fresh)
+{
+	struct link_hints *h = &l->hints;
+
+	if (h->state != LINK_HINTS_THERE) {
+		free(h->v);
+		*h = fresh->hints;
+		fresh->hints = (struct link_hints){0};
+	}
+	free(TAKE_PTR(fresh->hints.v));
 }
 
 int link_resolve(struct link *l, const char *reference, bool plain_http,
@@ -335,7 +358,59 @@ int link_send_prio(const struct link *l, uint64_t id, uint8_t class_)
 	return send_now(l, &m, sizeof(m));
 }
 
-int link_recv(const struct link *l, struct link_event *ret, int flags)
+static int hints_room(struct link_hints *h, size_t n)
+{
+	size_t cap = MAX(h->cap * 2, h->n + n);
+	struct link_range *v;
+
+	if (n > PROTO_HINTS_MAX - h->n)
+		return -EPROTO;
+	if (h->n + n <= h->cap)
+		return 0;
+	v = realloc(h->v, cap * sizeof(*v));
+	if (v == NULL)
+		return -ENOMEM;
+	h->v = v;
+	h->cap = cap;
+	return 0;
+}
+
+/* Takes in what a HINT says. Return: 0, -EPROTO */
+static int parse_hint(struct link_hints *h, const uint8_t *p, size_t n)
+{
+	struct rd r = rd_init(p, n);
+	unsigned flags;
+	uint32_t count;
+
+	(void)rd_u16(&r);
+	flags = rd_u16(&r);
+	(void)rd_bytes(&r, offsetof(struct proto_hint, n) - 4);
+	count = rd_u32(&r);
+	if (r.bad || count > PROTO_HINT_RANGES_MAX ||
+	    (n - r.off) / sizeof(struct proto_hint_range) < count)
+		return -EPROTO;
+	/* Those of a connection that came after all was known. */
+	if (h->state != LINK_HINTS_COMING)
+		return 0;
+	/* Without memory there are fewer hints. */
+	if (hints_room(h, count) == -EPROTO)
+		return -EPROTO;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t off = rd_u64(&r), len = rd_u64(&r);
+
+		if (!checked_range(off, len, INT64_MAX))
+			return -EPROTO;
+		if (h->n < h->cap)
+			h->v[h->n++] = (struct link_range){off, len};
+	}
+	if ((flags & PROTO_HINT_NONE) != 0)
+		h->state = LINK_HINTS_NONE;
+	else if ((flags & PROTO_HINT_END) != 0)
+		h->state = LINK_HINTS_THERE;
+	return 0;
+}
+
+int link_recv(struct link *l, struct link_event *ret, int flags)
 {
 	uint8_t p[PROTO_PACKET_MAX];
 	ssize_t n = recv_packet(l->sock, p, sizeof(p), flags);
@@ -361,6 +436,8 @@ int link_recv(const struct link *l, struct link_event *ret, int flags)
 		ret->code = parse_failed(p, (size_t)n, ret->text,
 					 sizeof(ret->text));
 		return ret->code == -EPROTO ? -EPROTO : 1;
+	case PROTO_HINT:
+		return parse_hint(&l->hints, p, (size_t)n) < 0 ? -EPROTO : 1;
 	default:
 		return -EPROTO;
 	}

@@ -20,6 +20,26 @@
 #define LINK_UNIT_BYTES KIB(64) /* arena space is given out in these */
 #define LINK_UNITS (LINK_ARENA_BYTES / LINK_UNIT_BYTES)
 
+enum link_hints_state {
+	LINK_HINTS_NONE, /* there is no trace */
+	LINK_HINTS_COMING,
+	LINK_HINTS_THERE,
+};
+
+/**
+ * struct link_hints - what the fetcher says that the image's trace names
+ * @v:		[@n] ranges of the blob, those wanted first in front
+ */
+struct link_hints {
+	enum link_hints_state state;
+	struct link_range {
+		uint64_t off;
+		uint64_t len;
+	} * v;
+	size_t n;
+	size_t cap;
+};
+
 /**
  * struct link - to a fetcher
  * @sock:	-1 while there is none
@@ -33,6 +53,7 @@ struct link {
 	int arena_fd;
 	uint8_t *arena;
 	uint64_t used[LINK_UNITS / 64];
+	struct link_hints hints;
 };
 
 int link_init(struct link *l, struct err *e);
@@ -47,7 +68,8 @@ void link_done(struct link *l);
  */
 int link_hello(struct link *l, int sock, struct err *e);
 
-/* Opens the blob of @layer: its handle is that of later reads. */
+/* Opens the blob of @layer: its handle is that of later reads. Where it has a
+ * trace, hints will come. */
 int link_open(struct link *l, const struct layer *layer, struct err *e);
 
 /* The layers of an image, as the JSON of proto.h's RESOLVE. */
@@ -55,6 +77,10 @@ int link_resolve(struct link *l, const char *reference, bool plain_http,
 		 struct buf *ret_json, struct err *e);
 
 void link_detach(struct link *l);
+
+/* Takes over what @fresh, on another connection, knows of a trace, unless @l
+ * knows it all. */
+void link_take_hints(struct link *l, struct link *fresh);
 
 /* First fit; *ret_off is a multiple of LINK_UNIT_BYTES. Return: false: full. */
 bool link_alloc(struct link *l, uint64_t len, uint64_t *ret_off);
@@ -83,7 +109,7 @@ int link_send_prio(const struct link *l, uint64_t id, uint8_t class_);
 
 /**
  * struct link_event - what came in
- * @type:	PROTO_DATA or PROTO_FAILED
+ * @type:	PROTO_DATA, PROTO_FAILED, or PROTO_HINT: link.hints has changed
  * @code:	PROTO_FAILED: negative errno, and @text
  */
 struct link_event {
@@ -103,7 +129,7 @@ struct link_event {
  *
  * Return: 1 an event, 0 the connection ended, -EAGAIN, -EPROTO, -errno
  */
-int link_recv(const struct link *l, struct link_event *ret, int flags);
+int link_recv(struct link *l, struct link_event *ret, int flags);
 
 /**
  * link_fetch() - a READ, waited for; before any thread is started

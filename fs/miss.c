@@ -164,6 +164,11 @@ static bool receive(struct miss *m, struct waiter **list, char *text,
 		(void)snprintf(text, text_bytes, "%s",
 			       ev.text[0] != '\0' ? ev.text
 						  : err_name(ev.code));
+	if (ev.type == PROTO_HINT) {
+		ahead_hints(m, io_now_ns());
+		ahead_pump(m, io_now_ns());
+		return true;
+	}
 	part = (unsigned)(ev.id & ((1u << RUN_PART_BITS) - 1));
 	if (part >= RUN_WINDOWS) {
 		run_link_lost(m); /* no id of ours */
@@ -590,6 +595,7 @@ void miss_start(struct miss *m)
 		       (m->nobackground && !m->pump_prefetch);
 	if (m->link.sock >= 0)
 		listen_to_link(m);
+	ahead_hints(m, io_now_ns());
 	ahead_pump(m, io_now_ns());
 	miss_want_tick(m);
 	(void)pthread_mutex_unlock(&m->lock);
@@ -598,7 +604,7 @@ void miss_start(struct miss *m)
 void miss_again(struct miss *m)
 {
 	(void)pthread_mutex_lock(&m->lock);
-	m->pump_done = m->nobackground && !m->pump_prefetch;
+	m->pump_done = m->nobackground && !m->pump_prefetch && !m->pump_hints;
 	m->pump_next = 0;
 	miss_want_tick(m);
 	(void)pthread_mutex_unlock(&m->lock);
@@ -626,7 +632,7 @@ bool miss_link_wanted(struct miss *m)
 	return wanted;
 }
 
-void miss_link_up(struct miss *m, const struct link *link)
+void miss_link_up(struct miss *m, struct link *link)
 {
 	(void)pthread_mutex_lock(&m->lock);
 	if (m->link_up)
@@ -634,8 +640,10 @@ void miss_link_up(struct miss *m, const struct link *link)
 	link_detach(&m->link);
 	m->link.sock = link->sock;
 	m->link.handle = link->handle;
+	link_take_hints(&m->link, link);
 	listen_to_link(m);
 	run_send_all(m);
+	ahead_hints(m, io_now_ns());
 	ahead_pump(m, io_now_ns());
 	(void)pthread_mutex_unlock(&m->lock);
 	miss_poke(m->wake_fd);

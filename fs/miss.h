@@ -97,8 +97,12 @@ struct miss {
 	uint64_t demand_ns;   /* a reader missed, or the mount began */
 	uint64_t pump_next;   /* chunk */
 	bool pump_done;
-	bool pump_prefetch;     /* still in the prioritised range */
-	uint64_t pump_after_ns; /* paused until; 0: not */
+	bool traced;     /* the trace is known */
+	bool pump_hints; /* still in what it names, or waiting for it */
+	size_t pump_hint;
+	uint64_t hints_until_ns; /* waiting no longer than that */
+	bool pump_prefetch;      /* still in the prioritised range */
+	uint64_t pump_after_ns;  /* paused until; 0: not */
 	uint64_t pump_backoff_ns;
 	uint64_t no_space_until_ns;
 	struct miss_cursor cursors[MISS_CURSORS];
@@ -135,7 +139,7 @@ void miss_fill_loop(struct miss *m, struct fill *f);
 
 /* Main thread: a new connection is attached in @link; what was open is asked
  * for again. */
-void miss_link_up(struct miss *m, const struct link *link);
+void miss_link_up(struct miss *m, struct link *link);
 bool miss_link_wanted(struct miss *m);
 /* Nothing will be asked for any more. */
 void miss_link_close(struct miss *m);

@@ -30,11 +30,13 @@ const char options_help[] =
 	"     layer=N|DIGEST       one layer of the image, 0 is the lowest\n"
 	"     digest=DIGEST        expected digest of the blob\n"
 	"     toc_digest=DIGEST    expected digest of the TOC\n"
+	"     trace=DIGEST         of the trace of the image, beside layer=\n"
 	"     root=DIR             state directory [/var/lib/estargz]\n"
 	"     fetcher=SOCKET       of estargzd [/run/estargz/fetcher.sock];\n"
 	"                          a private one is started if none listens\n"
 	"     plain_http           talk HTTP, not HTTPS, to the registry\n"
 	"     noprefetch           no prefetch of the prioritised files\n"
+	"     notrace              prefetch by these, not by the image's trace\n"
 	"     nobackground         fetch only what is read\n"
 	"     noreadahead          the kernel asks for the pages that are used\n"
 	"     events=FILE          append what happens to FILE, for estargz trace\n"
@@ -170,6 +172,8 @@ static int set_valued(struct options *o, const char *key, const char *value,
 	if (strcmp(key, "toc_digest") == 0)
 		return set_digest(&o->toc_digest, &o->has_toc_digest, key,
 				  value, e);
+	if (strcmp(key, "trace") == 0)
+		return set_digest(&o->trace, &o->has_trace, key, value, e);
 	if (strcmp(key, "root") == 0)
 		return set_path(&o->root, key, value, e);
 	if (strcmp(key, "fetcher") == 0)
@@ -218,6 +222,8 @@ static int set_flag(struct options *o, const char *word, struct err *e)
 		flag = &o->plain_http;
 	else if (strcmp(word, "noprefetch") == 0)
 		flag = &o->noprefetch;
+	else if (strcmp(word, "notrace") == 0)
+		flag = &o->notrace;
 	else if (strcmp(word, "nobackground") == 0)
 		flag = &o->nobackground;
 	else if (strcmp(word, "noreadahead") == 0)

@@ -44,14 +44,17 @@ struct options {
 	bool foreground;
 	bool plain_http;
 	bool noprefetch;
+	bool notrace;
 	bool nobackground;
 	bool noreadahead;
 	bool opaque_user;
 	bool no_verify;
 	bool has_digest;
 	bool has_toc_digest;
+	bool has_trace;
 	struct digest digest;
 	struct digest toc_digest;
+	struct digest trace;
 };
 
 /**

@@ -24,7 +24,9 @@
 struct candidate {
 	struct digest digest;
 	struct digest toc_digest;
+	struct digest trace;
 	bool has_toc_digest;
+	bool has_trace;
 	int number; /* in the manifest, 0 the lowest; -1: not known */
 	uint64_t size;
 };
@@ -168,6 +170,10 @@ static int choose(const struct options *o, struct candidates *c, struct err *e)
 		c->v[0].has_toc_digest = true;
 		c->v[0].toc_digest = o->toc_digest;
 	}
+	if (o->has_trace) {
+		c->v[0].has_trace = true;
+		c->v[0].trace = o->trace;
+	}
 	return 0;
 }
 
@@ -186,6 +192,8 @@ static int take_candidate(struct source *s, const struct options *o,
 	(*ret)->size = c->size;
 	(*ret)->has_toc_digest = c->has_toc_digest;
 	(*ret)->toc_digest = c->toc_digest;
+	(*ret)->has_trace = c->has_trace && !o->noprefetch && !o->notrace;
+	(*ret)->trace = c->trace;
 	return 0;
 }
 
@@ -223,6 +231,7 @@ static int read_resolved(const char *json, struct candidates *c, struct err *e)
 		}
 		one.has_toc_digest =
 			json_digest(l, "toc_digest", &one.toc_digest) == 0;
+		one.has_trace = json_digest(l, "trace_digest", &one.trace) == 0;
 		if (json_object_object_get_ex(l, "size", &size))
 			one.size = json_object_get_uint64(size);
 		r = add_candidate(c, &one, e);
@@ -295,6 +304,8 @@ static int name_layer(const struct options *o, struct candidates *out,
 	struct candidate one = {
 		.has_toc_digest = true,
 		.toc_digest = o->toc_digest,
+		.has_trace = o->has_trace,
+		.trace = o->trace,
 	};
 
 	if (o->layer == NULL || !o->has_toc_digest ||

@@ -27,6 +27,7 @@
 #include "common/log.h"
 #include "common/present.h"
 #include "common/proto.h"
+#include "common/proto_hint.h"
 #include "fs/fill.h"
 #include "fs/miss.h"
 
@@ -767,6 +768,129 @@ static void test_prefetch_passes_over_large_files(void **state)
 	assert_int_equal(prefetched(5, 20), UINT64_MAX);
 }
 
+static void hint(struct lab *l, uint16_t flags, const uint64_t *v, uint32_t n)
+{
+	uint8_t p[PROTO_PACKET_MAX];
+	const struct proto_hint m = {
+		.h = {.type = PROTO_HINT,
+		      .flags = flags,
+		      .len = (uint32_t)(sizeof(m) + n * 16),
+		      .id = 1},
+		.handle = 1,
+		.n = n,
+	};
+
+	memcpy(p, &m, sizeof(m));
+	memcpy(p + sizeof(m), v, n * sizeof(struct proto_hint_range));
+	assert_int_equal(send(l->far, p, m.h.len, 0), m.h.len);
+}
+
+/* Chunks [first, end) of @l, as the range of a HINT. */
+static void range_of(struct lab *l, uint64_t first, uint64_t end, uint64_t *ret)
+{
+	struct chunk a, z;
+
+	chunks_get(&l->ch, first, &a);
+	chunks_get(&l->ch, end - 1, &z);
+	ret[0] = a.blob_off;
+	ret[1] = z.blob_off + z.blob_len - a.blob_off;
+}
+
+static void expect_read(struct lab *l, uint32_t class_, uint64_t first,
+			uint64_t end)
+{
+	struct read_req r = next_read(l);
+	uint64_t want[2];
+
+	range_of(l, first, end, want);
+	assert_int_equal(r.class_, class_);
+	assert_int_equal(r.off, want[0]);
+	assert_int_equal(r.len, want[1]);
+	answer(l, &r);
+}
+
+/* What a trace names is prefetched, in its order, and not what is prioritised. */
+static void test_prefetch_by_trace(void **state)
+{
+	struct lab l;
+	uint64_t v[6];
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	l.m.link.hints.state = LINK_HINTS_COMING;
+	l.ch.prefetch_end = l.blob_len;
+	run(&l);
+	nothing_asked(&l); /* until it is known */
+	range_of(&l, 40, 42, v);
+	hint(&l, 0, v, 1);
+	nothing_asked(&l);
+	range_of(&l, 7, 8, v);
+	range_of(&l, 41, 43, v + 2); /* a part of it is there by then */
+	v[4] = INT64_MAX - 10;       /* nowhere */
+	v[5] = 10;
+	hint(&l, PROTO_HINT_END, v, 3);
+	expect_read(&l, PROTO_CLASS_PREFETCH, 40, 42);
+	expect_read(&l, PROTO_CLASS_PREFETCH, 7, 8);
+	expect_read(&l, PROTO_CLASS_PREFETCH, 42, 43);
+	nothing_asked(&l);
+	assert_int_equal(stats_get(&l.st->trace_ranges), 4);
+	stop(&l);
+}
+
+/* Readers do not wait for it to be known. */
+static void test_readers_do_not_wait_for_a_trace(void **state)
+{
+	struct lab l;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	l.m.link.hints.state = LINK_HINTS_COMING;
+	run(&l);
+	(void)read_at(&l, 3 * CHUNK, CHUNK);
+	expect_read(&l, PROTO_CLASS_DEMAND, 3, 4);
+	await(&l, 1, 0);
+	stop(&l);
+}
+
+/* Without one it is as it was. */
+static void test_no_trace_after_all(void **state)
+{
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	l.m.link.hints.state = LINK_HINTS_COMING;
+	l.ch.prefetch_end = l.blob_len / 2;
+	run(&l);
+	hint(&l, PROTO_HINT_END | PROTO_HINT_NONE, NULL, 0);
+	r = next_read(&l);
+	assert_int_equal(r.class_, PROTO_CLASS_PREFETCH);
+	assert_int_equal(r.off, 0);
+	stop(&l);
+}
+
+/* A fetcher that says such things is not one to talk to. */
+static void test_bad_hints(void **state)
+{
+	static const uint64_t bad[][2] = {
+		{UINT64_MAX, 1}, {1, UINT64_MAX}, {INT64_MAX, 1}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct lab l;
+		uint8_t p;
+
+		start(&l, 1, -1, WAIT_MS);
+		l.m.link.hints.state = LINK_HINTS_COMING;
+		run(&l);
+		hint(&l, PROTO_HINT_END, bad[i], 1);
+		assert_true(readable(l.far, WAIT_MS));
+		assert_int_equal(recv(l.far, &p, 1, 0), 0);
+		stop(&l);
+	}
+}
+
 static void test_reader_raises_what_the_background_asked_for(void **state)
 {
 	struct lab l;
@@ -996,6 +1120,10 @@ int main(void)
 		cmocka_unit_test(test_full_disk_is_served_from_memory),
 		cmocka_unit_test(test_background_fetches_all),
 		cmocka_unit_test(test_prefetch_passes_over_large_files),
+		cmocka_unit_test(test_prefetch_by_trace),
+		cmocka_unit_test(test_readers_do_not_wait_for_a_trace),
+		cmocka_unit_test(test_no_trace_after_all),
+		cmocka_unit_test(test_bad_hints),
 		cmocka_unit_test(
 			test_reader_raises_what_the_background_asked_for),
 		cmocka_unit_test(
