@@ -304,16 +304,33 @@ static size_t add_names(struct fetcher *f, char **names, const char *repository,
 	return n_names;
 }
 
-void fetcher_warm(struct fetcher *f, const char *repository,
-		  const struct digest *blobs, size_t n)
+/* In front of the [@*n] names, so that it is fetched with the first of them. */
+static void add_trace(char **names, size_t *n, const char *repository,
+		      const struct digest *trace)
 {
-	char **names = calloc(n, sizeof(char *));
+	char d[DIGEST_STR_BYTES];
+	char *name;
+
+	if (asprintf(&name, "+%s@%s", repository, digest_str(trace, d)) < 0)
+		return;
+	memmove(names + 1, names, *n * sizeof(*names));
+	names[0] = name;
+	(*n)++;
+}
+
+void fetcher_warm(struct fetcher *f, const char *repository,
+		  const struct digest *trace, const struct digest *blobs,
+		  size_t n)
+{
+	char **names = calloc(n + 1, sizeof(char *));
 	struct protocl_warm w = {.names = (const char *const *)names};
 	struct err e = {0};
 
 	if (names == NULL)
 		return;
 	w.n = add_names(f, names, repository, blobs, n);
+	if (w.n > 0 && trace != NULL)
+		add_trace(names, &w.n, repository, trace);
 	if (w.n > 0 && protocl_warm(f->c->fetcher_address, &w, &e) < 0)
 		log_debug("msg=\"%s\"", e.text);
 	for (size_t i = 0; i < w.n; i++)

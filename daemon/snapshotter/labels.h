@@ -38,6 +38,7 @@ const char *labels_get(const struct labels *l, const char *key);
  * @repository:	"host[:port]/repo"
  * @blob:	digest of the layer's blob
  * @toc:	digest of its TOC
+ * @trace:	digest of the image's trace, where @has_trace
  * @others:	[@n_others] digests of the other layers of the image that the
  *		labels name, which will be asked for next
  */
@@ -46,6 +47,8 @@ struct lazy {
 	char *repository;
 	struct digest blob;
 	struct digest toc;
+	struct digest trace;
+	bool has_trace;
 	struct digest *others;
 	size_t n_others;
 };
@@ -58,7 +61,8 @@ void lazy_done(struct lazy *z);
  *
  * Both families: CRI's (containerd.io/snapshot/cri.*) first, then
  * containerd.io/snapshot/remote/stargz.*; the TOC's digest is
- * containerd.io/snapshot/stargz/toc.digest. A list of layers that containerd
+ * containerd.io/snapshot/stargz/toc.digest, the trace's OCI_TRACE_DIGEST_ANNOTATION,
+ * which is only a hint: what is no digest there is not looked at. A list of layers that containerd
  * cut in the middle of a digest loses that digest only.
  * Return: 1; 0: not asked for lazily (no LABEL_REF or no image reference);
  * -ENODATA: no TOC digest; -EBADMSG: a label makes no sense; @e says which

@@ -161,8 +161,14 @@ static int add_options(const struct layer *l, struct buf *b)
 	static const char *const levels[LOG_N_] = {"err", "warn", "info",
 						   "debug"};
 	const struct config *c = l->ls->c;
-	char blob[DIGEST_STR_BYTES], toc[DIGEST_STR_BYTES];
+	char blob[DIGEST_STR_BYTES], toc[DIGEST_STR_BYTES],
+		trace[DIGEST_STR_BYTES];
+	int r = 0;
 
+	if (l->has_trace)
+		r = buf_addf(b, "trace=%s,", digest_str(&l->trace, trace));
+	if (r < 0)
+		return r;
 	return buf_addf(b,
 			"root=%s,fetcher=%s,layer=%s,toc_digest=%s,suid,dev,"
 			"read_timeout=%u,log_level=%s%s%s%s",

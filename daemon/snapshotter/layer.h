@@ -69,6 +69,8 @@ struct layer {
 	unsigned holds;
 	bool dropped;
 	bool restore;
+	bool has_trace;
+	struct digest trace; /* of the image it was last asked for with */
 	uint64_t due_ns;
 	dev_t dev; /* of the mount */
 	struct err e;

@@ -467,7 +467,8 @@ static void warm(struct layers *ls, const struct lazy *z)
 		}
 	}
 	unlock(ls);
-	fetcher_warm(ls->fetcher, z->repository, v, n);
+	fetcher_warm(ls->fetcher, z->repository,
+		     z->has_trace && ls->c->prefetch ? &z->trace : NULL, v, n);
 	free(v);
 }
 
@@ -522,6 +523,15 @@ static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
 	return 0;
 }
 
+/* Locked. Who starts it looks at that without a lock. */
+static void take_trace(struct layer *l, const struct lazy *z)
+{
+	if (l->state != LAYER_NONE)
+		return;
+	l->has_trace = z->has_trace && l->ls->c->prefetch;
+	l->trace = z->trace;
+}
+
 int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
 {
 	struct layer_row row = {
@@ -541,8 +551,10 @@ int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
 	if (row.id > 0) {
 		lock(ls);
 		l = get(ls, &row);
-		if (l != NULL)
+		if (l != NULL) {
 			l->holds++;
+			take_trace(l, z);
+		}
 		unlock(ls);
 	}
 	(void)pthread_mutex_unlock(&ls->rows);

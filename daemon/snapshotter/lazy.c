@@ -119,6 +119,7 @@ static int parse_family(const struct labels *l, size_t family, struct lazy *z,
 static int parse(const struct labels *l, struct lazy *z, struct err *e)
 {
 	const char *toc = labels_get(l, OCI_TOC_DIGEST_ANNOTATION);
+	const char *trace = labels_get(l, OCI_TRACE_DIGEST_ANNOTATION);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(families); i++)
@@ -130,6 +131,8 @@ static int parse(const struct labels *l, struct lazy *z, struct err *e)
 			       "no digest of a table of contents (label "
 			       "%s): not an eStargz layer",
 			       OCI_TOC_DIGEST_ANNOTATION);
+	z->has_trace = trace != NULL &&
+		       digest_parse(trace, strlen(trace), &z->trace) == 0;
 	r = parse_digest(OCI_TOC_DIGEST_ANNOTATION, toc, &z->toc, e);
 	return r < 0 ? r : 1;
 }
