@@ -41,3 +41,5 @@ SH_TESTS += %D%/c20-events.sh %D%/c21-trace.sh
 EXTRA_DIST += tests/tools/snapload.py tests/tools/activate.py
 SH_TESTS += %D%/c01-registry.sh
 SH_TESTS += %D%/c10-convert.sh
+SH_TESTS += %D%/c11-interop.sh
+SH_TESTS += %D%/c12-malformed.sh

@@ -327,6 +327,8 @@ class Compare:
         a = self.a
         self.opaque = tree.opaque
         got = self.walk(root)
+        if a.converted:
+            got = {k: v for k, v in got.items() if k not in HIDDEN}
         for name in sorted(set(got) - set(tree.nodes)):
             self.bad.append("%s: is there, must not be" % ascii(name))
         for name in sorted(set(tree.nodes) - set(got)):
@@ -421,6 +423,8 @@ def main():
     p.add_argument("--block", type=int, default=1 << 17)
     for o in ("content", "xattrs", "times", "nlink", "dir-nlink", "ino"):
         p.add_argument("--no-" + o, action="store_true")
+    p.add_argument("--converted", action="store_true",
+                   help="DIR may have the files that eStargz adds")
     p.add_argument("--xdev", action="store_true",
                    help="leave out what is mounted below")
     p.add_argument("--since", type=int, default=0,
