@@ -6,6 +6,7 @@
 /* Each gets its own name as argv[0]. Return: exit status. */
 int cli_status(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
+int cli_verify(int argc, char **argv);
 int cli_prune(int argc, char **argv);
 int cli_convert(int argc, char **argv);
 int cli_optimize(int argc, char **argv);

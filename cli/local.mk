@@ -5,6 +5,7 @@ noinst_LIBRARIES += %D%/libcli.a
 %C%_libcli_a_SOURCES = \
 	%D%/cli.h \
 	%D%/args.c %D%/args.h \
+	%D%/blobcheck.c %D%/blobcheck.h \
 	%D%/convert.c \
 	%D%/evlog.c %D%/evlog.h \
 	%D%/glob.c %D%/glob.h \
@@ -34,6 +35,7 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/text.c %D%/text.h \
 	%D%/trace.c \
 	%D%/transform.c %D%/transform.h \
+	%D%/verify.c \
 	%D%/wanted.c %D%/wanted.h \
 	%D%/waterfall.c %D%/waterfall.h \
 	%D%/wfplan.c %D%/wfplan.h

@@ -16,6 +16,7 @@ static const struct {
 	{"convert", cli_convert, "convert an image to eStargz"},
 	{"optimize", cli_optimize, "put in front what its workload reads"},
 	{"inspect", cli_inspect, "how an image is made, what its start costs"},
+	{"verify", cli_verify, "whether an image is what it says"},
 	{"status", cli_status, "mounted layers, and how they are doing"},
 	{"prune", cli_prune, "remove cached layers that nobody uses"},
 	{"trace", cli_trace, "why a container started slowly"},
