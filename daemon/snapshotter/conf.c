@@ -10,6 +10,7 @@
 
 #include "common/conftab.h"
 #include "common/layerdir.h"
+#include "daemon/snapshotter/evfiles.h"
 
 #define OPTIONS_MAX 32u
 #define PATH_BYTES_MAX 1024u
@@ -30,6 +31,7 @@ int config_init(struct config *c)
 		.estargzfs = strdup(SBINDIR "/mount.estargz"),
 		.mount_timeout_s = 40,
 		.read_timeout_s = 300,
+		.events_max_bytes = MIB(256),
 		.scope = true,
 		.cache_max_bytes = MIB(16384),
 		.userxattr = USERXATTR_AUTO,
@@ -49,6 +51,7 @@ void config_done(struct config *c)
 	free(c->fetcher_address);
 	free(c->fetcher_program);
 	free(c->estargzfs);
+	free(c->events_dir);
 	conftab_list_free(c->options, c->n_options);
 	*c = (struct config){0};
 }
@@ -105,6 +108,9 @@ static const struct conf_key keys[] = {
 	KEY("layers", "program", estargzfs, CONF_PATH, 0, PATH_BYTES_MAX),
 	KEY("layers", "mount_timeout_s", mount_timeout_s, CONF_UINT, 1, 3600),
 	KEY("layers", "read_timeout_s", read_timeout_s, CONF_UINT, 1, 3600),
+	KEY("layers", "events_dir", events_dir, CONF_PATH, 0, PATH_BYTES_MAX),
+	KEY("layers", "events_max_bytes", events_max_bytes, CONF_BYTES,
+	    EVFILES_EACH_BYTES, INT64_MAX),
 	KEY("layers", "scope", scope, CONF_BOOL, 0, 0),
 	KEY("cache", "max_bytes", cache_max_bytes, CONF_BYTES, 0, INT64_MAX),
 	LIST("mount", "options", options, OPTIONS_MAX),
@@ -115,16 +121,17 @@ static const struct conf_key keys[] = {
 /*
  * Where the state is stands in lowerdir=, where commas end the option, colons
  * the directory, and backslashes quote; and in mountinfo, where it is
- * compared with what the kernel makes of it.
+ * compared with what the kernel makes of it. Commas end options of estargzfs,
+ * too.
  */
-static int check_root(const char *s, struct err *e)
+static int check_plain(const char *key, const char *s, struct err *e)
 {
 	for (const char *p = s; *p != '\0'; p++) {
 		if (strchr(",:\\", *p) != NULL || iscntrl((unsigned char)*p))
 			return err_set(
 				e, -EINVAL,
-				"root: no comma, colon, backslash or control character: %s",
-				s);
+				"%s: no comma, colon, backslash or control character: %s",
+				key, s);
 	}
 	for (const char *p = s; (p = strchr(p, '/')) != NULL; p++) {
 		size_t n = strcspn(p + 1, "/");
@@ -132,8 +139,8 @@ static int check_root(const char *s, struct err *e)
 		if (n == 0 || (n <= 2 && strncmp(p + 1, "..", n) == 0))
 			return err_set(
 				e, -EINVAL,
-				"root: no empty, \".\" or \"..\" component: %s",
-				s);
+				"%s: no empty, \".\" or \"..\" component: %s",
+				key, s);
 	}
 	return 0;
 }
@@ -195,7 +202,9 @@ int config_check(const struct config *c, struct err *e)
 	int r = check_path("root", c->root, PATH_BYTES_MAX, e);
 
 	if (r == 0)
-		r = check_root(c->root, e);
+		r = check_plain("root", c->root, e);
+	if (r == 0 && c->events_dir != NULL)
+		r = check_plain("events_dir", c->events_dir, e);
 	if (r == 0)
 		r = check_path("address", c->address, SOCKET_BYTES_MAX, e);
 	if (r == 0 && strcmp(c->address, c->fetcher_address) == 0)

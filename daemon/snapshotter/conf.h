@@ -31,8 +31,10 @@ struct config {
 	bool prefetch;   /* true */
 	bool background; /* true */
 	char *estargzfs; /* program: SBINDIR/mount.estargz */
-	unsigned mount_timeout_s; /* 40; then the layer is an ordinary one */
-	unsigned read_timeout_s;  /* 300 */
+	unsigned mount_timeout_s;  /* 40; then the layer is an ordinary one */
+	unsigned read_timeout_s;   /* 300 */
+	char *events_dir;          /* NULL: no events */
+	uint64_t events_max_bytes; /* 256 MiB: of all files in it */
 	bool scope; /* systemd unit of its own for each, where there is systemd */
 
 	/* [cache] */

@@ -15,6 +15,7 @@
 
 #include "common/buf.h"
 #include "common/io.h"
+#include "daemon/snapshotter/evfiles.h"
 #define LOG_MOD "layer"
 #include "common/log.h"
 
@@ -156,6 +157,37 @@ static int prepare_target(const struct layer *l, struct err *e)
 	return r < 0 ? err_set(e, r, "%s: %s", l->target, err_name(r)) : 0;
 }
 
+static bool has_row(void *arg, int64_t id)
+{
+	struct layers *ls = arg;
+	bool has;
+
+	lock(ls);
+	has = layer_find(ls, id) != NULL;
+	unlock(ls);
+	return has;
+}
+
+/* A layer is mounted without events where they cannot be had. */
+static int add_events(const struct layer *l, struct buf *b)
+{
+	const struct config *c = l->ls->c;
+	CLEANUP_BUF struct buf path = BUF_INIT(OPTIONS_BYTES_MAX);
+	char d[DIGEST_STR_BYTES];
+	struct err e = {0};
+
+	if (c->events_dir == NULL)
+		return 0;
+	if (evfiles_make(c->events_dir, c->events_max_bytes, &l->row.toc, l->id,
+			 has_row, l->ls, &path, &e) < 0) {
+		log_warn("layer=%s msg=\"no events: %s\"",
+			 digest_str(&l->row.blob, d), e.text);
+		return 0;
+	}
+	return buf_addf(b, ",events=%s,events_max=%" PRIu64, path.p,
+			EVFILES_EACH_BYTES);
+}
+
 static int add_options(const struct layer *l, struct buf *b)
 {
 	static const char *const levels[LOG_N_] = {"err", "warn", "info",
@@ -167,9 +199,9 @@ static int add_options(const struct layer *l, struct buf *b)
 
 	if (l->has_trace)
 		r = buf_addf(b, "trace=%s,", digest_str(&l->trace, trace));
-	if (r < 0)
-		return r;
-	return buf_addf(b,
+	if (r == 0)
+		r = buf_addf(
+			b,
 			"root=%s,fetcher=%s,layer=%s,toc_digest=%s,suid,dev,"
 			"read_timeout=%u,log_level=%s%s%s%s",
 			l->ls->root, c->fetcher_address,
@@ -178,6 +210,7 @@ static int add_options(const struct layer *l, struct buf *b)
 			levels[c->log_level], c->prefetch ? "" : ",noprefetch",
 			c->background ? "" : ",nobackground",
 			l->row.opaque_user ? ",opaque=user" : "");
+	return r == 0 ? add_events(l, b) : r;
 }
 
 /* The process had been the layer's. */

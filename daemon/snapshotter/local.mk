@@ -6,6 +6,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/db.c %D%/db.h \
 	%D%/dirs.c %D%/dirs.h \
 	%D%/disk.c %D%/disk.h \
+	%D%/evfiles.c %D%/evfiles.h \
 	%D%/evict.c %D%/evict.h \
 	%D%/fetcher.c %D%/fetcher.h \
 	%D%/filter.c %D%/filter.h \

@@ -105,6 +105,8 @@ UNIT_TESTS += %D%/test-stack
 UNIT_TESTS += %D%/test-filter
 %C%_test_filter_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
 	$(PCRE_LIBS)
+UNIT_TESTS += %D%/test-evfiles
+%C%_test_evfiles_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
 UNIT_TESTS += %D%/test-disk
 %C%_test_disk_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) -lpthread
 UNIT_TESTS += %D%/test-snapshots

@@ -27,6 +27,8 @@ static const char golden[] = "root = \"/srv/images\"\n"
 			     "program = \"/opt/mount.estargz\"\n"
 			     "mount_timeout_s = 7\n"
 			     "read_timeout_s = 8\n"
+			     "events_dir = \"/srv/events\"\n"
+			     "events_max_bytes = \"5MiB\"\n"
 			     "scope = false\n"
 			     "[cache]\n"
 			     "max_bytes = \"10GiB\"\n"
@@ -58,6 +60,8 @@ static void test_defaults(void **state)
 	assert_true(c.scope);
 	assert_int_equal(c.mount_timeout_s, 40);
 	assert_int_equal(c.read_timeout_s, 300);
+	assert_null(c.events_dir);
+	assert_int_equal(c.events_max_bytes, MIB(256));
 	assert_int_equal(c.cache_max_bytes, UINT64_C(16) << 30);
 	assert_int_equal(c.n_options, 0);
 	assert_int_equal(c.userxattr, USERXATTR_AUTO);
@@ -82,6 +86,8 @@ static void test_every_key(void **state)
 	assert_false(c.scope);
 	assert_int_equal(c.mount_timeout_s, 7);
 	assert_int_equal(c.read_timeout_s, 8);
+	assert_string_equal(c.events_dir, "/srv/events");
+	assert_int_equal(c.events_max_bytes, MIB(5));
 	assert_int_equal(c.cache_max_bytes, UINT64_C(10) << 30);
 	assert_int_equal(c.n_options, 2);
 	assert_string_equal(c.options[0], "index=off");
@@ -172,6 +178,9 @@ static void test_bad(void **state)
 		{"root = \"/a//b\"", "root: no empty"},
 		{"root = \"/a/./b\"", "root: no empty"},
 		{"root = \"/../b\"", "root: no empty"},
+		{"[layers]\nevents_dir = \"ev\"", "bad value for events_dir"},
+		{"[layers]\nevents_dir = \"/a,b\"", "events_dir: no comma"},
+		{"[layers]\nevents_max_bytes = 2097151", "events_max_bytes"},
 		{"log_level = \"loud\"", "expected err, warn, info or debug"},
 		{"address = \"/run/estargz/fetcher.sock\"",
 		 "address: also that of [fetcher]"},
