@@ -188,7 +188,8 @@ static int moved(struct upload *u, struct err *e)
 					 u->what);
 	r = headers_location(u->q.x.url, u->q.resp.location, &url, &same);
 	if (r < 0)
-		return err_set(e, r, "%s: bad Location", u->what);
+		return err_set(e, r, "%s: %s Location", u->what,
+			       r == -EACCES ? "plain HTTP in" : "bad");
 	free(u->location);
 	u->location = url;
 	u->away = u->q.x.away || !same;

@@ -285,8 +285,31 @@ ok "the end of a blob whose size is not known" span 0 end 5000
 ctl_not "a range behind the end" 'has 36000000 bytes' range "$R/n$NTH:x" "$BIG" \
 	36000000 35999999 2
 
-### Mirrors ###
 MAIN=$SRV_ADDR
+
+### TLS, and HTTP/2 ###
+start_registry tls
+mkdir -p "$T/hosts/$REG"
+cp "$T/tls/ca.crt" "$T/hosts/$REG/hosts.crt"
+R=docker://$REG
+ctl_ok "pushes over TLS" copy "oci:$IMAGES:small" "$R/a/b:v1"
+ctl_ok "a big blob" put "$R/a/b:v1" "$T/big"
+ok "which comes back" pulled a/b:v1 "$BIG" 36000000 "$T/big"
+ok "four at once" bash -c "'$IMGCTL' -d '$T/hosts' cats '$R/a/b:v1' \
+	$BIG 36000000 4 | cmp - '$T/big'"
+rm "$T/hosts/$REG/hosts.crt"
+echo "server = \"https://$REG\"" >"$T/hosts/$REG/hosts.toml"
+ctl_not "an authority that nobody knows" "$REG/a/b: .*certificate" put \
+	"$R/a/b:v1" "$T/little"
+start_srv tls --push "$T/tls-lab" --tls "$T/tls/srv.crt" "$T/tls/srv.key"
+SRV_URL=https://$SRV_ADDR
+R=docker://$SRV_ADDR
+mkdir -p "$T/hosts/$SRV_ADDR"
+cp "$T/tls/ca.crt" "$T/hosts/$SRV_ADDR/hosts.crt"
+srv_fault '{"kind":"cut","after":5000000,"method":"PATCH","count":1}'
+ctl_ok "a connection of TLS that breaks" put "$R/a/b:v1" "$T/big"
+
+### Mirrors ###
 start_srv mirror --push "$T/mirror"
 mkdir -p "$T/hosts/$MAIN"
 cat >"$T/hosts/$MAIN/hosts.toml" <<END

@@ -88,7 +88,8 @@ class Push:
         to = "/v2/%s/blobs/uploads/%s?_state=%s" % (
             repo, uid, secrets.token_hex(4))
         if not self.is_fault("relative"):
-            to = "http://%s%s" % (self.headers.get("Host"), to)
+            to = "%s://%s%s" % ("https" if self.A.tls else "http",
+                                self.headers.get("Host"), to)
         h = {"Location": to, "Docker-Upload-UUID": uid}
         u = self.store.uploads[uid]
         if not self.is_fault("no-range"):
