@@ -185,7 +185,8 @@ int image_dst_commit(struct image_dst *d, const struct image_desc *root,
  * Puts the blob, an empty config and the artifact's manifest, by the referrers
  * API, or where the registry does not have that, in the list behind the tag
  * "sha256-<hex>". A local layout gets the manifest in its index.json. One of
- * the same type and subject that was there before is replaced.
+ * the same type and subject that was there before is replaced, but not in a
+ * registry that keeps the list itself: there the newest counts.
  * Spec: OCI distribution-spec 1.1, "Pushing manifests with subject",
  * "Referrers tag schema"
  * Return: 0, -EOPNOTSUPP (archives of docker), …

@@ -25,8 +25,11 @@
 
 #define PUSH_CHUNK_BYTES MIB(16)
 #define PUSH_CHUNK_BYTES_MAX MIB(1024)
-/* Uploads of one blob that are begun before we give up. */
+/* Uploads of one blob that are begun before we give up; the last one goes in
+ * one piece. */
 #define PUSH_UPLOADS_MAX 4u
+/* Requests beyond twice those that the chunks of a blob are. */
+#define PUSH_STEPS_MORE 16u
 
 struct registry_dst {
 	struct image_dst dst; /* first */
@@ -312,7 +315,7 @@ static int upload_chunk(struct upload *u, struct err *e)
 	if (q->end.status == 404 || q->end.status == 410)
 		return -ESTALE;
 	/* 405, 501 and whatever else says that chunks are not liked. */
-	if (u->off == 0 && r != -EACCES && q->end.status != 413) {
+	if (r != -EACCES && q->end.status != 413) {
 		u->whole = true;
 		return -ESTALE;
 	}
@@ -321,11 +324,18 @@ static int upload_chunk(struct upload *u, struct err *e)
 
 static int upload_chunks(struct upload *u, struct err *e)
 {
+	uint64_t steps_max = 2 * (u->b->size / u->chunk) + PUSH_STEPS_MORE;
 	unsigned tries = 0;
 
-	while (u->off < u->b->size) {
+	for (uint64_t steps = 0; u->off < u->b->size; steps++) {
 		uint64_t before = u->off;
-		int r = upload_chunk(u, e);
+		int r;
+
+		if (steps == steps_max)
+			return err_set(e, -EPROTO,
+				       "%s: the registry takes crumbs",
+				       u->what);
+		r = upload_chunk(u, e);
 
 		if (r == -EAGAIN) {
 			if (++tries == CLIENT_TRIES_MAX)
@@ -386,6 +396,7 @@ static int upload(struct registry_dst *d, struct upload *u, struct err *e)
 	for (unsigned tries = 1; r == 0; tries++) {
 		uint64_t retry_after_s;
 
+		u->whole |= tries == PUSH_UPLOADS_MAX;
 		r = upload_once(u, e);
 		if (r == 0)
 			break;

@@ -472,6 +472,8 @@ static int list_join(struct json_object *to, struct json_object *from)
 /* The pages behind the first one, which q has just got. */
 static int pages(struct call *q, struct json_object *list, struct err *e)
 {
+	size_t bytes = q->reply.len;
+
 	for (unsigned i = 1; q->resp.link != NULL; i++) {
 		CLEANUP_DOC struct json_object *page = NULL;
 		CLEANUP_FREE char *next = NULL;
@@ -485,13 +487,14 @@ static int pages(struct call *q, struct json_object *list, struct err *e)
 			r = headers_location(q->x.url, next, &url, &same);
 		if (r < 0)
 			return err_set(e, r, "list of artifacts: bad Link");
-		if (i == REFERRERS_PAGES_MAX) {
+		if (i == REFERRERS_PAGES_MAX || bytes > MANIFEST_BYTES_MAX) {
 			free(url);
 			return err_set(e, -EOVERFLOW,
 				       "list of artifacts: too long");
 		}
 		q->away = q->x.away || !same;
 		r = call_run(q, url, e);
+		bytes += q->reply.len;
 		if (r == 0 && !call_ok(q))
 			r = call_error(q, "list of artifacts", e);
 		if (r == 0)

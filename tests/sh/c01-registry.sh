@@ -165,6 +165,12 @@ fails_once "no chunks, said before they came" \
 	'{"kind":"status","status":501,"method":"PATCH","early":true,"count":-1}'
 fails_once "chunks that are ignored" '{"kind":"ignore-chunk","count":-1}'
 is "$(n_of PATCH),$(n_of PUT)" 1,1 "goes in one piece"
+fails_once "only one chunk" \
+	'{"kind":"status","status":400,"method":"PATCH","skip":1,"count":-1}'
+is "$(n_of POST),$(n_of PUT)" 2,1 "goes in one piece"
+fails_once "chunks that make an upload end" \
+	'{"kind":"expire","method":"PATCH","skip":1,"count":-1}'
+is "$(n_of POST),$(n_of PUT)" 4,1 "goes in one piece at last"
 fails_once "nothing said of what is there" '{"kind":"no-range","count":-1}'
 fails_once "Locations without a host" '{"kind":"relative","count":-1}'
 srv_reset
@@ -178,6 +184,9 @@ srv_reset
 srv_fault '{"kind":"status","status":500,"method":"POST","count":-1}'
 ctl_not "a registry in trouble" 'status 500, the server is in trouble' \
 	put "$R/a/b:x" "$T/little"
+srv_reset
+srv_fault '{"kind":"crumbs","method":"PATCH","count":-1}'
+ctl_not "chunks taken bit by bit" 'takes crumbs' put "$R/a/b:x" "$T/big"
 srv_reset
 srv_fault '{"kind":"wrong-digest","method":"PUT","count":-1}'
 ctl_not "another digest is said to be there" "says it is sha256:5555" \

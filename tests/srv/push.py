@@ -6,6 +6,7 @@ Faults of its own (path, method, skip, count as with the others):
     full          takes the body, and resets the connection before an answer
     no-mount      202 for a mount, as for any upload
     ignore-chunk  202 for a chunk, of which nothing is kept
+    crumbs        100 bytes are taken of each chunk
     no-range      does not say how much of an upload is there
     relative      Locations without a host
     expire        the upload is not known any more
@@ -147,7 +148,10 @@ class Push:
         if self.is_fault("ignore-chunk"):
             self.body_into(lambda p: None)
             return self.upload_at(repo, uid, 202)
+        had = len(u["data"])
         if self.body_into(u["data"].extend):
+            if self.is_fault("crumbs"):
+                del u["data"][had + 100:]
             self.upload_at(repo, uid, 202)
         return None
 
