@@ -5,11 +5,6 @@
 
 #include <string.h>
 
-#include "common/buf.h"
-#include "common/io.h"
-#include "common/limits.h"
-#include "common/toc.h"
-
 #define NONE UINT32_MAX
 
 /**
@@ -21,8 +16,8 @@
  * @number:	of the layer in the trace, NONE: not yet
  */
 struct blob {
-	struct buf json;
-	struct toc *toc;
+	struct layerinfo info;
+	const struct toc *toc;
 	uint32_t *names;
 	size_t n_names;
 	uint64_t *members;
@@ -33,8 +28,7 @@ struct blob {
 
 static void blob_done(struct blob *b)
 {
-	toc_free(b->toc);
-	buf_done(&b->json);
+	layerinfo_done(&b->info);
 	free(b->names);
 	free(b->members);
 	free(b->taken);
@@ -42,33 +36,6 @@ static void blob_done(struct blob *b)
 }
 
 /* ---- a layer's TOC ----------------------------------------------------- */
-
-static int load_toc(struct blob *b, const struct hints_layer *l,
-		    uint64_t *ret_end, struct err *e)
-{
-	uint8_t tail[TOC_FOOTER_BYTES_MAX];
-	size_t n = (size_t)MIN(l->size, (uint64_t)sizeof(tail));
-	CLEANUP_FREE uint8_t *packed = NULL;
-	struct toc_footer f;
-	int r = io_pread_all(l->fd, tail, n, l->size - n);
-
-	if (r < 0)
-		return err_set(e, r, "footer: %s", err_name(r));
-	r = toc_footer_parse(tail, n, l->size, &f, e);
-	if (r < 0)
-		return r;
-	packed = malloc((size_t)f.toc_len);
-	if (packed == NULL)
-		return err_set(e, -ENOMEM, "no memory");
-	r = io_pread_all(l->fd, packed, (size_t)f.toc_len, f.toc_off);
-	if (r < 0)
-		return err_set(e, r, "TOC: %s", err_name(r));
-	r = toc_decode(&f, packed, (size_t)f.toc_len, &b->json, e);
-	if (r == 0)
-		r = toc_parse(b->json.p, b->json.len, &b->toc, e);
-	*ret_end = f.toc_off;
-	return r;
-}
 
 static int by_name(const void *pa, const void *pb, void *arg)
 {
@@ -111,12 +78,17 @@ static void list_members(struct blob *b, uint64_t end)
 
 static int load(struct blob *b, const struct hints_layer *l, struct err *e)
 {
-	uint64_t end = 0;
+	uint64_t end;
 	size_t n;
-	int r = load_toc(b, l, &end, e);
+	int r = layerinfo_read(&l->in, l->size, &l->toc, &b->info, e);
 
 	if (r < 0)
 		return r;
+	if (b->info.toc == NULL)
+		return err_set(e, -EBADMSG, "no eStargz: %.200s",
+			       b->info.why_not.text);
+	b->toc = b->info.toc;
+	end = b->info.footer.toc_off;
 	n = (size_t)b->toc->n_entries + 1;
 	b->names = calloc(n, sizeof(*b->names));
 	b->members = calloc(n, sizeof(*b->members));
@@ -280,7 +252,7 @@ static int find_files(struct hints *h, const struct record *rec, struct err *e)
 		int r = 0;
 
 		h->files[i].entry = NONE;
-		if (layer >= h->n || h->layers[layer].fd < 0)
+		if (layer >= h->n || h->layers[layer].in.range == NULL)
 			continue;
 		if (h->blobs[layer].toc == NULL)
 			r = load(&h->blobs[layer], &h->layers[layer], e);

@@ -4,6 +4,7 @@
 #ifndef CLI_HINTS_H
 #define CLI_HINTS_H
 
+#include "cli/layerinfo.h"
 #include "cli/observe.h"
 #include "common/base.h"
 #include "common/err.h"
@@ -11,13 +12,15 @@
 
 /**
  * struct hints_layer - a layer of the image that was made
- * @fd:		its blob, borrowed; -1: not one of which anything was read
- * @size:	bytes of it
+ * @size:	bytes of its blob
+ * @toc:	digest of its TOC
+ * @in:		reads its blob; range NULL: it is no eStargz
  */
 struct hints_layer {
 	struct digest blob;
+	struct digest toc;
 	uint64_t size;
-	int fd;
+	struct layer_in in;
 };
 
 /**
@@ -26,7 +29,7 @@ struct hints_layer {
  *
  * Neighbours that follow one another are one range. What is above
  * TRACE_READS_MAX is left out: it comes last.
- * Return: 0, -EBADMSG (a blob is no eStargz), -errno
+ * Return: 0, -EBADMSG (a blob is not what it should be), -errno
  */
 int hints_make(const struct observed *o, const struct hints_layer *layers,
 	       size_t n_layers, struct trace *ret, struct err *e);

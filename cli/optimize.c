@@ -15,8 +15,9 @@
 #include "cli/hints.h"
 #include "cli/runimage.h"
 #include "cli/runproc.h"
+#include "cli/source.h"
+#include "common/checked.h"
 #include "common/io.h"
-#include "common/limits.h"
 
 #define PERIOD_DEFAULT_S 10u
 #define PERIOD_MAX_S 86400u
@@ -73,7 +74,7 @@ enum {
 /**
  * struct optimize - the command
  * @got:	of the run
- * @manifest:	of the image that was run
+ * @source:	the image that is run; @platform: which of an index
  * @trace:	JSON; empty where there is none
  */
 struct optimize {
@@ -85,7 +86,8 @@ struct optimize {
 	const char *runtime;
 	const char *record_out;
 	struct runimage_result got;
-	struct digest manifest;
+	struct source source;
+	struct platform platform;
 	struct buf trace;
 	struct digest trace_digest;
 };
@@ -96,6 +98,7 @@ static void optimize_done(struct optimize *o)
 	runspec_done(&o->spec);
 	runline_done(&o->line);
 	buf_done(&o->trace);
+	source_close(&o->source);
 	args_done(&o->a);
 }
 
@@ -215,73 +218,9 @@ static struct platform run_platform(const struct args *a)
 							 : here;
 }
 
-/**
- * struct source - the image that is run
- * @platform:	where it is one of an index
- */
-struct source {
-	struct image_name name;
-	struct image_src *src;
-	struct manifest manifest;
-	struct platform platform;
-	bool in_index;
-};
-
-static void source_done(struct source *s)
-{
-	manifest_done(&s->manifest);
-	image_src_close(s->src);
-	image_name_done(&s->name);
-}
-
-/* Goes on from an index to the manifest in it. */
-static int enter_index(struct source *s, struct image_desc *desc,
-		       struct buf *doc, struct err *e)
-{
-	CLEANUP_INDEX struct index x = {0};
-	int r = index_load(desc, doc->p, doc->len, &x, e);
-	ssize_t i;
-
-	if (r < 0)
-		return r;
-	i = index_find(&x, &s->platform, e);
-	if (i < 0)
-		return (int)i;
-	s->in_index = true;
-	image_desc_done(desc);
-	r = image_desc_copy(&x.images[i].desc, desc);
-	if (r < 0)
-		return err_set(e, r, "no memory");
-	buf_clear(doc);
-	return image_src_document(s->src, desc, doc, e);
-}
-
-static int source_open(struct source *s, const struct optimize *o,
-		       const char *src, struct err *e)
-{
-	CLEANUP_BUF struct buf doc = BUF_INIT(MANIFEST_BYTES_MAX);
-	CLEANUP(image_desc_done) struct image_desc desc = {0};
-	int r = image_name_parse(src, &s->name, e);
-
-	if (r < 0)
-		return r;
-	s->platform = run_platform(&o->a);
-	r = image_src_open(&s->name, &o->a.image, &s->src, e);
-	if (r == 0)
-		r = image_src_root(s->src, &desc, &doc, e);
-	if (r == 0 && desc.media_type != NULL &&
-	    media_type_is_index(desc.media_type))
-		r = enter_index(s, &desc, &doc, e);
-	if (r == 0)
-		r = manifest_load(s->src, &desc, doc.p, doc.len, &s->manifest,
-				  e);
-	return r < 0 ? err_wrap(e, "%s", src) : 0;
-}
-
 /* The image as eStargz, quickly, in the run's directory. */
-static int make_base(const struct optimize *o, struct source *s,
-		     const char *base, struct transform_result *ret,
-		     struct err *e)
+static int make_base(const struct optimize *o, const char *base,
+		     struct transform_result *ret, struct err *e)
 {
 	CLEANUP(progress_free_cleanup) struct progress *progress = NULL;
 	CLEANUP(image_dst_close_cleanup) struct image_dst *dst = NULL;
@@ -290,8 +229,8 @@ static int make_base(const struct optimize *o, struct source *s,
 		.build = {.level = 1, .jobs = o->a.t.build.jobs},
 		.reuse = true,
 		.oci = true,
-		.platforms = &s->platform,
-		.n_platforms = s->in_index ? 1 : 0,
+		.platforms = &o->platform,
+		.n_platforms = o->source.is_index ? 1 : 0,
 	};
 	int r = progress_new(o->a.mode, STDERR_FILENO, &progress);
 
@@ -301,23 +240,23 @@ static int make_base(const struct optimize *o, struct source *s,
 	r = image_name_parse(base, &name, e);
 	if (r == 0)
 		r = image_dst_open(&name, &o->a.image, &dst, e);
-	return r == 0 ? transform_image(s->src, dst, &t, ret, e) : r;
+	return r == 0 ? transform_image(o->source.src, dst, &t, ret, e) : r;
 }
 
 /* Runs it, as it is mounted from the run's directory. */
-static int run_base(struct optimize *o, struct rundir *d, struct source *s,
-		    struct err *e)
+static int run_base(struct optimize *o, struct rundir *d, struct err *e)
 {
-	CLEANUP_TRANSFORM_RESULT struct transform_result made = {0};
+	CLEANUP_TRANSFORM_RESULT struct transform_result base_made = {0};
+	const struct manifest *m = &o->source.m;
 	CLEANUP_FREE struct observe_layer *layers =
-		calloc(s->manifest.n_layers + 1, sizeof(*layers));
+		calloc(m->n_layers + 1, sizeof(*layers));
 	CLEANUP_FREE char *base = NULL;
 	struct runimage i = {
-		.config = s->manifest.config,
+		.config = m->config,
 		.spec = &o->spec,
 		.run = &o->run,
 		.layers = layers,
-		.manifest = s->manifest.desc.digest,
+		.manifest = m->desc.digest,
 	};
 	int r;
 
@@ -327,16 +266,18 @@ static int run_base(struct optimize *o, struct rundir *d, struct source *s,
 	}
 	if (layers == NULL)
 		return err_set(e, -ENOMEM, "no memory");
-	r = make_base(o, s, base, &made, e);
+	r = make_base(o, base, &base_made, e);
 	if (r < 0)
 		return r;
-	assert(made.n_images == 1);
-	for (size_t k = 0; k < made.images[0].n_layers; k++)
+	assert(base_made.n_images == 1);
+	i.n_layers = base_made.images[0].n_layers;
+	assert(i.n_layers == m->n_layers);
+	for (size_t k = 0; k < i.n_layers; k++)
 		layers[k] = (struct observe_layer){
-			.toc = made.layers[made.images[0].layers[k]].toc,
+			.toc = base_made.layers[base_made.images[0].layers[k]]
+				       .toc,
 			.index = (uint32_t)k,
 		};
-	i.n_layers = made.images[0].n_layers;
 	i.source = base;
 	return runimage(d, &i, &o->got, e);
 }
@@ -392,16 +333,17 @@ static int write_record(const struct optimize *o, struct err *e)
 
 static int run(struct optimize *o, const char *src, struct err *e)
 {
-	CLEANUP(source_done) struct source s = {0};
 	CLEANUP_RUNDIR struct rundir d = {.fd = -1};
+	struct source_opts so = {.image = o->a.image};
 	int r = rundir_open(&d, e);
 
-	if (r == 0)
-		r = source_open(&s, o, src, e);
 	if (r < 0)
 		return r;
-	o->manifest = s.manifest.desc.digest;
-	r = run_base(o, &d, &s, e);
+	o->platform = so.platform = run_platform(&o->a);
+	r = source_open(src, &so, &o->source, e);
+	if (r < 0)
+		return err_wrap(e, "%s", src);
+	r = run_base(o, &d, e);
 	if (r < 0)
 		return r;
 	say(o);
@@ -412,7 +354,7 @@ static int run(struct optimize *o, const char *src, struct err *e)
 
 static bool is_run(const struct optimize *o, const struct transform_image *i)
 {
-	return digest_equal(&i->in.digest, &o->manifest);
+	return digest_equal(&i->in.digest, &o->source.m.desc.digest);
 }
 
 static int print_trace(struct optimize *o, struct trace *t, struct err *e)
@@ -433,6 +375,36 @@ static int print_trace(struct optimize *o, struct trace *t, struct err *e)
 	return 0;
 }
 
+/* A layer that was made, or one of the source that was kept. */
+struct blob_at {
+	struct optimize *o;
+	const struct transform_layer *l;
+};
+
+static int range_of(void *arg, uint64_t off, size_t n, struct buf *ret,
+		    uint64_t *ret_size, struct err *e)
+{
+	const struct blob_at *at = arg;
+	int r;
+
+	if (at->l->fd < 0)
+		return image_src_range(at->o->source.src, &at->l->in, off, n,
+				       ret, ret_size, e);
+	*ret_size = at->l->out.size;
+	if (off == UINT64_MAX) {
+		n = (size_t)MIN((uint64_t)n, *ret_size);
+		off = *ret_size - n;
+	}
+	r = checked_range(off, n, *ret_size) ? buf_reserve(ret, n) : -EBADMSG;
+	if (r == 0)
+		r = io_pread_all(at->l->fd, ret->p + ret->len, n, off);
+	if (r < 0)
+		return err_set(e, r, "%s", err_name(r));
+	ret->len += n;
+	ret->p[ret->len] = '\0';
+	return 0;
+}
+
 /* The trace of the image that was run, of the layers as they are now. */
 static int made(void *arg, const struct transform_result *r,
 		const struct transform_image *image, struct digest *ret,
@@ -442,19 +414,25 @@ static int made(void *arg, const struct transform_result *r,
 	CLEANUP_TRACE struct trace trace = {0};
 	CLEANUP_FREE struct hints_layer *layers =
 		calloc(image->n_layers + 1, sizeof(*layers));
+	CLEANUP_FREE struct blob_at *at =
+		calloc(image->n_layers + 1, sizeof(*at));
 	int rc;
 
 	if (!is_run(o, image))
 		return 0;
-	if (layers == NULL)
+	if (layers == NULL || at == NULL)
 		return err_set(e, -ENOMEM, "no memory");
 	for (size_t i = 0; i < image->n_layers; i++) {
 		const struct transform_layer *l = &r->layers[image->layers[i]];
 
+		at[i] = (struct blob_at){.o = o, .l = l};
 		layers[i] = (struct hints_layer){
 			.blob = l->out.digest,
+			.toc = l->toc,
 			.size = l->out.size,
-			.fd = l->fd,
+			.in = {.range = l->has_toc || l->fd >= 0 ? range_of
+								 : NULL,
+			       .arg = &at[i]},
 		};
 	}
 	rc = hints_make(&o->got.seen, layers, image->n_layers, &trace, e);
