@@ -144,8 +144,7 @@ static void put_tiles(const struct wfplan *p)
 	put_tile(p, 1, false, number, label);
 	(void)snprintf(number, sizeof(number), "%" PRIu64,
 		       (uint64_t)s->n_waits);
-	(void)snprintf(label, sizeof(label),
-		       "of them waited, %" PRIu64 " on demand",
+	(void)snprintf(label, sizeof(label), "waited, %" PRIu64 " on demand",
 		       s->met[EVLOG_DEMAND]);
 	put_tile(p, 2, s->by_how[EVLOG_ERROR] > 0, number, label);
 	put_tile(p, 3, false, text_time(s->blocked_us, a),
@@ -263,15 +262,16 @@ static void put_rate(const struct wfplan *p)
 			spread(p, x, rate);
 	}
 	max = tallest(rate);
-	mbits = max * 8 * p->px_per_us / w;
-	(void)fprintf(p->f,
-		      "<text class=\"t\" x=\"%d\" y=\"%d\">Network</text>"
-		      "<text class=\"m\" x=\"%d\" y=\"%d\">up to %.*f "
-		      "Mbit/s</text><rect class=\"k\" x=\"%d\" y=\"%d\" "
-		      "width=\"%d\" height=\"%d\"/>\n",
-		      MARGIN, RATE_Y + 16, MARGIN, RATE_Y + 32,
-		      mbits < 10 ? 1 : 0, mbits, PLOT_X, RATE_Y, PLOT_W,
-		      RATE_H);
+	mbits = (double)(runstat_fetched(s) + s->fetched[EVLOG_TAIL]) * 8 /
+		(double)MAX(s->to_us - s->from_us, UINT64_C(1));
+	(void)fprintf(
+		p->f,
+		"<text class=\"t\" x=\"%d\" y=\"%d\">Network</text>"
+		"<text class=\"m\" x=\"%d\" y=\"%d\">%.*f "
+		"Mbit/s on average</text><rect class=\"k\" x=\"%d\" y=\"%d\" "
+		"width=\"%d\" height=\"%d\"/>\n",
+		MARGIN, RATE_Y + 16, MARGIN, RATE_Y + 32, mbits < 10 ? 1 : 0,
+		mbits, PLOT_X, RATE_Y, PLOT_W, RATE_H);
 	for (int c = 0; max > 0 && c < EVLOG_CLASS_N_; c++) {
 		(void)fprintf(p->f, "<path class=\"%s\" d=\"",
 			      bars[BAR_DEMAND + c].css);
