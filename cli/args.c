@@ -349,6 +349,9 @@ static int ends_open(struct args *a, const char *src, const char *dst,
 	*ret_what = dst;
 	r = image_dst_open(&x->dst_name, &a->image, &x->dst, e);
 	a->t.single = x->dst_name.transport == IMAGE_DOCKER_ARCHIVE;
+	/* Others do not find what is of docker in a layout. */
+	a->t.oci |= x->dst_name.transport == IMAGE_OCI ||
+		    x->dst_name.transport == IMAGE_OCI_ARCHIVE;
 	return r;
 }
 
