@@ -16,7 +16,7 @@
 
 /**
  * struct tarout - an archive that is written
- * @temp:	name until it is published, then NULL
+ * @temp:	name until it is published, where it has one
  * @start:	bytes that were there when @a began
  * @lost:	what failed; nothing else is written after it
  */
@@ -43,23 +43,66 @@ static int fail_archive(struct tarout *t, struct err *e)
 	return fail(t, code > 0 ? -code : -EIO, e);
 }
 
-static int temp_open(struct tarout *t, struct err *e)
+/* The directory of a path; NULL: no memory. */
+static char *parent_of(const char *path)
 {
-	mode_t mask = umask(0);
+	const char *slash = strrchr(path, '/');
 
-	(void)umask(mask);
-	if (asprintf(&t->temp, "%s.XXXXXX", t->path) < 0) {
+	if (slash == NULL)
+		return strdup(".");
+	return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+/* A name beside its place, which nobody else who lives uses. */
+static int temp_name(struct tarout *t, struct err *e)
+{
+	if (asprintf(&t->temp, "%s.%d.new", t->path, (int)getpid()) < 0) {
 		t->temp = NULL;
 		return fail(t, -ENOMEM, e);
 	}
-	t->fd = mkostemp(t->temp, O_CLOEXEC);
-	if (t->fd < 0) {
-		int r = -errno;
+	(void)unlink(t->temp);
+	return 0;
+}
 
-		free(TAKE_PTR(t->temp));
-		return fail(t, r, e);
-	}
-	return fchmod(t->fd, 0666 & ~mask) < 0 ? fail(t, -errno, e) : 0;
+/* Without a name, where the file system can, so that nothing of it is left
+ * behind who is killed. */
+static int temp_open(struct tarout *t, struct err *e)
+{
+	CLEANUP_FREE char *dir = parent_of(t->path);
+	int r;
+
+	if (dir == NULL)
+		return fail(t, -ENOMEM, e);
+	t->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+	if (t->fd >= 0)
+		return 0;
+	if (errno != EOPNOTSUPP && errno != EISDIR)
+		return fail(t, -errno, e);
+	r = temp_name(t, e);
+	if (r < 0)
+		return r;
+	t->fd = open(t->temp, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
+	return t->fd < 0 ? fail(t, -errno, e) : 0;
+}
+
+/* Gives the file its name, in place of what has it. */
+static int temp_rename(struct tarout *t, struct err *e)
+{
+	char unnamed[64];
+	int r = t->temp == NULL ? temp_name(t, e) : 0;
+
+	if (r < 0)
+		return r;
+	(void)snprintf(unnamed, sizeof(unnamed), "/proc/self/fd/%d", t->fd);
+	/* EEXIST: it had the name all the time. */
+	if (linkat(AT_FDCWD, unnamed, AT_FDCWD, t->temp, AT_SYMLINK_FOLLOW) <
+		    0 &&
+	    errno != EEXIST)
+		return fail(t, -errno, e);
+	if (rename(t->temp, t->path) < 0)
+		return fail(t, -errno, e);
+	free(TAKE_PTR(t->temp));
+	return 0;
 }
 
 static int begin(struct tarout *t, struct err *e)
@@ -206,14 +249,9 @@ int tarout_add_blob(struct tarout *t, const char *name,
 /* The directory of a path is synced, so that the name is on the disk. */
 static int sync_parent(const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	CLEANUP_FREE char *dir = NULL;
+	CLEANUP_FREE char *dir = parent_of(path);
 	CLEANUP_CLOSE int fd = -EBADF;
 
-	if (slash == NULL)
-		dir = strdup(".");
-	else
-		dir = strndup(path, slash == path ? 1 : (size_t)(slash - path));
 	if (dir == NULL)
 		return -ENOMEM;
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -230,9 +268,11 @@ int tarout_publish(struct tarout *t, struct err *e)
 	if (r != ARCHIVE_OK)
 		return fail_archive(t, e);
 	(void)archive_write_free(TAKE_PTR(t->a));
-	if (fsync(t->fd) < 0 || rename(t->temp, t->path) < 0)
+	if (fsync(t->fd) < 0)
 		return fail(t, -errno, e);
-	free(TAKE_PTR(t->temp));
+	r = temp_rename(t, e);
+	if (r < 0)
+		return r;
 	r = sync_parent(t->path);
 	return r < 0 ? fail(t, r, e) : 0;
 }
