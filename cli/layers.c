@@ -5,12 +5,10 @@
 #include "cli/layers.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/reuse.h"
 #include "common/io.h"
@@ -89,31 +87,6 @@ static void show(void *arg, uint64_t done, uint64_t total)
 	progress_at(t->pool->o->progress, t->l->item, done);
 }
 
-/* Nobody else sees it, and it goes with its last descriptor. */
-static int unnamed(const char *dir, struct err *e)
-{
-	CLEANUP_FREE char *name = NULL;
-	int fd;
-
-	if (dir == NULL)
-		dir = getenv("TMPDIR");
-	if (dir == NULL || *dir == '\0')
-		dir = "/var/tmp";
-	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd >= 0)
-		return fd;
-	/* Not every file system has them. */
-	if (asprintf(&name, "%s/estargz.XXXXXX", dir) < 0) {
-		name = NULL;
-		return err_set(e, -ENOMEM, "%s", err_name(ENOMEM));
-	}
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd < 0)
-		return err_set(e, -errno, "%s: %s", dir, err_name(errno));
-	(void)unlink(name);
-	return fd;
-}
-
 static int open_in(struct task *t, struct err *e)
 {
 	struct pool *p = t->pool;
@@ -168,7 +141,7 @@ static int build(struct task *t, size_t number, struct err *e)
 	o.choose_arg = &choice;
 	o.progress = show;
 	o.progress_arg = t;
-	fd = unnamed(o.tmp_dir, e);
+	fd = io_open_temp(o.tmp_dir, e);
 	if (fd < 0)
 		return fd;
 	r = build_layer(&in, &o, fd, &t->l->built, e);
@@ -182,7 +155,7 @@ static int build(struct task *t, size_t number, struct err *e)
 /* Spools a blob of which only all of it can say that it is eStargz. */
 static int spool(struct task *t, int *ret_fd, struct err *e)
 {
-	CLEANUP_CLOSE int fd = unnamed(t->pool->o->build.tmp_dir, e);
+	CLEANUP_CLOSE int fd = io_open_temp(t->pool->o->build.tmp_dir, e);
 	CLEANUP_FREE uint8_t *block = malloc(READ_BYTES);
 	int r;
 

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "common/buf.h"
+#include "common/err.h"
 
 #define IO_FDS_MAX 8
 
@@ -147,6 +148,40 @@ int io_std_fds(void)
 	} while (fd <= STDERR_FILENO);
 	(void)close(fd);
 	return 0;
+}
+
+/* For file systems without O_TMPFILE. */
+static int open_named(const char *dir, struct err *e)
+{
+	CLEANUP_FREE char *path = NULL;
+	int fd;
+
+	if (asprintf(&path, "%s/estargz.XXXXXX", dir) < 0) {
+		path = NULL;
+		return err_set(e, -ENOMEM, "%s", err_name(ENOMEM));
+	}
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return err_set(e, -errno, "%s: %s", path, err_name(errno));
+	(void)unlink(path);
+	return fd;
+}
+
+int io_open_temp(const char *dir, struct err *e)
+{
+	int fd;
+
+	if (dir == NULL)
+		dir = getenv("TMPDIR");
+	if (dir == NULL || dir[0] == '\0')
+		dir = "/var/tmp";
+	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		return fd;
+	if (errno == EOPNOTSUPP || errno == EISDIR)
+		return open_named(dir, e);
+	return err_set(e, -errno, "%s: no temporary file there: %s", dir,
+		       err_name(errno));
 }
 
 int io_parse_bytes(const char *s, uint64_t *ret)

@@ -6,6 +6,7 @@
 #include "common/base.h"
 
 struct buf;
+struct err;
 
 /* All return 0 or -errno; EINTR is retried. */
 int io_write_all(int fd, const void *p, size_t n);
@@ -32,6 +33,15 @@ int io_mkdir_p(const char *path, unsigned mode);
  * get their numbers, and with them what is meant for standard error. Return: 0
  * or -errno. */
 int io_std_fds(void);
+
+/**
+ * io_open_temp() - an unnamed file to write and read, which goes when it is
+ * closed
+ * @dir:	NULL: $TMPDIR, /var/tmp
+ *
+ * Return: descriptor, -errno; @e names the directory
+ */
+int io_open_temp(const char *dir, struct err *e);
 
 /* A size as people write it: "4096", "16GiB" (KiB, MiB, GiB, TiB).
  * Return: 0, -EINVAL */

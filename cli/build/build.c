@@ -9,7 +9,6 @@
 #include "cli/build/compress.h"
 #include "cli/build/input.h"
 #include "cli/build/order.h"
-#include "cli/build/spool.h"
 #include "cli/build/tar.h"
 #include "cli/build/write.h"
 #include "common/io.h"
@@ -242,7 +241,7 @@ static int run(struct build *b, const struct build_in *in, int out_fd,
 
 	if (r < 0)
 		return r;
-	b->spool = spool_open(b->o.tmp_dir, e);
+	b->spool = io_open_temp(b->o.tmp_dir, e);
 	if (b->spool < 0)
 		return b->spool;
 	b->in = input_new(in, &b->o);

@@ -8,7 +8,6 @@ BUILD_LIBS = %D%/libbuild.a common/libcommon.a $(ISAL_LIBS) $(COMMON_LIBS) \
 	%D%/order.c %D%/order.h \
 	%D%/plan.c %D%/plan.h \
 	%D%/pool.c %D%/pool.h \
-	%D%/spool.c %D%/spool.h \
 	%D%/tar.c %D%/tar_make.c %D%/tar_pax.c %D%/tar_sparse.c \
 	%D%/tar.h %D%/tar_int.h \
 	%D%/toc_write.c %D%/toc_write.h \

@@ -11,7 +11,6 @@
 #include "cli/build/compress.h"
 #include "cli/build/plan.h"
 #include "cli/build/pool.h"
-#include "cli/build/spool.h"
 #include "cli/build/toc_write.h"
 #include "common/io.h"
 #include "common/limits.h"
@@ -94,7 +93,7 @@ int writer_new(const struct build_opts *o, int out_fd, uint64_t total,
 	if (w == NULL)
 		return no_memory(e);
 	*w = (struct writer){.o = o, .fd = out_fd, .total = total};
-	w->toc_fd = spool_open(o->tmp_dir, e);
+	w->toc_fd = io_open_temp(o->tmp_dir, e);
 	if (w->toc_fd < 0)
 		return w->toc_fd;
 	w->toc = toc_writer_new(w->toc_fd, TAR_BLOCK_BYTES);

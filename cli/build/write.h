@@ -24,7 +24,7 @@ struct writer;
  * @out_fd:	borrowed
  * @total:	for o->progress: uncompressed bytes there will be, about
  *
- * Return: 0, -ENOMEM, what spool_open() says
+ * Return: 0, -ENOMEM, what io_open_temp() says
  */
 int writer_new(const struct build_opts *o, int out_fd, uint64_t total,
 	       struct writer **ret, struct err *e);

@@ -430,26 +430,6 @@ int image_dst_put(struct image_dst *d, const struct image_desc *b, int fd,
 	return d->ops->put(d, b, fd, progress, arg, e);
 }
 
-/* An unnamed file for what is on its way from one transport to another. */
-static int spool_open(struct err *e)
-{
-	const char *dir = getenv("TMPDIR");
-	CLEANUP_FREE char *path = NULL;
-	int fd;
-
-	if (dir == NULL || dir[0] == '\0')
-		dir = "/var/tmp";
-	if (asprintf(&path, "%s/estargz.XXXXXX", dir) < 0) {
-		path = NULL;
-		return err_set(e, -ENOMEM, "out of memory");
-	}
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0)
-		return err_set(e, -errno, "%s: %s", path, err_name(errno));
-	(void)unlink(path);
-	return fd;
-}
-
 static int spool(struct image_src *s, const struct image_desc *b, int fd,
 		 uint64_t *ret_size, struct err *e)
 {
@@ -492,7 +472,7 @@ int image_dst_copy(struct image_dst *d, struct image_src *s,
 		r = d->ops->mount(d, s, b, e);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	fd = spool_open(e);
+	fd = io_open_temp(NULL, e);
 	if (fd < 0)
 		return fd;
 	r = spool(s, b, fd, &whole.size, e);

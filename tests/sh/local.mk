@@ -44,3 +44,4 @@ SH_TESTS += %D%/c10-convert.sh
 SH_TESTS += %D%/c11-interop.sh
 SH_TESTS += %D%/c12-malformed.sh
 SH_TESTS += %D%/c14-transports.sh
+SH_TESTS += %D%/c13-interrupt.sh
