@@ -49,8 +49,7 @@ static const char help[] =
 	"                            it as an extended regular expression\n"
 	"      --wait-on-signal      until SIGINT or SIGTERM\n"
 	"      --runtime NAME        runc, crun or a path [runc, or else crun]\n"
-	"      --record-out FILE     what was read, for --record-in of estargz convert\n"
-	"                            and --estargz-record-in of ctr-remote\n"
+	"      --record-out FILE     what was read, for estargz convert and ctr-remote\n"
 	"\n"
 	ARGS_HELP;
 /* clang-format on */

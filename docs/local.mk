@@ -11,5 +11,6 @@ dist_man_MANS += %D%/man/estargz.toml.5
 dist_man_MANS += %D%/man/estargz.1
 dist_man_MANS += %D%/man/estargz-convert.1
 dist_man_MANS += %D%/man/estargz-inspect.1
+dist_man_MANS += %D%/man/estargz-optimize.1
 dist_man_MANS += %D%/man/estargz-trace.1
 dist_man_MANS += %D%/man/estargz-verify.1
