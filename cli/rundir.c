@@ -246,6 +246,33 @@ static int start_janitor(struct rundir *d, struct err *e)
 	return 0;
 }
 
+/* Ends the fetcher that the mounts have started, if nothing else is left that is
+ * ours: it would wait a second for another mount. */
+static void end_fetcher(void)
+{
+	CLEANUP_BUF struct buf children = BUF_INIT(KIB(64));
+	char *next;
+	pid_t fetcher = 0;
+
+	if (io_read_file(AT_FDCWD, "/proc/thread-self/children", &children) < 0)
+		return;
+	for (next = children.p; next != NULL;) {
+		long pid = strtol(strsep(&next, " "), NULL, 10);
+		CLEANUP_BUF struct buf comm = BUF_INIT(64);
+		char path[64];
+
+		if (pid <= 0)
+			continue;
+		(void)snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
+		if (io_read_file(AT_FDCWD, path, &comm) < 0 || comm.len == 0 ||
+		    strcmp(comm.p, "estargzd\n") != 0)
+			return;
+		fetcher = (pid_t)pid;
+	}
+	if (fetcher > 0)
+		(void)kill(fetcher, SIGTERM);
+}
+
 /* Waits until no child is left. */
 static void reap(void)
 {
@@ -257,6 +284,7 @@ static void reap(void)
 			continue;
 		if (io_now_ns() > end)
 			return;
+		end_fetcher();
 		nap();
 	}
 }

@@ -1,0 +1,260 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# estargz optimize: what is recorded of a workload, what becomes of it in the
+# image; how the workload is run and when it ends; that nothing of it is left.
+. "${top_srcdir:-.}/tests/lib.sh"
+. "${top_srcdir:-.}/tests/convert.sh"
+requires_mount
+requires_convert
+requires_fs overlay
+requires_cmd busybox umoci runc
+
+### An image: /work reads some of it ###
+
+L=$T/l
+mkdir -p "$T/base"/{bin,etc,tmp} "$T/top/tree/in"
+cp "$(command -v busybox)" "$T/base/bin/busybox"
+for i in sh cat dd wc sleep id pwd env tty kill ls readlink; do
+	ln -s busybox "$T/base/bin/$i"
+done
+printf '%s\n' root:x:0:0::/root:/bin/sh alice:x:1000:1000::/:/bin/sh \
+	>"$T/base/etc/passwd"
+printf '%s\n' root:x:0: alice:x:1000: staff:x:50:bob,alice >"$T/base/etc/group"
+echo below >"$T/base/over"
+echo above >"$T/top/over"
+echo yes >"$T/top/read"
+echo no >"$T/top/unread"
+echo deep >"$T/top/tree/in/file"
+head -c 4000000 /dev/urandom >"$T/top/big"
+cat >"$T/top/work" <<'END'
+#!/bin/sh
+cat /read /over /tree/in/file
+dd if=/big bs=4096 skip=100 count=2 2>/dev/null | wc -c
+dd if=/big bs=4096 skip=500 count=1 2>/dev/null | wc -c
+END
+chmod 755 "$T/top/work"
+for i in base top; do
+	tar -C "$T/$i" --sort=name -cf "$T/$i.tar" .
+done
+mkimage "$L:src" "gzip:$T/base.tar,gzip:$T/top.tar"
+umoci config --image "$L:src" --config.entrypoint /bin/sh \
+	--config.cmd /work --config.env A=image --config.env B=image \
+	--config.user alice --config.workingdir /made/here \
+	--config.volume /vol 2>"$T/umoci.log" || bail "$(cat "$T/umoci.log")"
+src=$(root "$L" src)
+
+### Helpers ###
+
+# optimize [options] SRC DST [-- command]: what it wrote is in $OUT, and
+# $T/optimize.err.
+optimize() {
+	OUT=$(timeout -k 5 120 "$ESTARGZ" optimize --compression-level 1 -q "$@" \
+		2>"$T/optimize.err" </dev/null)
+}
+optimizes() {
+	local d=$1
+	shift
+	if optimize "$@"; then
+		pass "$d"
+	else
+		fail "$d"
+		diag_file "$T/optimize.err"
+	fi
+}
+nothing_left() {
+	wait_for 10 no_product_procs && wait_for 5 no_mounts &&
+		wait_for 5 no_files && no_containers
+}
+no_files() { [ -z "$(ls -A "$TMPDIR")" ]; }
+# By their cgroups, which have the names of directories that are no more.
+no_containers() {
+	[ -z "$(find /sys/fs/cgroup -maxdepth 2 -name "${ID:-none}")" ]
+}
+record() { jq -r "$1" <"$T/record"; }
+trace_of() { # TAG: its JSON
+	local d
+	d=$(doc "$L" "$(root "$L" "$1")" '.layers[0].annotations |
+		."containerd.io/snapshot/estargz/trace.digest"')
+	doc "$L" "$d"
+}
+
+### What is recorded ###
+
+optimizes "an image, by its own entry point" --record-out "$T/record" \
+	"oci:$L:src" "oci:$L:opt"
+is "$(sed '$d' <<<"$OUT")" "yes
+above
+deep
+8192
+4096" "what it writes is ours"
+is "$(tail -n 1 <<<"$OUT")" "$(root "$L" opt)" "the digest comes last"
+ok "nothing is left" nothing_left
+is "$(record .path | sort | tr '\n' ' ')" \
+	"big bin/busybox etc/group etc/passwd over read tree/in/file work " \
+	"the record has what was read, and nothing else"
+is "$(record .manifestDigest | sort -u)" "$src" "... of that manifest"
+is "$(record 'select(.path == "over" or .path == "big") | .layerIndex' |
+	sort -u)" 1 "... of the layer that has the file that is seen"
+is "$(record 'select(.path == "big") | [.ranges[][:2]] | tostring')" \
+	'[[409600,8192],[2048000,4096]]' "... and of a large file the ranges"
+is "$(record 'select(.path == "big" or .path == "read" or .path == "work") |
+	.path' | tr '\n' ' ')" "work read big " "... in order"
+
+### What becomes of it ###
+
+opt=$(root "$L" opt)
+ok "the image is eStargz" is_esgz "$L" "$opt"
+is "$(trace_of opt | jq -r '.layers | sort[]')" \
+	"$(layers "$L" "$opt" | sort)" "the trace is about its layers"
+is "$(jq -r --arg d "$opt" '.manifests[] | select(.annotations |
+	."vnd.estargz.subject.digest" == $d) | .artifactType' <"$L/index.json")" \
+	application/vnd.estargz.trace.v1+json "it refers to the image"
+n=$(trace_of opt | jq --arg d "$(layers "$L" "$opt" | tail -n 1)" '
+	(.layers | index($d)) as $i |
+	[.reads[] | select(.[0] == $i) | .[2]] | add')
+ok "... and has little more than what was read ($n bytes)" \
+	test "$n" -gt 12288 -a "$n" -lt 15000
+mkdir -p "$T/m"
+ok "it is mounted" mount_esgz "oci:$L:opt" "$T/m" noprefetch,nobackground
+ok "... and has the right bytes" cmp "$T/m/big" "$T/top/big"
+ok "... and goes" umount_esgz "$T/m"
+converts "the record is taken by convert" --record-in "$T/record" \
+	"oci:$L:src" "oci:$L:again"
+is "$(layers "$L" "$CONVERTED")" "$(layers "$L" "$opt")" \
+	"... which makes the same layers of it"
+optimizes "--reuse: of an image that is eStargz" --reuse "oci:$L:opt" \
+	"oci:$L:reused"
+is "$(layers "$L" "$(root "$L" reused)")" "$(layers "$L" "$opt")" \
+	"... the layers are kept"
+is "$(trace_of reused | jq -c '[.reads[] | .[1:]] | sort')" \
+	"$(trace_of opt | jq -c '[.reads[] | .[1:]] | sort')" \
+	"... and get the same trace"
+optimizes "into an archive of docker" "oci:$L:src" "docker-archive:$T/d.tar"
+like "$(cat "$T/optimize.err")" 'no place for the trace' \
+	"... has no trace, and this is said"
+
+start_registry
+push "$L:src" o:src || bail "push"
+optimizes "from a registry to a registry" --plain-http "docker://$REG/o:src" \
+	"docker://$REG/o:opt"
+d=$(tail -n 1 <<<"$OUT")
+t=$(curl -fsS -H 'Accept: application/vnd.oci.image.index.v1+json' \
+	"http://$REG/v2/o/manifests/sha256-${d#*:}" |
+	jq -r '.manifests[] | select(.artifactType ==
+		"application/vnd.estargz.trace.v1+json") | .digest')
+t=$(curl -fsS -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
+	"http://$REG/v2/o/manifests/$t" | jq -r '.layers[0].digest')
+is "$(curl -fsS "http://$REG/v2/o/blobs/$t" | jq -r '.layers | length')" 2 \
+	"the trace is behind the tag for referrers"
+
+### How it is run ###
+
+mkdir -m 755 "$T/mnt"
+echo mounted >"$T/mnt/file"
+echo C=file >"$T/envs"
+optimizes "as the image says" "oci:$L:src" "oci:$T/x:x" -- \
+	/bin/sh -c 'id; pwd; env; ls -d /vol; ls /sys/class/net'
+like "$OUT" 'uid=1000\(alice\) gid=1000\(alice\) groups=50\(staff\)' \
+	"its user and groups"
+like "$OUT" '^/made/here$' "its directory, which is made"
+like "$OUT" '^A=image$' "its environment"
+like "$OUT" '^/vol$' "its volumes are there"
+is "$(grep -cE '^(lo|eth|en)' <<<"$OUT")" 1 "and nobody to talk to"
+optimizes "as the options say" --user 7:8 --cwd /etc --env A=option --env B \
+	--env-file "$T/envs" --entrypoint '["/bin/sh", "-c"]' --args \
+	'["id; pwd; env; cat /mnt/file; readlink /proc/self/ns/net"]' \
+	--net-host --mount "type=bind,src=$T/mnt,dst=/mnt,options=rbind:ro" \
+	"oci:$L:src" "oci:$T/x:x"
+like "$OUT" 'uid=7 gid=8' "user and group"
+like "$OUT" '^/etc$' "directory"
+is "$(grep -E '^[ABC]=' <<<"$OUT" | sort | tr '\n' ' ')" "A=option C=file " \
+	"environment"
+like "$OUT" '^mounted$' "mounts"
+like "$OUT" "^$(readlink /proc/self/ns/net | sed 's/[][]/\\&/g')$" "network"
+optimizes "with a terminal" -t "oci:$L:src" "oci:$T/x:x" -- tty
+like "$OUT" '^/dev/pts/0' "... is one"
+ok "with our input" sh -c 'echo in | "$0" optimize -q -i "$1" "$2" -- cat |
+	grep -qx in' "$ESTARGZ" "oci:$L:src" "oci:$T/x:x"
+
+# crun does not know both versions of cgroups at once.
+if command -v crun >/dev/null; then
+	ok "by crun" unshare --mount sh -c '
+		umount /sys/fs/cgroup/unified 2>/dev/null
+		"$0" optimize -q --runtime crun "$1" "$2" | grep -qx deep' \
+		"$ESTARGZ" "oci:$L:src" "oci:$T/x:x"
+else
+	skip "by crun" "it is not there"
+fi
+
+### When it ends ###
+
+untouched() { [ ! -e "$T/none" ]; }
+# fails DESC REGEX ...: one line, exit 1, nothing written.
+fails() {
+	local d=$1 re=$2 rc
+	shift 2
+	optimize "$@"
+	rc=$?
+	is "$rc $(wc -l <"$T/optimize.err")" "1 1" "$d: fails with one line"
+	like "$(cat "$T/optimize.err")" "$re" "... which says why"
+	ok "... and nothing is written, nor left" \
+		eval 'untouched && nothing_left'
+}
+fails "a program that is not there" 'cannot create.*nobody-has-this' \
+	"oci:$L:src" "oci:$T/none:x" -- nobody-has-this
+fails "a user that is not there" 'has no user "eve"' --user eve \
+	"oci:$L:src" "oci:$T/none:x"
+fails "an image that is not there" "oci:$L:none: " "oci:$L:none" \
+	"oci:$T/none:x"
+fails "a list that is none" "not a list of strings" --args '{}' "oci:$L:src" \
+	"oci:$T/none:x"
+fails "a runtime that is not there" "not found" --runtime no-such-runtime \
+	"oci:$L:src" "oci:$T/none:x"
+optimizes "a program that fails" "oci:$L:src" "oci:$T/x:x" -- sh -c 'exit 3'
+like "$(cat "$T/optimize.err")" 'exit status 3' "... is told of, no more"
+optimizes "until a line matches" --wait-on-line 'ready: [0-9]+$' "oci:$L:src" \
+	"oci:$T/x:x" -- sh -c 'echo begin; echo ready: 42 >&2; sleep 1000'
+is "$(grep -c 'ready: 42' "$T/optimize.err")" 1 "... which is passed on"
+optimizes "until a period is over" --period 1 "oci:$L:src" "oci:$T/x:x" -- \
+	sh -c 'echo begin; sleep 1000'
+ok "nothing is left" nothing_left
+
+# The rest is told by signals. start: until it has written a line.
+start() {
+	: >"$T/bg.log"
+	setsid "$ESTARGZ" optimize --compression-level 1 -q --period 0 "$@" -- \
+		sh -c 'echo begin; sleep 1000' >"$T/bg.log" 2>&1 </dev/null &
+	PID=$!
+	PIDS+=("$PID")
+	wait_for 60 grep -q begin "$T/bg.log" || diag_file "$T/bg.log"
+	ID=$(basename "$TMPDIR"/estargz-optimize.*)
+	[ -n "$(find /sys/fs/cgroup -maxdepth 2 -name "$ID")" ] ||
+		diag "there is no cgroup $ID"
+}
+start --wait-on-signal "oci:$L:src" "oci:$T/x:signal"
+kill -INT $PID
+wait $PID
+is $? 0 "until a signal"
+ok "... then the image is made" grep -q '"signal"' "$T/x/index.json"
+for sig in INT TERM HUP; do
+	start "oci:$L:src" "oci:$T/none:x"
+	kill -$sig $PID
+	wait $PID
+	ok "SIG$sig ends it (exit $?)" nothing_left
+	ok "... and nothing is written" untouched
+done
+start "oci:$L:src" "oci:$T/none:x"
+kill -9 $PID
+wait $PID 2>/dev/null
+ok "SIGKILL, too" nothing_left
+start "oci:$L:src" "oci:$T/none:x"
+for p in $(test_procs estargz); do
+	! grep -qx estargz-janitor "/proc/$p/comm" || kill -9 "$p"
+done
+kill -9 $PID
+wait $PID 2>/dev/null
+ok "with its janitor, something stays" test -d "$TMPDIR/$ID"
+optimizes "... until the next one" "oci:$L:src" "oci:$T/x:x"
+ok "... takes it away" nothing_left
+no_leaks
+done_testing
