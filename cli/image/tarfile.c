@@ -169,8 +169,10 @@ static int scan(struct tarfile *t, struct archive *a, struct err *e)
 		int64_t at = archive_read_header_position(a);
 
 		if (r != ARCHIVE_OK && r != ARCHIVE_WARN && r != ARCHIVE_EOF)
-			return err_set(e, -EBADMSG, "%s: no tar archive: %s",
-				       t->path, archive_error_string(a));
+			return err_set(e, -EBADMSG, "%s: %s: %s", t->path,
+				       t->n > 0 ? "corrupt, or cut short"
+						: "no tar archive",
+				       archive_error_string(a));
 		if (open && place(t, &t->entries[t->n - 1], (uint64_t)at) < 0)
 			return err_set(e, -EBADMSG,
 				       "%s: it is cut short, in %s", t->path,

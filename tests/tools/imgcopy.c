@@ -3,6 +3,7 @@
  * cli/image; an index with all that it names. */
 #include "config.h"
 
+#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,6 +38,27 @@ static int copy_image(struct image_src *s, struct image_dst *d,
 	return r == 0 ? image_desc_copy(&m.desc, desc) : r;
 }
 
+/* What is no image: a manifest with blobs of any kind. */
+static int copy_other(struct image_src *s, struct image_dst *d,
+		      const struct buf *doc, struct err *e)
+{
+	CLEANUP_DOC struct json_object *o = NULL;
+	int r = doc_parse(doc->p, doc->len, "manifest", &o, e);
+	struct json_object *list = r == 0 ? doc_array(o, "layers") : NULL;
+	size_t n = list != NULL ? json_object_array_length(list) : 0;
+
+	for (size_t i = 0; r == 0 && i <= n; i++) {
+		CLEANUP(image_desc_done) struct image_desc b = {0};
+
+		r = doc_desc(i < n ? json_object_array_get_idx(list, i)
+				   : doc_object(o, "config"),
+			     "manifest", &b, e);
+		if (r == 0)
+			r = image_dst_copy(d, s, &b, NULL, NULL, e);
+	}
+	return r;
+}
+
 static int copy_index(struct image_src *s, struct image_dst *d,
 		      struct image_desc *desc, struct buf *doc, bool oci,
 		      struct err *e)
@@ -51,8 +73,10 @@ static int copy_index(struct image_src *s, struct image_dst *d,
 		r = image_desc_copy(&x.images[i].desc, &one);
 		if (r == 0)
 			r = image_src_document(s, &one, &m, e);
-		if (r == 0 && !x.images[i].skip)
-			r = copy_image(s, d, &one, &m, oci, e);
+		if (r == 0)
+			r = x.images[i].skip
+				    ? copy_other(s, d, &m, e)
+				    : copy_image(s, d, &one, &m, oci, e);
 		if (r == 0)
 			r = image_dst_document(d, &one, m.p, e);
 		if (r == 0)
