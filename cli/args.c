@@ -215,16 +215,20 @@ static void on_alarm(int sig)
 
 static void on_signal(int sig)
 {
-	atomic_store_explicit(&signalled, sig, memory_order_relaxed);
+	int none = 0;
+
+	if (!atomic_compare_exchange_strong_explicit(&signalled, &none, sig,
+						     memory_order_relaxed,
+						     memory_order_relaxed))
+		return;
 	transform_stop();
 	(void)alarm(END_SECONDS);
 }
 
-/* What blocks is interrupted, and a second one ends the process at once. */
+/* What blocks is interrupted. One more changes nothing: timeout(1) sends two. */
 static void catch_signals(void)
 {
-	struct sigaction sa = {.sa_handler = on_signal,
-			       .sa_flags = (int)SA_RESETHAND};
+	struct sigaction sa = {.sa_handler = on_signal};
 
 	(void)sigaction(SIGINT, &sa, NULL);
 	(void)sigaction(SIGTERM, &sa, NULL);

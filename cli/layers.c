@@ -75,16 +75,19 @@ static ssize_t read_in(void *arg, void *to, size_t n, struct err *e)
 	return image_read_some(t->in, to, n, e);
 }
 
-static void show(void *arg, uint64_t done, uint64_t total)
+static int show(void *arg, uint64_t done, uint64_t total)
 {
 	struct task *t = arg;
 
+	if (must_end(t->pool))
+		return -EINTR;
 	if (total != t->total) {
 		t->total = total;
 		progress_phase(t->pool->o->progress, t->l->item, "converting",
 			       total);
 	}
 	progress_at(t->pool->o->progress, t->l->item, done);
+	return 0;
 }
 
 static int open_in(struct task *t, struct err *e)

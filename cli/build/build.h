@@ -63,7 +63,7 @@ struct build_wanted {
  * @max_bytes:	of the uncompressed layer; 0: 1 TiB. More is -EOVERFLOW
  * @progress:	may be NULL: while the input is read (@total 0) bytes of it as
  *		they came, then uncompressed bytes that are written of @total;
- *		from one thread at a time
+ *		from one thread at a time. Return: 0; -errno ends the build
  */
 struct build_opts {
 	uint64_t chunk_bytes;
@@ -79,7 +79,7 @@ struct build_opts {
 	void *choose_arg;
 	const char *tmp_dir;
 	uint64_t max_bytes;
-	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	int (*progress)(void *arg, uint64_t done, uint64_t total);
 	void *progress_arg;
 };
 

@@ -102,8 +102,13 @@ static ssize_t refill(struct input *in, struct err *e)
 		in->raw_end = got == 0;
 		in->len += (size_t)got;
 		in->raw_bytes += (uint64_t)got;
-		if (got > 0 && in->o->progress != NULL)
-			in->o->progress(in->o->progress_arg, in->raw_bytes, 0);
+		if (got > 0 && in->o->progress != NULL) {
+			int r = in->o->progress(in->o->progress_arg,
+						in->raw_bytes, 0);
+
+			if (r < 0)
+				return err_set(e, r, "%s", err_name(r));
+		}
 	}
 	return (ssize_t)in->len;
 }

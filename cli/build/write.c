@@ -164,9 +164,12 @@ static int retire(struct writer *w, struct err *e)
 		r = toc_note(w, b, &b->notes[i], off, e);
 	}
 	pool_release(w->pool, b);
-	if (r == 0 && w->o->progress != NULL)
-		w->o->progress(w->o->progress_arg, MIN(w->diff_bytes, w->total),
-			       w->total);
+	if (r == 0 && w->o->progress != NULL) {
+		r = w->o->progress(w->o->progress_arg,
+				   MIN(w->diff_bytes, w->total), w->total);
+		if (r < 0)
+			(void)err_set(e, r, "%s", err_name(r));
+	}
 	return r < 0 ? r : 1;
 }
 
