@@ -117,8 +117,29 @@ ctl_ok "copies with tokens" copy "$R/a/b:v1" "$R/c:v1"
 like "$(cat "$T/tokens.log")" 'repository:c:pull,push.*repository:a/b:pull' \
 	"a mount asks for both repositories"
 
-### Pushes that go wrong ###
+start_srv short --push "$T/short" --auth bearer --user alice:s3cret --token-uses 3
+creds "$SRV_ADDR"
+ctl_ok "pushes with tokens that end" copy "oci:$IMAGES:small" \
+	"docker://$SRV_ADDR/a/b:v1"
+at_most 3 "$(srv_count path=/token)" "which are renewed"
+ctl_ok "mounts with tokens that end" copy "docker://$SRV_ADDR/a/b:v1" \
+	"docker://$SRV_ADDR/c:v1"
+is "$(srv_count 'method=PUT&path=/c/blobs')" 1 "all but the config"
+start_srv ident --push "$T/ident" --auth bearer --identity r3fresh
+printf '{"auths":{"%s":{"identitytoken":"r3fresh"}}}' "$SRV_ADDR" \
+	>"$HOME/.docker/config.json"
+ctl_ok "pushes with an identity token" copy "oci:$IMAGES:small" \
+	"docker://$SRV_ADDR/a/b:v1"
+ctl_ok "mounts with an identity token" copy "docker://$SRV_ADDR/a/b:v1" \
+	"docker://$SRV_ADDR/c:v1"
+is "$(srv_count 'method=PUT&path=/c/blobs')" 1 "all but the config"
 no_creds
+start_srv readers --push "$T/readers" --auth bearer --anonymous --read-only
+ctl_not "who may only pull" "$SRV_ADDR/a/b: .*401" copy "oci:$IMAGES:small" \
+	"docker://$SRV_ADDR/a/b:v1"
+at_most "$(srv_count path=/token)" 3 "does not ask for ever"
+
+### Pushes that go wrong ###
 head -c 36000000 /dev/urandom >"$T/big"
 BIG=$(digest_of "$T/big")
 head -c 3000000 /dev/urandom >"$T/little"

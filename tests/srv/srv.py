@@ -13,7 +13,7 @@ to. Control, never logged and never faulty:
   GET  /_ctl/log     all requests, one JSON line each
 --push DIR takes pushes as well (push.py). --auth basic|bearer with --user NAME:PASSWORD; bearer tokens come from /token,
 live --token-expires seconds and --token-uses requests; --anonymous gives
-them to anybody. --tls CERT KEY. Python's standard library only.
+them to anybody; --read-only: none is for pushing. --tls CERT KEY. Python's standard library only.
 """
 import argparse
 import base64
@@ -326,7 +326,9 @@ class Handler(Push, BaseHTTPRequestHandler):
         with S.lock:
             S.tokens[t] = {"until": time.time() + A.token_expires,
                            "uses": A.token_uses,
-                           "scopes": " ".join(q.get("scope", [])).split()}
+                           "scopes": [
+                               s.replace(",push", "") if A.read_only else s
+                               for s in " ".join(q.get("scope", [])).split()]}
         return self.simple(200, json.dumps({
             "token": t, "access_token": t,
             "expires_in": A.token_says or A.token_expires}).encode())
@@ -620,6 +622,7 @@ p.add_argument("--auth-files", action="store_true")
 p.add_argument("--user", action="append", default=[])
 p.add_argument("--anonymous", action="store_true")
 p.add_argument("--identity")
+p.add_argument("--read-only", action="store_true")
 p.add_argument("--token-expires", type=int, default=300)
 p.add_argument("--token-says", type=int, default=0)
 p.add_argument("--token-uses", type=int, default=-1)
