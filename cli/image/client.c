@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "common/io.h"
@@ -145,17 +144,10 @@ int client_turn(struct client *c, struct err *e)
 int client_wait(struct client *c, unsigned tries, uint64_t retry_after_s,
 		struct err *e)
 {
-	uint64_t ns = CLIENT_BACKOFF_NS << MIN(tries - 1, 8u);
-	uint64_t until;
-	uint32_t jitter = 0;
+	uint64_t until =
+		io_now_ns() + registry_backoff_ns(tries + 1, retry_after_s);
 	int r = 0;
 
-	if (getrandom(&jitter, sizeof(jitter), 0) < 0)
-		jitter = 0;
-	ns = MIN(ns, CLIENT_BACKOFF_MAX_NS);
-	ns = ns / 2 + ns / 2 * (jitter % 1024) / 1024;
-	retry_after_s = MIN(retry_after_s, (uint64_t)CLIENT_RETRY_AFTER_MAX_S);
-	until = io_now_ns() + MAX(ns, retry_after_s * NSEC_PER_SEC);
 	while (r == 0 && io_now_ns() < until) {
 		loop_timer_set(c->loop, &c->timer, until);
 		r = client_turn(c, e);

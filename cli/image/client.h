@@ -20,9 +20,6 @@
 #include "daemon/registry/registry.h"
 
 #define CLIENT_TRIES_MAX 6u
-#define CLIENT_BACKOFF_NS (200 * NSEC_PER_MSEC)
-#define CLIENT_BACKOFF_MAX_NS (5 * NSEC_PER_SEC)
-#define CLIENT_RETRY_AFTER_MAX_S 60u
 
 struct hosts;
 

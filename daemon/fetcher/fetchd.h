@@ -71,7 +71,4 @@ struct fetchd {
 /* Counts a failure; code: negative errno. */
 void stats_failed(struct stats *s, int code);
 
-/* A number for jitter, not for secrets. */
-uint32_t fetchd_random(void);
-
 #endif

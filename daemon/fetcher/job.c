@@ -29,9 +29,6 @@
 #include "daemon/registry/hosts.h"
 
 #define JOB_TRIES_ONE 5u /* without a byte, of a READ with the flag ONE */
-#define JOB_BACKOFF_NS (100 * NSEC_PER_MSEC)
-#define JOB_BACKOFF_MAX_NS (10 * NSEC_PER_SEC)
-#define JOB_RETRY_AFTER_MAX_S 60u
 /* What is left of a range nobody waits for any more, to be read anyway. */
 #define JOB_DRAIN_BYTES KIB(256)
 #define JOB_DRAIN_NS (500 * NSEC_PER_MSEC)
@@ -73,17 +70,6 @@ static int refuse(struct job *j, int code, const char *what)
 }
 
 /* ---- pieces that are left ---- */
-
-static uint64_t backoff_ns(unsigned tries, uint64_t retry_after_s)
-{
-	uint64_t ns = JOB_BACKOFF_NS << MIN(tries - 1, 7u);
-	uint64_t asked = MIN(retry_after_s, (uint64_t)JOB_RETRY_AFTER_MAX_S) *
-			 NSEC_PER_SEC;
-
-	ns = MIN(ns, JOB_BACKOFF_MAX_NS);
-	ns = ns / 2 + ns / 2 * (fetchd_random() % 1024) / 1024;
-	return MAX(ns, asked);
-}
 
 static void again(struct read_piece *p, uint64_t not_before_ns)
 {
@@ -158,7 +144,8 @@ static void retry(struct job *j, struct list *left, const struct exch_end *end,
 			continue;
 		}
 		d->stats.retries++;
-		again(p, now + backoff_ns(p->tries, end->retry_after_s));
+		again(p,
+		      now + registry_backoff_ns(p->tries, end->retry_after_s));
 	}
 }
 

@@ -82,10 +82,7 @@ static void next_host(struct resolve *r, bool transient)
 		return;
 	}
 	r->d->stats.retries++;
-	ns = (NSEC_PER_MSEC * 100) << r->rounds;
-	ns = ns / 2 + ns / 2 * (fetchd_random() % 1024) / 1024;
-	r->retry_after_s = MIN(r->retry_after_s, UINT64_C(60));
-	ns = MAX(ns, r->retry_after_s * NSEC_PER_SEC);
+	ns = registry_backoff_ns(r->rounds + 1, r->retry_after_s);
 	r->host = 0;
 	r->transient = false;
 	r->retry_after_s = 0;

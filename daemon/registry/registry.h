@@ -54,6 +54,19 @@ struct registry {
 	struct registry_stats stats;
 };
 
+#define REGISTRY_BACKOFF_NS (100 * NSEC_PER_MSEC)
+#define REGISTRY_BACKOFF_MAX_NS (10 * NSEC_PER_SEC)
+#define REGISTRY_RETRY_AFTER_MAX_S 60u
+
+/**
+ * registry_backoff_ns() - how long to wait before something is tried again
+ * @tries:	1 after the first failure, and so on
+ * @retry_after_s: what the server asked for
+ *
+ * Twice as long each time, less by chance, so that not all come back at once.
+ */
+uint64_t registry_backoff_ns(unsigned tries, uint64_t retry_after_s);
+
 /* l: outlives it. Return: 0, -ENOMEM; registry_done() in either case. */
 int registry_init(struct registry *g, struct loop *l,
 		  const struct registry_settings *set);
