@@ -225,7 +225,7 @@ static void print_bytes(const struct runstat *s)
 {
 	static const char *const names[EVLOG_CLASS_N_] = {"demand", "prefetch",
 							  "background", "TOC"};
-	char a[PROGRESS_SIZE_BYTES], b[PROGRESS_SIZE_BYTES], t[TEXT_TIME_BYTES];
+	char a[PROGRESS_SIZE_BYTES], b[PROGRESS_SIZE_BYTES];
 	uint64_t bytes = runstat_fetched(s);
 
 	(void)printf("fetched   %s",
@@ -234,9 +234,6 @@ static void print_bytes(const struct runstat *s)
 		(void)printf("%s %s %s (%" PRIu64 ")", i == 0 ? ":" : ",",
 			     names[i], progress_size(s->fetched[i], a),
 			     s->fetches[i]);
-	if (s->quickest_us > 0)
-		(void)printf("; the quickest in %s",
-			     text_time(s->quickest_us, t));
 	(void)printf("\ntouched   %" PRIu64 " pages, %s, in chunks of %s, ",
 		     s->pages, progress_size(s->pages * RUNSTAT_PAGE, a),
 		     progress_size(s->chunk_bytes, b));

@@ -41,7 +41,8 @@ static void draw(const struct evlog *l, uint64_t idle_us)
 		return;
 	(void)waterfall_html(&w, f);
 	(void)fclose(f);
-	assert(strstr(text, "=\"nan") == NULL && strstr(text, "=\"-nan") == NULL);
+	assert(strstr(text, "=\"nan") == NULL &&
+	       strstr(text, "=\"-nan") == NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
