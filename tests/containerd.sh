@@ -120,7 +120,7 @@ snap_start() {
 	rm -f "$SNAP.sock"
 	background snapshotter "$ESTARGZ_SNAPSHOTTER" --config "$SNAP.toml"
 	SNAP_PID=$BG_PID
-	wait_for 20 test -S "$SNAP.sock" || {
+	wait_for 20 listens "$SNAP.sock" || {
 		diag_file "$T/snapshotter.log"
 		bail "estargz-snapshotter did not start"
 	}
@@ -272,17 +272,17 @@ chain_id() {
 }
 # with_view SNAPSHOTTER SNAPSHOT DIR COMMAND...: while it is mounted there.
 with_view() {
-	local s=$1 snap=$2 dir=$3 key rc
+	local s=$1 snap=$2 dir=$3 key rc ctl
 	shift 3
 	RUN_N=$((RUN_N + 1))
 	key=view$RUN_N
 	mkdir -p "$dir"
-	"${CTR[@]}" snapshots --snapshotter "$s" view --target "$dir" "$key" \
-		"$snap" >"$T/.mounts" || return 1
-	# containerd takes away what nothing refers to.
-	"${CTR[@]}" snapshots --snapshotter "$s" label "$key" \
-		containerd.io/gc.root=view >/dev/null || return 1
-	sh "$T/.mounts" || return 1
+	# containerd takes away what nothing refers to, at any moment: ctr would
+	# label it too late.
+	ctl=(timeout 120 "$PYTHON" "$TOOLS/snapctl.py" -a "$CTD/c.sock" -n "$NS"
+		-s "$s" -l containerd.io/gc.root=view)
+	"${ctl[@]}" view "$key" "$snap" >/dev/null || return 1
+	"${ctl[@]}" mount "$key" "$dir" >/dev/null || return 1
 	"$@"
 	rc=$?
 	umount "$dir"

@@ -128,6 +128,42 @@ done_testing() {
 	exit
 }
 
+# in_lanes N SETUP COMMAND WORD...: COMMAND with each word, N of them at a time
+# where most of their time is waiting. Each lane is a shell of its own, with
+# directories below another $T; what they say is told one after the other.
+in_lanes() {
+	local n=$1 setup=$2 command=$3 lane i p line pids=()
+	shift 3
+	for ((lane = 0; lane < n; lane++)); do
+		(
+			T=$T/lane$lane
+			mkdir -p "$T/run"
+			TAP_N=0
+			"$setup"
+			for ((i = lane + 1; i <= $#; i += n)); do
+				"$command" "${!i}"
+			done
+			echo "lane ends"
+		) >"$T/lane$lane.tap" 2>&1 &
+		pids+=($!)
+	done
+	for p in "${pids[@]}"; do
+		wait "$p"
+	done
+	for ((lane = 0; lane < n; lane++)); do
+		while IFS= read -r line; do
+			case $line in
+			"ok "*) pass "${line#* - }" ;;
+			"not ok "*) fail "${line#* - }" ;;
+			"#"*) echo "$line" ;;
+			"lane ends") line= && break ;;
+			*) diag "$line" ;;
+			esac
+		done <"$T/lane$lane.tap"
+		[ -z "$line" ] || fail "lane $lane came to its end"
+	done
+}
+
 ### What the machine must have ###
 
 requires_root() { [ "$(id -u)" = 0 ] || plan_skip "needs root"; }
@@ -168,9 +204,11 @@ PIDS=()
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
-# wait_for SECONDS COMMAND...: polls until it succeeds.
+# wait_for SECONDS COMMAND...: polls until it succeeds. SECONDS are those of a
+# machine that has nothing else to do; a slow one gets $PATIENCE times as many.
+PATIENCE=${PATIENCE:-6}
 wait_for() {
-	local end=$(($(now_ms) + $1 * 1000))
+	local end=$(($(now_ms) + $1 * PATIENCE * 1000))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "$(now_ms)" -lt $end ] || return 1
@@ -321,7 +359,7 @@ mount_esgz() {
 # Lines that mount_esgz left on stderr, but for the log.
 err_lines() { grep -cv '^level=' "$T/mount.err"; }
 umount_esgz() {
-	timeout 30 umount "$1" || return 1
+	timeout 120 umount "$1" || return 1
 	! is_mounted "$1"
 }
 is_mounted() { findmnt -n --mountpoint "$1" >/dev/null; }
@@ -372,6 +410,12 @@ jget() { jq -r "$2" <"$1"; }
 
 ### estargzd ###
 
+# Whether somebody listens at a path; a socket that is there may only be bound.
+listens() {
+	awk -v p="$1" '$4 == "00010000" && $8 == p { n++ } END { exit !n }' \
+		/proc/net/unix
+}
+
 # start_estargzd [NAME] [arguments]: sets FETCHER and ESTARGZD_PID. What its
 # configuration would take from /etc comes from $T.
 start_estargzd() {
@@ -381,7 +425,7 @@ start_estargzd() {
 	background "$name" "$ESTARGZD" --socket "$FETCHER" "$@"
 	ESTARGZD_PID=$BG_PID
 	KEEP_PIDS="$KEEP_PIDS $ESTARGZD_PID"
-	wait_for 10 test -S "$FETCHER" || {
+	wait_for 10 listens "$FETCHER" || {
 		diag "estargzd did not start"
 		diag_file "$T/$name.log"
 		return 1

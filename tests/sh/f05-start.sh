@@ -25,7 +25,7 @@ FETCHER=$T/run/a/b/fetcher.sock
 PID=$!
 PIDS+=($PID)
 ok "starts without standard descriptors and without a directory" \
-	wait_for 10 test -S "$FETCHER"
+	wait_for 10 listens "$FETCHER"
 is "$(readlink /proc/$PID/fd/{0,1,2} | sort | uniq -c | tr -s ' ')" \
 	" 3 /dev/null" "has none that could be taken for them"
 is "$(stat -c %a "$FETCHER")" 600 "its socket"

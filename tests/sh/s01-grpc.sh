@@ -13,7 +13,7 @@ GRPCLAB=${GRPCLAB:-$top_builddir/tests/tools/grpclab}
 start_lab() {
 	background "$1" "$GRPCLAB" "$T/lab.sock"
 	LAB=$BG_PID
-	wait_for 10 test -S "$T/lab.sock" || bail "grpclab did not start"
+	wait_for 10 listens "$T/lab.sock" || bail "grpclab did not start"
 }
 check() { timeout 120 "$PYTHON" "$TOOLS/grpccheck.py" "$T/lab.sock" "$@"; }
 
