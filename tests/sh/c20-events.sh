@@ -71,6 +71,8 @@ STATE=$T/state-b
 mount_esgz "$BLOB" "$M" "$TOC,noprefetch,events=$E" || bail "cannot mount"
 timeout 30 cat "$M/$F" >/dev/null
 n_threads=$(threads)
+in_background() { jq -e 'select(.c == "background")' "$E"; }
+wait_for 20 in_background
 umount_esgz "$M"
 wait_for 10 no_mount_procs
 is "$(count "$E" mount)" 2 "a second run is appended"

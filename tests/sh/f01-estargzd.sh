@@ -119,7 +119,7 @@ ok "SIGTERM ends it" wait_for 5 pid_gone "$ESTARGZD_PID"
 
 # What nobody can answer must not hold up its end.
 start_estargzd d3 --config "$T/conf.toml"
-background waiter "$FETCHCTL" -s "$FETCHER" read \
+background waiter "$FETCHCTL" -s "$FETCHER" -d 600000 read \
 	"http://127.0.0.1:1/x" 0 10
 wait_for 5 sh -c "'$FETCHCTL' -s '$FETCHER' status 2>/dev/null |
 	jq -e '.requests_open >= 1'"
@@ -138,7 +138,7 @@ like "$(timeout 5 "$ESTARGZD" --config "$T/bad.toml" 2>&1)" \
 FETCHER=$T/run/idle.sock
 background idle "$ESTARGZD" --socket "$FETCHER" --exit-when-idle
 IDLE_PID=$BG_PID
-wait_for 10 test -S "$FETCHER"
+wait_for 10 listens "$FETCHER"
 ok "a client of a private fetcher" ctl hello
 ok "it ends after its last client" wait_for 10 pid_gone "$IDLE_PID"
 metrics=$T/run/metrics.sock

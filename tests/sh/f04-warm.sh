@@ -205,7 +205,7 @@ ctl warm "127.0.0.1:1/a/b@sha256:${D[5]}" "no name" "x@sha256:1" \
 ok "a dead host and bad names beside a good one" \
 	wait_for 10 status_is .warm_bytes $((held + TAIL))
 not_ok "a READ of the dead host" \
-	ctl -d 500 read "127.0.0.1:1/a/b@sha256:${D[5]}" 0 10
+	ctl -d 2000 read "127.0.0.1:1/a/b@sha256:${D[5]}" 0 10
 like "$(cat "$T/ctl.err")" "ETIMEDOUT.*connect" "fails as always"
 n=$(gets)
 ok "a READ of the good one" suffix 4 $TAIL

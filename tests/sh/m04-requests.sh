@@ -99,7 +99,6 @@ if [ -x "$ESTARGZ" ]; then
 	ok "estargz status says that it is complete" wait_for 60 complete
 else
 	skip "estargz status" "estargz is not built"
-	wait_for 5 false
 fi
 srv_fault '{"kind":"drop"}'
 ok "server down: all of it reads" treecmp --jobs 4 "$M" \
@@ -115,7 +114,12 @@ srv_reset
 B=$(layer_blob "$IMAGES" small-landmark 2)
 ok "mounts with prefetch" mount_esgz "$SRV_ADDR/lab/img:small-landmark" "$M" \
 	plain_http,nobackground,layer=2
-prefetched() { [ "$(srv_ctl "$SRV_URL/_ctl/sent?path=/blobs/")" -ge 9000000 ]; }
+# The file has 9,002,862 bytes of the blob; what the tail brings beside them is
+# less than the smallest of its chunks.
+prefetched() {
+	"$ESTARGZ" status --json | jq -e --arg t "$M" \
+		'any(.[]; .target == $t and .bytes_present >= 9000000)'
+}
 ok "prefetch fetches the prioritised files" wait_for 30 prefetched
 srv_fault '{"kind":"drop","skip":0}'
 ok "a prioritised file reads with the server down" wait_for 20 \

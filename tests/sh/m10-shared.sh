@@ -76,7 +76,7 @@ no_leaks "large: leaves nothing"
 ### A front that dies leaves no mount behind ###
 STATE=$T/state-front
 srv_reset
-srv_fault '{"kind":"slow","bps":200000}'
+srv_fault '{"kind":"stall","after":1000}'
 mkdir -p "$A"
 background front "$MOUNT_ESTARGZ" "$SRV_URL/f/few" "$A" \
 	-o "$(mount_opts "$LAZY,toc_digest=$D")"

@@ -27,10 +27,16 @@ kill_all() {
 }
 sent() { srv_ctl "$SRV_URL/_ctl/sent"; }
 
-ok "mounts" mount_esgz "$URL" "$M" "$LAZY"
-# Not all of it: a layer that is complete is synced at once.
-ok "reads most" sh -c "cat $M/f[0-6] | wc -c"
-kill_all
+# Not all of it: a layer that is complete is synced at once, the others every
+# 10 s. Where that was too short, it is done again.
+for i in 1 2 3 4 5; do
+	rm -rf "$STATE"
+	t0=$(now_ms)
+	ok "mounts" mount_esgz "$URL" "$M" "$LAZY"
+	ok "reads most" sh -c "cat $M/f[0-6] | wc -c"
+	kill_all
+	[ $(($(now_ms) - t0)) -gt 9000 ] || break
+done
 img=$(find "$STATE/layers" -name layer.erofs)
 meta=$("$PYTHON" -c 'import struct, sys
 h = open(sys.argv[1], "rb").read(232)

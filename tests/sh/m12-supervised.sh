@@ -206,7 +206,7 @@ ok "right bytes" treecmp "$M" "$T/f/few"
 kill -9 "$(got .pid "$(event k ready 3)")"
 event k closed 4 >/dev/null
 # As it is: umount(8) would ask it first, and wait for ever.
-ok "it is taken away" timeout 20 "$PYTHON" -c "import ctypes, sys
+ok "it is taken away" timeout 60 "$PYTHON" -c "import ctypes, sys
 sys.exit(ctypes.CDLL(None).umount2(sys.argv[1].encode(), 2) != 0)" "$M"
 tell succeed k
 ok "ENDED at once" test -n "$(event k ended)"
@@ -225,7 +225,7 @@ ok "ENDED, when the monitor gives up" test -n "$(event k ended 2)"
 ok "and is gone" wait_for 10 pid_gone "$pid"
 # statfs is never answered from a cache.
 dead() {
-	timeout 20 stat -f "$M"
+	timeout 60 stat -f "$M"
 	[ $? = 1 ]
 }
 ok "nobody is kept waiting" dead

@@ -106,7 +106,7 @@ is "$(ctl list | jq -c '[.name, .kind, .labels]')" \
 ### SIGTERM ###
 
 # Enough that some are under way when it comes.
-load fill 2000 >"$T/fill.out" 2>&1 &
+load fill 10000 >"$T/fill.out" 2>&1 &
 FILL=$!
 some() { [ "$(ctl list | wc -l)" -gt 50 ]; }
 ok "snapshots are being made" wait_for 60 some
@@ -171,7 +171,7 @@ is "$(ctl list 'name~=load-0000[0-9]' | wc -l)" 100 "a filter"
 ctl list 'name~=(' >"$T/out"
 like "$(cat "$T/ctl.err")" ^INVALID_ARGUMENT "one that makes no sense"
 ok "its threads go" wait_for 60 idle
-ok "its connections are gone" wait_for 20 eval '[ "$(fds)" = "$before" ]'
+ok "its connections are gone" wait_for 20 eval '[ "$(fds)" -le "$before" ]'
 small() { [ "$(dirty)" -le 3072 ]; }
 if grep -qE '__[at]san_init' "$ESTARGZ_SNAPSHOTTER"; then
 	skip "3 MiB of memory are its own" "sanitizers need more"

@@ -65,18 +65,31 @@ all() {
 	return $rc
 }
 pull_one() { rpull "$R:${IMGS[$1]}"; }
-fds() { find "/proc/$1/fd" | wc -l; }
+# But for connections to the registry, which are kept for a while.
+fds() {
+	readlink "/proc/$1"/fd/* | grep -vxFf \
+		<(awk '{ print "socket:[" $10 "]" }' /proc/net/tcp) | wc -l
+}
 # What there is when there is nothing: state in one line.
 state() {
-	local f
-	f=$(test_procs estargzd | head -n 1)
 	echo "mounts=$(mounts_below "$T" | wc -l)" \
 		"processes=$(product_procs | wc -l)" \
 		"shims=$(test_procs containerd-shim-runc-v2 | wc -l)" \
 		"snapshots=$(($(snapshots ls | wc -l) - 1))" \
-		"directories=$(find "$SNAP/snapshots" "$SNAP/m" -mindepth 1 | wc -l)" \
-		"fds=$([ "$S" != estargz ] || fds "$SNAP_PID")" \
-		"fetcher_fds=$([ -z "$f" ] || fds "$f")"
+		"directories=$(find "$SNAP/snapshots" "$SNAP/m" -mindepth 1 | wc -l)"
+}
+# fds_of NAME PID: at most as many as at first
+declare -A FDS
+fds_of() {
+	local n
+	[ "$S" = estargz ] || return 0
+	n=$(fds "$2")
+	[ -n "${FDS[$1]:-}" ] || FDS[$1]=$n
+	[ "$n" -le "${FDS[$1]}" ]
+}
+all_fds() {
+	fds_of snapshotter "$SNAP_PID" &&
+		fds_of estargzd "$(test_procs estargzd | head -n 1)"
 }
 # MiB. How much of a layer is there when its last container goes is chance: the
 # caches that may stay are not counted.
@@ -85,6 +98,7 @@ disk() {
 	du -s --block-size=1M "$SNAP" | cut -f 1
 }
 first_state() { [ "$(state)" = "$FIRST" ]; }
+nothing_runs() { [[ $(state) == *shims=0\ snapshots=0\ directories=0 ]]; }
 
 for ((r = 1; r <= ROUNDS; r++)); do
 	ok "round $r: images are pulled in parallel" all pull_one ${#IMGS[@]}
@@ -94,13 +108,16 @@ for ((r = 1; r <= ROUNDS; r++)); do
 	ok "round $r: the layers go" wait_for 30 no_lazy
 	if [ "$r" = 1 ]; then
 		wait_for 10 no_mount_procs
+		wait_for 20 nothing_runs
 		FIRST=$(state)
+		all_fds
 		DISK=$(disk)
 		diag "$FIRST disk=$DISK"
 		continue
 	fi
 	wait_for 20 first_state
 	is "$(state)" "$FIRST" "round $r: it is as it was"
+	ok "round $r: no descriptor more is open" wait_for 20 all_fds
 	at_most "$(disk)" "$((DISK + 4))" "round $r: on the disk too"
 done
 [ "$S" != estargz ] || like "$FIRST" 'mounts=0 .*shims=0 snapshots=0 directories=0' \
