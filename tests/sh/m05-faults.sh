@@ -6,7 +6,6 @@
 requires_mount
 requires_cmd jq curl
 
-M=$T/m
 mkdir -p "$T/f"
 # Several members, some compressed, some not; much more than what comes with
 # the TOC (1 MiB where the size is not known).
@@ -25,28 +24,34 @@ END
 mkesgz from-tar --chunk-size 150000 "$T/in.tar" "$T/f/b" >"$T/b.json"
 D=$(jget "$T/b.json" .toc_digest)
 SIZE=$(jget "$T/b.json" .size)
-start_srv srv --files "$T/f"
-URL=$SRV_URL/f/b
-OPTS=nobackground,noprefetch,read_timeout=2,toc_digest=$D
-N=0
+FILES=$T/f
+lane() {
+	M=$T/m
+	N=0
+	start_srv srv --files "$FILES"
+	URL=$SRV_URL/f/b
+}
+OPTS=nobackground,noprefetch,toc_digest=$D
+# Where a fault is for good, somebody has to give up.
+SOON=read_timeout=2
 
 # while_reading DESC right|any FAULT...: the fault comes after the mount.
 while_reading() {
-	local d=$1 want=$2 allow='' t0
+	local d=$1 want=$2 allow='' soon='' t0
 	shift 2
 	t0=$(now_ms)
-	[ "$want" = right ] || allow=--allow-eio
+	[ "$want" = right ] || allow=--allow-eio soon=,$SOON
 	STATE=$T/state-$((N += 1))
 	srv_reset
-	ok "$d: mounts" mount_esgz "$URL" "$M" "$OPTS" || return
+	ok "$d: mounts" mount_esgz "$URL" "$M" "$OPTS$soon" || return
 	srv_fault "$@"
 	ok "$d: right bytes${allow:+ or EIO}" timeout 120 "$PYTHON" \
-		"$TOOLS/treecmp.py" --jobs 16 $allow "$M" "$T/f/b"
+		"$TOOLS/treecmp.py" --jobs 16 $allow "$M" "$FILES/b"
 	at_most 1 "$(srv_count fault=.)" "$d: the fault was met"
 	srv_clear
 	diag "$(($(now_ms) - t0)) ms, EIO: $(sed -n 's/.* \([0-9]*\) EIO.*/\1/p' \
 		"$T/.ok")"
-	ok "$d: recovers" wait_for 60 treecmp --jobs 4 "$M" "$T/f/b"
+	ok "$d: recovers" wait_for 60 treecmp --jobs 4 "$M" "$FILES/b"
 	ok "$d: unmounts" umount_esgz "$M"
 	diag "$(($(now_ms) - t0)) ms in all"
 	rm -rf "$STATE"
@@ -66,7 +71,7 @@ at_mount() {
 		pass "at mount, $d: mounts"
 		srv_clear
 		ok "at mount, $d: right bytes" wait_for 60 treecmp --jobs 4 \
-			"$M" "$T/f/b"
+			"$M" "$FILES/b"
 		ok "at mount, $d: unmounts" umount_esgz "$M"
 	elif [ $rc = 1 ] && [ "$want" != right ]; then
 		pass "at mount, $d: is refused"
@@ -77,7 +82,7 @@ at_mount() {
 		srv_clear
 		ok "at mount, $d: mounts afterwards" mount_esgz "$URL" "$M" \
 			"$OPTS"
-		ok "at mount, $d: right bytes" treecmp --jobs 4 "$M" "$T/f/b"
+		ok "at mount, $d: right bytes" treecmp --jobs 4 "$M" "$FILES/b"
 		ok "at mount, $d: unmounts" umount_esgz "$M"
 	else
 		fail "at mount, $d: exit $rc, want $want"
@@ -90,8 +95,10 @@ not() { ! "$@"; }
 
 # Faults that pass: nobody notices.
 once='"count":1'
-for f in '"kind":"drop"' '"kind":"drop","rst":true' '"kind":"reset"' \
-	'"kind":"reset","after":0' '"kind":"short"' '"kind":"short","after":0' \
+once_any() { while_reading "once: $1" any "{$1,$once}"; }
+in_lanes 4 lane once_any '"kind":"drop"' '"kind":"drop","rst":true' \
+	'"kind":"reset"' '"kind":"reset","after":0' \
+	'"kind":"short"' '"kind":"short","after":0' \
 	'"kind":"garbage"' '"kind":"length"' '"kind":"close"' \
 	'"kind":"flip","every":1000' '"kind":"zeros"' '"kind":"shift"' \
 	'"kind":"less","n":10' '"kind":"html"' '"kind":"headers"' \
@@ -99,24 +106,21 @@ for f in '"kind":"drop"' '"kind":"drop","rst":true' '"kind":"reset"' \
 	'"kind":"status","status":503,"retry_after":1' \
 	'"kind":"status","status":429,"retry_after":1' \
 	'"kind":"content-range","value":"bytes 0-1/5"' \
-	'"kind":"multipart"' '"kind":"delay","ms":300'; do
-	while_reading "once: $f" any "{$f,$once}"
-done
+	'"kind":"multipart"' '"kind":"delay","ms":300'
 # Those that must not be seen at all by the reader.
-for f in '"kind":"drop"' '"kind":"reset"' '"kind":"short"' \
-	'"kind":"status","status":503' '"kind":"flip","every":1000'; do
-	while_reading "once, unseen: $f" right "{$f,$once}"
-done
+unseen() { while_reading "once, unseen: $1" right "{$1,$once}"; }
+in_lanes 4 lane unseen '"kind":"drop"' '"kind":"reset"' '"kind":"short"' \
+	'"kind":"status","status":503' '"kind":"flip","every":1000'
 # Odd, but legal: right bytes, always.
-for f in '"kind":"http10"' '"kind":"chunked"' '"kind":"close"' \
+always() { while_reading "always: $1" right "{$1}"; }
+in_lanes 4 lane always '"kind":"http10"' '"kind":"chunked"' '"kind":"close"' \
 	'"kind":"less","n":30000' '"kind":"ignore-range"' \
 	'"kind":"redirect"' '"kind":"redirect","relative":true' \
 	'"kind":"redirect","uses":2' '"kind":"redirect","status":302' \
-	'"kind":"no-suffix"' '"kind":"slow","bps":2000000'; do
-	while_reading "always: $f" right "{$f}"
-done
+	'"kind":"no-suffix"' '"kind":"slow","bps":2000000'
 # For good, until it is over.
-for f in '"kind":"drop"' '"kind":"reset"' '"kind":"short"' \
+for_good() { while_reading "for good: $1" any "{$1}"; }
+in_lanes 6 lane for_good '"kind":"drop"' '"kind":"reset"' '"kind":"short"' \
 	'"kind":"garbage"' '"kind":"flip","every":1000' '"kind":"zeros"' \
 	'"kind":"shift"' '"kind":"html"' '"kind":"multipart"' \
 	'"kind":"status","status":500' '"kind":"status","status":503' \
@@ -131,11 +135,9 @@ for f in '"kind":"drop"' '"kind":"reset"' '"kind":"short"' \
 	'"kind":"stall"' '"kind":"stall","after":0' \
 	'"kind":"stall","sticky":true' '"kind":"slow","bps":2000' \
 	'"kind":"slow","bps":2000,"sticky":true'
-do
-	while_reading "for good: $f" any "{$f}"
-done
 
 # At the first request of all.
+lane
 for f in '"kind":"drop"' '"kind":"reset"' '"kind":"short"' \
 	'"kind":"status","status":503'; do
 	at_mount "once $f" right "{$f,$once}"

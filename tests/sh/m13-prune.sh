@@ -7,10 +7,10 @@ requires_mount
 requires_cmd jq
 
 mkdir -p "$T/f"
-for kind in few-files chunk-40m; do
+for kind in small-files chunk-40m; do
 	mkesgz make $kind "$T/f/$kind" >"$T/$kind.json"
 done
-A=$(jget "$T/few-files.json" .toc_digest)
+A=$(jget "$T/small-files.json" .toc_digest)
 B=$(jget "$T/chunk-40m.json" .toc_digest)
 prune() { "$ESTARGZ" prune --root "$STATE" "$@"; }
 cached() { [ -f "$STATE/layers/sha256/${1#sha256:}/chunks" ]; }
@@ -23,7 +23,7 @@ gone() { [ -z "$(monitor_pids)" ]; }
 mkdir -p "$STATE"
 is "$(prune --json | jq -c '[.layers_removed, .layers_left]')" '[0,0]' \
 	"nothing there: nothing to do"
-ok "the first layer is read" once few-files "$A"
+ok "the first layer is read" once small-files "$A"
 ok "and the second" once chunk-40m "$B"
 ok "their monitors have ended" wait_for 10 gone
 is "$(prune -n --json | jq -r '.removed[].layer' | tr '\n' ' ')" \
@@ -35,7 +35,7 @@ is "$left" "$(du -s --block-size=1 "$STATE"/layers/sha256/* |
 ok "room for all but one byte" prune --max-bytes $((left - 1))
 not_ok "the older is gone" cached "$A"
 ok "the younger is there" cached "$B"
-ok "the older is mounted again" mount_esgz "$T/f/few-files" "$T/m" \
+ok "the older is mounted again" mount_esgz "$T/f/small-files" "$T/m" \
 	"toc_digest=$A,nobackground,noprefetch"
 : >"$STATE/layers/sha256/${B#sha256:}/pin"
 is "$(prune --json | jq -c '[.layers_removed, .layers_left, .layers_used]')" \
@@ -43,7 +43,7 @@ is "$(prune --json | jq -c '[.layers_removed, .layers_left, .layers_used]')" \
 rm "$STATE/layers/sha256/${B#sha256:}/pin"
 is "$(prune --json | jq -c '[.layers_removed, .layers_left, .layers_used]')" \
 	'[1,1,1]' "without the pin it goes"
-ok "the mounted one reads right" treecmp "$T/m" "$T/f/few-files"
+ok "the mounted one reads right" treecmp "$T/m" "$T/f/small-files"
 umount_esgz "$T/m"
 ok "the monitor has ended" wait_for 10 gone
 
@@ -53,7 +53,7 @@ background prune pruning
 p=$BG_PID
 n=0
 for _ in 1 2 3 4 5 6 7 8 9 10; do
-	once few-files "$A" >"$T/once.log" 2>&1 || break
+	once small-files "$A" >"$T/once.log" 2>&1 || break
 	n=$((n + 1))
 done
 is "$n" 10 "ten mounts while it prunes all the time"
@@ -67,7 +67,7 @@ like "$(prune --max-bytes 10GB 2>&1)" '^estargz: prune: --max-bytes 10GB: not a 
 like "$(prune --max-bytes 99999999TiB 2>&1)" 'not a size' "and one that is too large"
 not_ok "with exit status 1" prune --max-bytes -1
 not_ok "an argument too many" prune x
-like "$("$ESTARGZ" prune --root "$T/f/few-files" 2>&1)" 'Not a directory' \
+like "$("$ESTARGZ" prune --root "$T/f/small-files" 2>&1)" 'Not a directory' \
 	"a root that is none"
 
 like "$("$ESTARGZ" prune --root "$T/none" 2>&1)" 'none: No such file' \

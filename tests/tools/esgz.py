@@ -10,6 +10,7 @@ import binascii
 import datetime
 import hashlib
 import json
+import random
 import struct
 import zlib
 
@@ -35,9 +36,10 @@ def rfc3339(t):
 class Entry:
     def __init__(self, name, type="reg", data=b"", mode=None, uid=0, gid=0,
                  mtime=1600000000, link="", major=0, minor=0, xattrs=None,
-                 repeat=1, chunk=None):
+                 repeat=1, chunk=None, marked=()):
         self.name, self.type, self.link = name, type, link
         self.data, self.repeat = data, repeat
+        self.marked = marked
         self.mode = mode if mode is not None else (
             0o755 if type == "dir" else 0o777 if type == "symlink" else 0o644)
         self.uid, self.gid, self.mtime = uid, gid, mtime
@@ -52,11 +54,28 @@ class Entry:
     def pieces(self, chunk):
         """(bytes, count): runs of equal pieces of at most chunk bytes."""
         if self.repeat > 1 and len(self.data) == chunk:
-            yield self.data, self.repeat
+            at = 0
+            for i in self.marked:
+                if i > at:
+                    yield self.data, i - at
+                yield marked(self.data, i), 1
+                at = i + 1
+            if at < self.repeat:
+                yield self.data, self.repeat - at
             return
         data = self.data * self.repeat
         for i in range(0, len(data), chunk):
             yield data[i:i + chunk], 1
+
+
+def marked(data, i):
+    """What stands for the data in repetition i, if that is marked."""
+    return (b"%15d\n" % i) * (len(data) // 16)
+
+
+# Above 4 GiB in chunks of 4 MiB, which are alike but for some.
+FILE_4G = {"data": random.Random(1).randbytes(64) * (64 * 1024),
+           "repeat": 1030, "marked": (0, 511, 512, 1023, 1024, 1029)}
 
 
 def raw_name(s):

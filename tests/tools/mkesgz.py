@@ -27,7 +27,7 @@ import tempfile
 import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from esgz import (Blob, Entry, LANDMARK, NO_LANDMARK, make_footer,  # noqa
+from esgz import (Blob, Entry, FILE_4G, LANDMARK, NO_LANDMARK, make_footer,  # noqa
                   sha256, tar_header)
 
 MIB = 1 << 20
@@ -295,25 +295,33 @@ def c_few_files(b):
     return b.finish()
 
 
+@case("files")
+def c_small_files(b):
+    "The same with files of 2 MiB."
+    b.level = 0
+    for i in range(8):
+        b.add("f%d" % i, data=rnd(2 * MIB, 20 + i), chunk=256 * 1024)
+    return b.finish()
+
+
 # ---------------------------------------------------------------- big
 
 @case("big")
 def c_big_dir(b):
-    "100,000 entries in one directory."
+    "70,000 entries in one directory."
     b.min_chunk = 1 * MIB
     b.level = 1
     b.add("d/", "dir")
-    for i in range(100000):
+    for i in range(70000):
         b.add("d/file-%06d" % i, data=b"%d\n" % i if i % 50 == 0 else b"")
     return b.finish()
 
 
 @case("big")
-def c_file_5g(b):
-    "Above 4 GiB; each chunk of 4 MiB says which it is, thrice in 64."
+def c_file_4g(b):
+    "Above 4 GiB; chunks at its ends and around 2 and 4 GiB say which they are."
     b.level = 1
-    e = Entry("big", data=rnd(64, 1) * (64 * 1024), repeat=1285)
-    b.add(e)
+    b.add(Entry("big", **FILE_4G))
     b.add("after", data=b"after")
     return b.finish()
 
