@@ -19,8 +19,9 @@
 #include "common/io.h"
 
 #define JOBS_MAX 256u
-/* A few of them are in memory, for each thread. */
-#define CHUNK_SIZE_MAX MIB(64)
+/* What build_layer() takes. */
+#define CHUNK_SIZE_MIN KIB(4)
+#define CHUNK_SIZE_MAX MIB(16)
 #define LIST_BYTES_MAX MIB(16)
 /* Who does not end by then is ended. */
 #define END_SECONDS 5u
@@ -75,8 +76,8 @@ static int take_size(const struct args *a, const char *option,
 		return refuse(a, option, value, "not a size, as 64KiB is");
 	if (*ret < min || *ret > CHUNK_SIZE_MAX)
 		return refuse(a, option, value,
-			      min > 0 ? "not from 1KiB to 64MiB"
-				      : "more than 64MiB");
+			      min > 0 ? "not from 4KiB to 16MiB"
+				      : "more than 16MiB");
 	return 0;
 }
 
@@ -174,7 +175,7 @@ int args_take(struct args *a, int c, const char *value)
 
 	switch (c) {
 	case ARGS_CHUNK_SIZE:
-		return take_size(a, "--chunk-size", value, KIB(1),
+		return take_size(a, "--chunk-size", value, CHUNK_SIZE_MIN,
 				 &b->chunk_bytes);
 	case ARGS_MIN_CHUNK_SIZE:
 		return take_size(a, "--min-chunk-size", value, 0,
