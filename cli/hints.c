@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "common/checked.h"
+
 #define NONE UINT32_MAX
 
 /**
@@ -279,8 +281,29 @@ static int fill(struct hints *h, const struct observed *o, struct err *e)
 	return r < 0 ? err_set(e, r, "trace: %s", err_name(r)) : 0;
 }
 
+/* What the chunks have that are in the trace. */
+static uint64_t chunk_bytes(const struct hints *h)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < h->n; i++) {
+		const struct blob *b = &h->blobs[i];
+
+		for (size_t k = 0; k < b->info.n_chunks; k++) {
+			const struct layer_chunk *c = &b->info.chunks[k];
+			size_t m = member_at(b, c->t->offset);
+
+			if (m != SIZE_MAX && b->taken[m] &&
+			    !checked_add_u64(sum, c->len, &sum))
+				return UINT64_MAX;
+		}
+	}
+	return sum;
+}
+
 int hints_make(const struct observed *o, const struct hints_layer *layers,
-	       size_t n_layers, struct trace *ret, struct err *e)
+	       size_t n_layers, struct trace *ret, uint64_t *ret_bytes,
+	       struct err *e)
 {
 	struct hints h = {
 		.layers = layers,
@@ -304,6 +327,8 @@ int hints_make(const struct observed *o, const struct hints_layer *layers,
 		r = fill(&h, o, e);
 	else
 		(void)err_set(e, r, "no memory");
+	if (r == 0)
+		*ret_bytes = chunk_bytes(&h);
 	for (size_t i = 0; h.blobs != NULL && i < n_layers; i++)
 		blob_done(&h.blobs[i]);
 	free(h.blobs);

@@ -26,12 +26,14 @@ struct hints_layer {
 /**
  * hints_make() - which members of which blobs, in the order of the first read
  * @layers:	[@n_layers] as the record's files count them
+ * @ret_bytes:	what the chunks of the trace have, uncompressed
  *
  * Neighbours that follow one another are one range. What is above
  * TRACE_READS_MAX is left out: it comes last.
  * Return: 0, -EBADMSG (a blob is not what it should be), -errno
  */
 int hints_make(const struct observed *o, const struct hints_layer *layers,
-	       size_t n_layers, struct trace *ret, struct err *e);
+	       size_t n_layers, struct trace *ret, uint64_t *ret_bytes,
+	       struct err *e);
 
 #endif

@@ -150,10 +150,10 @@ static int cmp_span(const void *pa, const void *pb)
 }
 
 /* The ranges of a file, of its reads [@n] in the order of their places. */
-static int add_file(struct record *rec, const struct seen *v, size_t n,
+static int add_file(struct observed *o, const struct seen *v, size_t n,
 		    const struct digest *manifest)
 {
-	struct record_file *f = record_add(rec, v->path);
+	struct record_file *f = record_add(&o->record, v->path);
 	CLEANUP_FREE struct span *spans = calloc(n, sizeof(*spans));
 	size_t n_spans = 0;
 	int r = 0;
@@ -173,10 +173,12 @@ static int add_file(struct record *rec, const struct seen *v, size_t n,
 		};
 	}
 	qsort(spans, n_spans, sizeof(*spans), cmp_span);
-	for (size_t i = 0; r == 0 && i < n_spans; i++)
+	for (size_t i = 0; r == 0 && i < n_spans; i++) {
+		o->bytes += spans[i].read;
 		r = record_add_range(f, spans[i].off,
 				     spans[i].end - spans[i].off,
 				     spans[i].first);
+	}
 	return r;
 }
 
@@ -243,7 +245,7 @@ static int make_record(struct all_seen *all, const struct digest *manifest,
 		     i + n < all->n && same_file(&all->v[i], &all->v[i + n]);
 		     n++)
 			all->v[i + n].file = (uint32_t)rec->n_files;
-		r = add_file(rec, &all->v[i], n, manifest);
+		r = add_file(o, &all->v[i], n, manifest);
 	}
 	return r == 0 ? list_reads(all, o) : r;
 }

@@ -38,11 +38,13 @@ struct observed_read {
  * struct observed - what was read
  * @record:	by file, in the order of the first read
  * @reads:	[@n_reads] in the order in which they were asked for
+ * @bytes:	that were read, each counted once
  */
 struct observed {
 	struct record record;
 	struct observed_read *reads;
 	size_t n_reads;
+	uint64_t bytes;
 };
 void observed_done(struct observed *o);
 #define CLEANUP_OBSERVED CLEANUP(observed_done)

@@ -75,6 +75,7 @@ enum {
  * @got:	of the run
  * @source:	the image that is run; @platform: which of an index
  * @trace:	JSON; empty where there is none
+ * @trace_bytes: what is in it, of the blobs; @chunk_bytes: the same, uncompressed
  */
 struct optimize {
 	struct args a;
@@ -89,6 +90,8 @@ struct optimize {
 	struct platform platform;
 	struct buf trace;
 	struct digest trace_digest;
+	uint64_t trace_bytes;
+	uint64_t chunk_bytes;
 };
 
 static void optimize_done(struct optimize *o)
@@ -291,7 +294,7 @@ static void say(const struct optimize *o)
 		[RUN_SIGNAL] = "a signal",
 	};
 	const struct observed *seen = &o->got.seen;
-	uint64_t bytes = 0, ranges = 0;
+	uint64_t ranges = 0;
 	char size[PROGRESS_SIZE_BYTES];
 
 	if (o->got.how == RUN_EXITED && o->got.status != 0)
@@ -307,17 +310,13 @@ static void say(const struct optimize *o)
 		(void)args_fail(&o->a, "it has read nothing of the image");
 	if (o->a.mode == PROGRESS_QUIET)
 		return;
-	for (size_t i = 0; i < seen->record.n_files; i++) {
-		const struct record_file *f = &seen->record.files[i];
-
-		ranges += f->n_ranges;
-		for (size_t k = 0; k < f->n_ranges; k++)
-			bytes += f->ranges[k].len;
-	}
+	for (size_t i = 0; i < seen->record.n_files; i++)
+		ranges += seen->record.files[i].n_ranges;
 	(void)fprintf(stderr,
-		      "recorded until %s: %zu files, %" PRIu64 " ranges, %s\n",
-		      how[o->got.how], seen->record.n_files, ranges,
-		      progress_size(bytes, size));
+		      "recorded until %s: %s in %" PRIu64 " ranges of %zu "
+		      "files\n",
+		      how[o->got.how], progress_size(seen->bytes, size), ranges,
+		      seen->record.n_files);
 }
 
 static int write_record(const struct optimize *o, struct err *e)
@@ -364,13 +363,17 @@ static int print_trace(struct optimize *o, struct trace *t, struct err *e)
 	if (h == NULL)
 		return err_set(e, -ENOMEM, "no memory");
 	/* What is last matters least. */
-	for (; r == -EOVERFLOW && t->n_reads > 0; t->n_reads /= 2) {
+	for (; t->n_reads > 0; t->n_reads /= 2) {
 		buf_clear(&o->trace);
 		r = trace_print(t, &o->trace);
+		if (r != -EOVERFLOW)
+			break;
 	}
 	if (r < 0)
 		return err_set(e, r, "trace: %s", err_name(r));
 	sha256_all(h, o->trace.p, o->trace.len, &o->trace_digest);
+	for (size_t i = 0; i < t->n_reads; i++)
+		o->trace_bytes += t->reads[i].len;
 	return 0;
 }
 
@@ -434,7 +437,8 @@ static int made(void *arg, const struct transform_result *r,
 			       .arg = &at[i]},
 		};
 	}
-	rc = hints_make(&o->got.seen, layers, image->n_layers, &trace, e);
+	rc = hints_make(&o->got.seen, layers, image->n_layers, &trace,
+			&o->chunk_bytes, e);
 	if (rc < 0 || trace.n_reads == 0)
 		return rc;
 	rc = print_trace(o, &trace, e);
@@ -447,7 +451,7 @@ static int refer(void *arg, struct image_dst *dst,
 		 const struct transform_result *r, struct err *e)
 {
 	struct optimize *o = arg;
-	char type[] = TRACE_MEDIA_TYPE;
+	char type[] = TRACE_MEDIA_TYPE, sizes[3][PROGRESS_SIZE_BYTES];
 	const struct image_desc b = {
 		.media_type = type,
 		.digest = o->trace_digest,
@@ -462,6 +466,12 @@ static int refer(void *arg, struct image_dst *dst,
 					     TRACE_MEDIA_TYPE, &b, o->trace.p,
 					     e);
 	}
+	if (rc == 0 && o->trace.len > 0 && o->a.mode != PROGRESS_QUIET)
+		(void)fprintf(stderr,
+			      "trace: %s, chunks of %s for %s that were read\n",
+			      progress_size(o->trace_bytes, sizes[0]),
+			      progress_size(o->chunk_bytes, sizes[1]),
+			      progress_size(o->got.seen.bytes, sizes[2]));
 	if (rc != -EOPNOTSUPP)
 		return rc;
 	(void)args_fail(&o->a,

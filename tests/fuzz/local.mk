@@ -45,6 +45,8 @@ nodist_EXTRA_%C%_fuzz_service_SOURCES = %D%/cxx.cc
 %C%_fuzz_service_LDADD = $(FUZZ_ENGINE) $(SNAPSHOTTER_LIBS) -lpthread
 FUZZ_TARGETS += %D%/fuzz-supmsg
 %C%_fuzz_supmsg_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
+FUZZ_TARGETS += %D%/fuzz-runuser
+%C%_fuzz_runuser_LDADD = cli/libcli.a $(LDADD)
 FUZZ_TARGETS += %D%/fuzz-record
 %C%_fuzz_record_LDADD = cli/libcli.a $(LDADD)
 
