@@ -21,6 +21,8 @@
 #define LARGE_CHUNK_BYTES_MIN KIB(64)
 /* So long nothing is prefetched because a trace may say what. */
 #define HINTS_WAIT_NS (2 * NSEC_PER_SEC)
+/* So long after a trace is known it is what starts that reads. */
+#define START_NS (10 * NSEC_PER_SEC)
 
 /* ---- read-ahead, in the order of the blob ------------------------------ */
 
@@ -117,6 +119,9 @@ void ahead_hints(struct miss *m, uint64_t now_ns)
 	if (m->noprefetch || m->traced)
 		return;
 	m->pump_hints = h->state != LINK_HINTS_NONE;
+	atomic_store_explicit(&m->start_until_ns,
+			      m->pump_hints ? now_ns + START_NS : 0,
+			      memory_order_relaxed);
 	if (!m->pump_hints)
 		return;
 	m->pump_done = false;

@@ -175,6 +175,7 @@ static void format(struct buf *b, const struct control_facts *f,
 	add_u64(b, "image_bytes", stats_get(&st->image_bytes));
 	add_u64(b, "trace_ranges", stats_get(&st->trace_ranges));
 	add_u64(b, "trace_bytes", stats_get(&st->trace_bytes));
+	add_u64(b, "refused", stats_get(&st->refused));
 	add_u64(b, "reads", stats_get(&st->reads));
 	add_u64(b, "read_bytes", stats_get(&st->read_bytes));
 	(void)buf_addf(b,

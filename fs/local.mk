@@ -24,6 +24,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/ops.c %D%/ops.h \
 	%D%/miss.c %D%/miss.h \
 	%D%/wait.c %D%/wait.h \
+	%D%/refuse.c %D%/refuse.h \
 	%D%/run.c %D%/run.h \
 	%D%/ahead.c %D%/ahead.h \
 	%D%/fill.c %D%/fill.h \

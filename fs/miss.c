@@ -120,6 +120,14 @@ void miss_wait(struct miss *m, struct waiter *w)
 	answer(m, NULL, list);
 }
 
+bool miss_starts(const struct miss *m)
+{
+	uint64_t until_ns =
+		atomic_load_explicit(&m->start_until_ns, memory_order_relaxed);
+
+	return until_ns != 0 && io_now_ns() < until_ns;
+}
+
 void miss_hit(struct miss *m, uint64_t first, uint64_t end)
 {
 	(void)pthread_mutex_lock(&m->lock);

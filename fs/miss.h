@@ -101,8 +101,10 @@ struct miss {
 	bool pump_hints; /* still in what it names, or waiting for it */
 	size_t pump_hint;
 	uint64_t hints_until_ns; /* waiting no longer than that */
-	bool pump_prefetch;      /* still in the prioritised range */
-	uint64_t pump_after_ns;  /* paused until; 0: not */
+	/* atomic: something starts by a trace until then; 0: by none */
+	_Atomic uint64_t start_until_ns;
+	bool pump_prefetch;     /* still in the prioritised range */
+	uint64_t pump_after_ns; /* paused until; 0: not */
 	uint64_t pump_backoff_ns;
 	uint64_t no_space_until_ns;
 	struct miss_cursor cursors[MISS_CURSORS];
@@ -126,6 +128,9 @@ uint64_t miss_next_id(struct miss *m);
  * It may be answered on another thread before this returns.
  */
 void miss_wait(struct miss *m, struct waiter *w);
+
+/* Whether something starts by the trace of the image. Any thread */
+bool miss_starts(const struct miss *m);
 
 /* A read that hit: moves the read-ahead along. */
 void miss_hit(struct miss *m, uint64_t first, uint64_t end);

@@ -17,7 +17,6 @@
 #include "common/log.h"
 
 #define MAX_READ "1048576" /* 256 pages of 4 KiB: what libfuse asks for */
-#define READ_AHEAD_KB "1024"
 #define NOTIFY_RESEND 7
 
 /* Which device is mounted at the target. AT_STATX_DONT_SYNC asks the kernel
@@ -72,16 +71,17 @@ int mnt_make(struct mnt *m, const char *source, unsigned long flags,
 	return 0;
 }
 
-void mnt_set_read_ahead(const struct mnt *m, bool none)
+void mnt_set_read_ahead(const struct mnt *m, unsigned kb)
 {
-	const char *kb = none ? "0" : READ_AHEAD_KB;
 	CLEANUP_CLOSE int fd = -EBADF;
-	char path[96];
+	char path[96], text[16];
+
+	(void)snprintf(text, sizeof(text), "%u", kb);
 
 	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
 		       m->session.dev_major, m->session.dev_minor);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0 && write(fd, kb, strlen(kb)) < 0)
+	if (fd >= 0 && write(fd, text, strlen(text)) < 0)
 		log_debug("msg=\"read_ahead_kb stays as it is\"");
 }
 

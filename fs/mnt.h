@@ -26,9 +26,11 @@ struct mnt {
  * has done until then is undone by mnt_detach() and mnt_close(). */
 int mnt_make(struct mnt *m, const char *source, unsigned long flags,
 	     struct err *e);
-/* Larger read-ahead in the kernel: sequential reads come in fewer requests. Or
- * @none: they come as they are needed. */
-void mnt_set_read_ahead(const struct mnt *m, bool none);
+/* Read-ahead in the kernel: the larger, the fewer requests sequential reads
+ * come in; 0: they come as they are needed. */
+#define MNT_READ_AHEAD_KB 1024u
+#define MNT_READ_AHEAD_START_KB 128u /* while it is not whole: refuse.h */
+void mnt_set_read_ahead(const struct mnt *m, unsigned kb);
 
 /**
  * mnt_resend() - have the kernel send again what a dead worker had taken

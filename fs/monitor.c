@@ -380,6 +380,18 @@ static void give_fetcher(struct monitor *m)
 	(void)close(sock);
 }
 
+static void set_read_ahead(const struct monitor *m)
+{
+	bool complete =
+		atomic_load_explicit(&m->st->state, memory_order_relaxed) ==
+		STATS_COMPLETE;
+
+	mnt_set_read_ahead(&m->mnt, m->o->noreadahead ? 0
+				    : m->layer->has_trace && !complete
+					    ? MNT_READ_AHEAD_START_KB
+					    : MNT_READ_AHEAD_KB);
+}
+
 static void handle_worker(struct monitor *m)
 {
 	union ctl_msg msg;
@@ -402,8 +414,10 @@ static void handle_worker(struct monitor *m)
 		m->want_fetcher = true;
 		m->retry_ns = RETRY_MIN_NS;
 		give_fetcher(m);
-	} else if (msg.type == CTL_COMPLETE && m->super != NULL) {
-		super_complete(m->super);
+	} else if (msg.type == CTL_COMPLETE) {
+		set_read_ahead(m);
+		if (m->super != NULL)
+			super_complete(m->super);
 	}
 }
 
@@ -624,7 +638,7 @@ static int start(struct monitor *m, struct err *e)
 	if (r == 0)
 		r = serve(m, false, e);
 	if (r == 0)
-		mnt_set_read_ahead(&m->mnt, m->o->noreadahead);
+		set_read_ahead(m);
 	return r;
 }
 

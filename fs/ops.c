@@ -434,7 +434,8 @@ static void read_later(struct fs *fs, const struct waiter *read)
 	miss_wait(fs->miss, w);
 }
 
-static void read_file(struct fs *fs, struct waiter *w)
+/* @ahead: the kernel may be content with less. */
+static void read_file(struct fs *fs, struct waiter *w, bool ahead)
 {
 	struct lane *lane = pthread_getspecific(fs->lane_key);
 
@@ -452,6 +453,12 @@ static void read_file(struct fs *fs, struct waiter *w)
 		}
 		w->end++;
 		if (!present_test_range(&fs->pr, w->first, w->end - w->first)) {
+			if (ahead && miss_starts(fs->miss) &&
+			    refuse(&fs->refusals, w->image_off, w->size)) {
+				stats_add(&fs->st->refused, 1);
+				(void)fuse_reply_err(w->req, EAGAIN);
+				return;
+			}
 			read_later(fs, w);
 			return;
 		}
@@ -470,7 +477,6 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	struct erofs_inode in;
 	int r;
 
-	(void)fi;
 	r = inode_of(fs, ino, &in);
 	if (r == 0 && !S_ISREG(in.mode))
 		r = -EISDIR;
@@ -487,7 +493,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	w.image_off = in.data_off + (uint64_t)off;
 	if (fs->events != NULL)
 		w.start_ns = io_now_ns();
-	read_file(fs, &w);
+	read_file(fs, &w, w.size > EROFS_BLOCK_BYTES && fi->lock_owner == 0);
 }
 
 /* Reads what a bounce does not have from the cache into it. */

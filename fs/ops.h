@@ -18,6 +18,7 @@
 #include "common/present.h"
 #include "fs/cache.h"
 #include "fs/miss.h"
+#include "fs/refuse.h"
 #include "fs/stats.h"
 
 /**
@@ -32,6 +33,7 @@ struct fs {
 	struct miss *miss;
 	struct stats *st;
 	struct events *events; /* or NULL */
+	struct refusals refusals;
 	pthread_key_t lane_key;
 	bool has_xattrs;
 	bool noreadahead;

@@ -37,6 +37,7 @@ struct stats {
 	_Atomic uint64_t fetch_requests;
 	_Atomic uint64_t trace_ranges; /* that the image's trace names */
 	_Atomic uint64_t trace_bytes;  /* prefetched because of that */
+	_Atomic uint64_t refused;      /* read-ahead of the kernel: refuse.h */
 	_Atomic uint64_t reads;
 	_Atomic uint64_t read_bytes;
 	_Atomic uint64_t demand_misses;

@@ -119,6 +119,7 @@ static int prepare(struct worker *w, struct err *e)
 		w->lanes[i].wake_fd = w->miss.main_fd;
 		w->fills[i].lane.wake_fd = w->miss.main_fd;
 	}
+	(void)pthread_mutex_init(&w->fs.refusals.lock, NULL);
 	if (pthread_key_create(&w->fs.lane_key, NULL) != 0)
 		return err_set(e, -ENOMEM, "worker: no memory");
 	return 0;

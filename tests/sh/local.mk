@@ -13,7 +13,8 @@ SH_TESTS += \
 	%D%/m10-shared.sh \
 	%D%/m11-powercut.sh \
 	%D%/m12-supervised.sh \
-	%D%/m13-prune.sh
+	%D%/m13-prune.sh \
+	%D%/m14-trace.sh
 
 EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/convert.sh tests/snap.sh tests/images.sh \
 	tests/systemd.sh \
