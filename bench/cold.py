@@ -1,17 +1,22 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Table and plot of bench/cold-start:
-cold.py SAMPLES TOUCHED [--mbit N] [--plot FILE.svg]
+cold.py SAMPLES TOUCHED [--mbit N] [--rtt MS] [--traced DIR] [--plot FILE.svg]
 
-SAMPLES: lines "WAY IMAGE PULL RUN", in seconds; TOUCHED: "IMAGE WHAT BYTES".
+SAMPLES: lines "WAY IMAGE PULL RUN", in seconds; TOUCHED: "IMAGE WHAT BYTES";
+DIR: IMAGE.json of estargz trace, a start by the image's trace.
 """
 import argparse
+import json
+import os
 import statistics
 import subprocess
 
-WAYS = {"eager": "pulled", "lazy": "lazy", "peer": "stargz"}
+WAYS = {"eager": "pulled", "lazy": "lazy", "opt": "trace", "peer": "stargz"}
 OF_TOUCHED, PLUS_S = 1.25, 0.4
 OF_EAGER = 0.35
+OF_PEER = 0.5
+OF_CHUNKS, OF_PAGES = 1.3, 3
 
 
 class Start:
@@ -54,21 +59,62 @@ def mark(value, limit):
                                 "ok" if value <= limit else "MISS")
 
 
+def ratios(by_way, limit):
+    """The columns of an image that compare its ways."""
+    total = {w: by_way[w].medians()[2] for w in by_way}
+    out = []
+    if "eager" in total and "lazy" in total:
+        out += [mark(total["lazy"] / total["eager"], OF_EAGER),
+                mark(total["lazy"], limit)]
+    if "opt" in total and "peer" in total:
+        out.append(mark(total["opt"] / total["peer"], OF_PEER))
+    return out
+
+
 def table(starts, bytes_, rate, ways):
     head = ["image", "MB", "read MB"]
     for w in ways:
         head += [WAYS[w] + ": pull", "run", "total [min..max]"]
-    out = [head + ["total / pulled", "total / what reading takes"]]
+    if "eager" in ways and "lazy" in ways:
+        head += ["lazy / pulled", "lazy / what reading takes"]
+    if "opt" in ways and "peer" in ways:
+        head.append("trace / stargz")
+    out = [head]
     for image, by_way in starts.items():
-        eager, lazy = by_way["eager"].medians(), by_way["lazy"].medians()
         need = bytes_[image, "touched"]
         row = [image, "%.0f" % (bytes_[image, "image"] / 1e6),
                "%.1f" % (need / 1e6)]
         for w in ways:
             row += cells(by_way[w])
-        limit = OF_TOUCHED * need / rate + eager[1] + PLUS_S
-        out.append(row + [mark(lazy[2] / eager[2], OF_EAGER),
-                          mark(lazy[2], limit)])
+        limit = PLUS_S + OF_TOUCHED * need / rate
+        if "eager" in ways:
+            limit += by_way["eager"].medians()[1]
+        out.append(row + ratios(by_way, limit))
+    return out
+
+
+def traced(images, folder, rtt_s):
+    """What the starts by a trace read and fetched."""
+    out = [["trace", "touched MB", "fetched MB", "background MB",
+            "fetched / touched chunks", "chunks / pages", "demand misses",
+            "waits s", "longest s"]]
+    for image in images:
+        path = os.path.join(folder, image + ".json")
+        if not os.path.exists(path):
+            continue
+        with open(path) as f:
+            t = json.load(f)
+        got, waits = t["fetched"], t["waits"]
+        ahead = got["demand"] + got["prefetch"] + got["background"]
+        need = t["touched"]["compressed_bytes"]
+        out.append([
+            image, "%.1f" % (need / 1e6), "%.1f" % (ahead / 1e6),
+            "%.1f" % (got["background"] / 1e6),
+            mark(ahead / need if need else 0, OF_CHUNKS),
+            mark(t["ratios"]["chunks_pages"], OF_PAGES),
+            "%d" % waits["demand"],
+            "%.3f" % (waits["blocked_us"] / 1e6),
+            mark(waits["longest_us"] / 1e6, rtt_s)])
     return out
 
 
@@ -121,12 +167,17 @@ def main():
     p.add_argument("samples")
     p.add_argument("touched")
     p.add_argument("--mbit", type=float, default=100)
+    p.add_argument("--rtt", type=float, default=20)
+    p.add_argument("--traced")
     p.add_argument("--plot")
     a = p.parse_args()
     starts, bytes_ = read(a.samples, a.touched)
     ways = {w: n for w, n in WAYS.items()
             if all(w in by_way for by_way in starts.values())}
     show(table(starts, bytes_, a.mbit * 1e6 / 8, ways))
+    if "opt" in ways and a.traced:
+        print()
+        show(traced(starts, a.traced, a.rtt / 1e3))
     if a.plot:
         plot(a.plot, starts, ways)
 

@@ -6,6 +6,8 @@
 # have_image NAME: fails where it cannot be had; COLD is the OCI layout with
 #   NAME       as umoci makes it: three layers of gzip
 #   NAME-esgz  optimised for its program by ctr-remote
+# have_opt NAME: the same of
+#   NAME-opt   optimised for its program by estargz, with its trace
 # The program is the image's entry point, and prints "hello".
 # shellcheck shell=bash
 
@@ -183,6 +185,22 @@ have_image() {
 		echo "making the image $1 (once; some minutes)" >&2
 		{ cold_plain "$1" && cold_optimised "$1"; } >"$log" 2>&1 9>&- &&
 			touch "$COLD/$1.ok"
+	) 9>"$COLD/lock" || {
+		tail -n 5 "$log" >&2
+		return 1
+	}
+}
+
+have_opt() {
+	local log=$T/image-$1-opt.log
+	[ ! -e "$COLD/$1-opt.ok" ] || return 0
+	have_image "$1" || return 1
+	(
+		flock 9
+		[ ! -e "$COLD/$1-opt.ok" ] || exit 0
+		echo "making the image $1-opt" >&2
+		"$ESTARGZ" optimize "oci:$COLD/oci:$1" "oci:$COLD/oci:$1-opt" \
+			>"$log" 2>&1 9>&- && touch "$COLD/$1-opt.ok"
 	) 9>"$COLD/lock" || {
 		tail -n 5 "$log" >&2
 		return 1

@@ -138,6 +138,8 @@ snap_config() {
 	background = ${SNAP_BACKGROUND:-false}
 	prefetch = ${SNAP_PREFETCH:-false}
 	END
+	[ -z "${SNAP_EVENTS:-}" ] ||
+		echo "events_dir = \"$SNAP_EVENTS\"" >>"$SNAP.toml"
 }
 # For good: the fetcher that it started, which would stay for its layers.
 snap_end() {
