@@ -6,6 +6,7 @@ noinst_PROGRAMS += %D%/grpclab
 %C%_grpclab_LDADD = daemon/snapshotter/libsnapshotter.a common/libcommon.a \
 	$(NGHTTP2_LIBS) $(COMMON_LIBS) -lpthread
 noinst_PROGRAMS += %D%/imgctl
+%C%_imgctl_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS)
 %C%_imgctl_SOURCES = %D%/imgctl.c
 nodist_EXTRA_%C%_imgctl_SOURCES = %D%/cxx.cc
 %C%_imgctl_LDADD = $(IMAGE_LIBS)
