@@ -245,43 +245,105 @@ static int make_base(const struct optimize *o, const char *base,
 	return r == 0 ? transform_image(o->source.src, dst, &t, ret, e) : r;
 }
 
-/* Runs it, as it is mounted from the run's directory. */
-static int run_base(struct optimize *o, struct rundir *d, struct err *e)
+/**
+ * struct base - the image as it is mounted for the run
+ * @source:	as mount.estargz has it
+ * @layers:	[@source.m.n_layers]
+ */
+struct base {
+	char *source;
+	struct observe_layer *layers;
+};
+
+static void base_done(struct base *b)
 {
-	CLEANUP_TRANSFORM_RESULT struct transform_result base_made = {0};
+	free(b->source);
+	free(b->layers);
+}
+
+static int base_convert(struct optimize *o, const struct rundir *d,
+			struct base *b, struct err *e)
+{
+	CLEANUP_TRANSFORM_RESULT struct transform_result r = {0};
+	int rc;
+
+	if (asprintf(&b->source, "oci:%s/" BASE_DIR ":" BASE_TAG, d->path) <
+	    0) {
+		b->source = NULL;
+		return err_set(e, -ENOMEM, "no memory");
+	}
+	rc = make_base(o, b->source, &r, e);
+	if (rc < 0)
+		return rc;
+	assert(r.n_images == 1);
+	assert(r.images[0].n_layers == o->source.m.n_layers);
+	for (size_t i = 0; i < r.images[0].n_layers; i++)
+		b->layers[i].toc = r.layers[r.images[0].layers[i]].toc;
+	return 0;
+}
+
+/* Whether the image is eStargz where it is, and mount.estargz finds it there
+ * with no more than its name. */
+static bool is_mountable(const struct optimize *o, const struct image_name *n)
+{
 	const struct manifest *m = &o->source.m;
-	CLEANUP_FREE struct observe_layer *layers =
-		calloc(m->n_layers + 1, sizeof(*layers));
-	CLEANUP_FREE char *base = NULL;
+
+	for (size_t i = 0; i < m->n_layers; i++) {
+		if (!m->layers[i].has_toc_digest)
+			return false;
+	}
+	if (n->transport == IMAGE_DOCKER)
+		return o->a.image.hosts_dir == NULL &&
+		       o->a.image.docker_config == NULL;
+	return n->transport == IMAGE_OCI && !o->source.is_index;
+}
+
+static int base_as_it_is(const struct optimize *o, const struct image_name *n,
+			 const char *src, struct base *b)
+{
+	const struct manifest *m = &o->source.m;
+	char digest[DIGEST_STR_BYTES];
+
+	for (size_t i = 0; i < m->n_layers; i++)
+		b->layers[i].toc = m->layers[i].toc_digest;
+	if (n->transport == IMAGE_OCI)
+		b->source = strdup(src);
+	else if (asprintf(&b->source, "%s/%s@%s", n->ref.host, n->ref.repo,
+			  digest_str(&m->desc.digest, digest)) < 0)
+		b->source = NULL;
+	return b->source != NULL ? 0 : -ENOMEM;
+}
+
+static int run_base(struct optimize *o, struct rundir *d, const char *src,
+		    struct err *e)
+{
+	CLEANUP_IMAGE_NAME struct image_name name = {0};
+	CLEANUP(base_done) struct base b = {0};
+	const struct manifest *m = &o->source.m;
 	struct runimage i = {
+		.plain_http = o->a.image.plain_http,
 		.config = m->config,
 		.spec = &o->spec,
 		.run = &o->run,
-		.layers = layers,
+		.n_layers = m->n_layers,
 		.manifest = m->desc.digest,
 	};
-	int r;
+	int r = image_name_parse(src, &name, e);
 
-	if (asprintf(&base, "oci:%s/" BASE_DIR ":" BASE_TAG, d->path) < 0) {
-		base = NULL;
-		return err_set(e, -ENOMEM, "no memory");
-	}
-	if (layers == NULL)
-		return err_set(e, -ENOMEM, "no memory");
-	r = make_base(o, base, &base_made, e);
 	if (r < 0)
 		return r;
-	assert(base_made.n_images == 1);
-	i.n_layers = base_made.images[0].n_layers;
-	assert(i.n_layers == m->n_layers);
-	for (size_t k = 0; k < i.n_layers; k++)
-		layers[k] = (struct observe_layer){
-			.toc = base_made.layers[base_made.images[0].layers[k]]
-				       .toc,
-			.index = (uint32_t)k,
-		};
-	i.source = base;
-	return runimage(d, &i, &o->got, e);
+	b.layers = calloc(m->n_layers + 1, sizeof(*b.layers));
+	if (b.layers == NULL)
+		return err_set(e, -ENOMEM, "no memory");
+	for (size_t k = 0; k < m->n_layers; k++)
+		b.layers[k].index = (uint32_t)k;
+	if (!is_mountable(o, &name))
+		r = base_convert(o, d, &b, e);
+	else if (base_as_it_is(o, &name, src, &b) < 0)
+		r = err_set(e, -ENOMEM, "no memory");
+	i.source = b.source;
+	i.layers = b.layers;
+	return r == 0 ? runimage(d, &i, &o->got, e) : r;
 }
 
 /* Says how it went. */
@@ -341,7 +403,7 @@ static int run(struct optimize *o, const char *src, struct err *e)
 	r = source_open(src, &so, &o->source, e);
 	if (r < 0)
 		return err_wrap(e, "%s", src);
-	r = run_base(o, &d, e);
+	r = run_base(o, &d, src, e);
 	if (r < 0)
 		return r;
 	say(o);

@@ -78,6 +78,19 @@ trace_of() { # TAG: its JSON
 	doc "$L" "$d"
 }
 
+untouched() { [ ! -e "$T/none" ]; }
+# fails DESC REGEX ...: one line, exit 1, nothing written.
+fails() {
+	local d=$1 re=$2 rc
+	shift 2
+	optimize "$@"
+	rc=$?
+	is "$rc $(wc -l <"$T/optimize.err")" "1 1" "$d: fails with one line"
+	like "$(cat "$T/optimize.err")" "$re" "... which says why"
+	ok "... and nothing is written, nor left" \
+		eval 'untouched && nothing_left'
+}
+
 ### What is recorded ###
 
 optimizes "an image, by its own entry point" --record-out "$T/record" \
@@ -129,12 +142,18 @@ is "$(layers "$L" "$(root "$L" reused)")" "$(layers "$L" "$opt")" \
 is "$(trace_of reused | jq -c '[.reads[] | .[1:]] | sort')" \
 	"$(trace_of opt | jq -c '[.reads[] | .[1:]] | sort')" \
 	"... and get the same trace"
+start_registry
+push "$L:src" o:src || bail "push"
+push "$L:opt" o:esgz || bail "push"
+before=$(grep -c 'GET /v2/o/blobs' "$REG_LOG")
+fails "a program that is not there, in a registry" 'cannot create.*nobody' \
+	--plain-http "docker://$REG/o:esgz" "oci:$T/none:x" -- nobody-has-this
+at_most $(($(grep -c 'GET /v2/o/blobs' "$REG_LOG") - before)) 12 \
+	"... an eStargz image is not fetched for that"
 optimizes "into an archive of docker" "oci:$L:src" "docker-archive:$T/d.tar"
 like "$(cat "$T/optimize.err")" 'no place for the trace' \
 	"... has no trace, and this is said"
 
-start_registry
-push "$L:src" o:src || bail "push"
 optimizes "from a registry to a registry" --plain-http "docker://$REG/o:src" \
 	"docker://$REG/o:opt"
 d=$(tail -n 1 <<<"$OUT")
@@ -188,18 +207,6 @@ fi
 
 ### When it ends ###
 
-untouched() { [ ! -e "$T/none" ]; }
-# fails DESC REGEX ...: one line, exit 1, nothing written.
-fails() {
-	local d=$1 re=$2 rc
-	shift 2
-	optimize "$@"
-	rc=$?
-	is "$rc $(wc -l <"$T/optimize.err")" "1 1" "$d: fails with one line"
-	like "$(cat "$T/optimize.err")" "$re" "... which says why"
-	ok "... and nothing is written, nor left" \
-		eval 'untouched && nothing_left'
-}
 fails "a program that is not there" 'cannot create.*nobody-has-this' \
 	"oci:$L:src" "oci:$T/none:x" -- nobody-has-this
 fails "a user that is not there" 'has no user "eve"' --user eve \
