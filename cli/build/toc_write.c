@@ -73,12 +73,13 @@ static int add_num(struct buf *b, const char *key, uint64_t v)
 	return v != 0 ? buf_addf(b, ",\n\t\t\t\"%s\": %" PRIu64, key, v) : 0;
 }
 
+/* Of 1970 too: without it, stargz-snapshotter shows the year 1. */
 static int add_time(struct buf *b, int64_t mtime)
 {
 	time_t t = (time_t)MIN(MAX(mtime, TIME_MIN), TIME_MAX);
 	struct tm tm;
 
-	if (t == 0 || gmtime_r(&t, &tm) == NULL)
+	if (gmtime_r(&t, &tm) == NULL)
 		return 0;
 	return buf_addf(
 		b, ",\n\t\t\t\"modtime\": \"%04d-%02d-%02dT%02d:%02d:%02dZ\"",
