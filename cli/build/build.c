@@ -23,7 +23,7 @@
 /**
  * struct build - a conversion
  * @o:		with every default filled in
- * @spool:	the uncompressed tar, @spool_bytes of it
+ * @spool:	the uncompressed tar, @spool_bytes of it; -EBADF: there is none
  * @pos:	where it is read next
  * @total:	bytes of the entries, expanded
  */
@@ -65,14 +65,14 @@ static int options(struct build_opts *o, struct err *e)
 	return 0;
 }
 
-/* The input for the first reading, which is spooled as it passes. */
+/* The input, which is spooled as it passes where there is a second reading. */
 static ssize_t read_input(void *arg, void *p, size_t n, struct err *e)
 {
 	struct build *b = arg;
 	ssize_t got = input_read(b->in, p, n, e);
 	int r;
 
-	if (got <= 0)
+	if (got <= 0 || b->spool < 0)
 		return got;
 	r = io_write_all(b->spool, p, (size_t)got);
 	if (r < 0)
@@ -109,14 +109,9 @@ static bool is_ours(const struct tar_entry *x)
 	return false;
 }
 
-static int note(struct build *b, const struct tar_entry *x, struct err *e)
+/* Holes count as what they become. */
+static int count(struct build *b, const struct tar_entry *x, struct err *e)
 {
-	uint64_t end = x->data_off + ALIGN_UP(x->data_len, TAR_BLOCK_BYTES);
-	int r;
-
-	if (is_ours(x))
-		return 0;
-	/* Holes count as what they become. */
 	if (x->head_len > b->o.max_bytes - b->total ||
 	    x->size > b->o.max_bytes - b->total - x->head_len)
 		return err_set(e, -EOVERFLOW,
@@ -124,6 +119,16 @@ static int note(struct build *b, const struct tar_entry *x, struct err *e)
 			       " bytes uncompressed",
 			       b->o.max_bytes);
 	b->total += x->head_len + x->size;
+	return 0;
+}
+
+static int note(struct build *b, const struct tar_entry *x, struct err *e)
+{
+	uint64_t end = x->data_off + ALIGN_UP(x->data_len, TAR_BLOCK_BYTES);
+	int r = count(b, x, e);
+
+	if (r < 0)
+		return r;
 	r = order_add(&b->order, x, end);
 	if (r == -EOVERFLOW)
 		return err_set(e, r, "layer: more than %u entries",
@@ -158,7 +163,7 @@ static int scan(struct build *b, struct err *e)
 	if (t == NULL)
 		return err_set(e, -ENOMEM, "layer: no memory");
 	while ((r = tar_next(t, &x, e)) > 0) {
-		r = note(b, &x, e);
+		r = is_ours(&x) ? 0 : note(b, &x, e);
 		if (r < 0)
 			return r;
 	}
@@ -171,8 +176,6 @@ static int arrange(struct build *b, struct err *e)
 	size_t n;
 	int r;
 
-	if (b->o.n_wanted == 0 && b->o.choose == NULL)
-		return 0;
 	r = order_sort(&b->order);
 	if (r == 0 && b->o.choose != NULL) {
 		r = order_paths(&b->order, &paths, &n);
@@ -233,6 +236,51 @@ static int emit_all(struct build *b, struct writer *w, struct err *e)
 	return r;
 }
 
+/* In two readings: all entries are known before the first is written. */
+static int reorder(struct build *b, int out_fd, struct writer **ret,
+		   struct err *e)
+{
+	int r;
+
+	b->spool = io_open_temp(b->o.tmp_dir, e);
+	if (b->spool < 0)
+		return b->spool;
+	r = scan(b, e);
+	if (r == 0)
+		r = arrange(b, e);
+	if (r == 0)
+		r = writer_new(&b->o, out_fd, b->total, ret, e);
+	return r == 0 ? emit_all(b, *ret, e) : r;
+}
+
+/* In one: they stay in their order. */
+static int stream(struct build *b, int out_fd, struct writer **ret,
+		  struct err *e)
+{
+	const struct build_in in = {read_input, b};
+	CLEANUP(tar_free_cleanup) struct tar *t = tar_new(&in);
+	struct tar_entry x;
+	int r;
+
+	if (t == NULL)
+		return err_set(e, -ENOMEM, "layer: no memory");
+	r = writer_new(&b->o, out_fd, 0, ret, e);
+	if (r == 0)
+		r = writer_landmark(*ret, NO_LANDMARK, e);
+	if (r < 0)
+		return r;
+	while ((r = tar_next(t, &x, e)) > 0) {
+		if (is_ours(&x))
+			continue;
+		r = count(b, &x, e);
+		if (r == 0)
+			r = writer_entry(*ret, t, &x, NULL, e);
+		if (r < 0)
+			return r;
+	}
+	return r < 0 ? r : drain(b, t, e);
+}
+
 static int run(struct build *b, const struct build_in *in, int out_fd,
 	       struct build_result *ret, struct err *e)
 {
@@ -241,19 +289,13 @@ static int run(struct build *b, const struct build_in *in, int out_fd,
 
 	if (r < 0)
 		return r;
-	b->spool = io_open_temp(b->o.tmp_dir, e);
-	if (b->spool < 0)
-		return b->spool;
 	b->in = input_new(in, &b->o);
 	if (b->in == NULL)
 		return err_set(e, -ENOMEM, "layer: no memory");
-	r = scan(b, e);
-	if (r == 0)
-		r = arrange(b, e);
-	if (r == 0)
-		r = writer_new(&b->o, out_fd, b->total, &w, e);
-	if (r == 0)
-		r = emit_all(b, w, e);
+	if (b->o.n_wanted == 0 && b->o.choose == NULL)
+		r = stream(b, out_fd, &w, e);
+	else
+		r = reorder(b, out_fd, &w, e);
 	if (r < 0)
 		return r;
 	ret->landmark = b->order.n_front > 0;

@@ -3,10 +3,12 @@
  * DOC: from a layer, however it is compressed, to an eStargz blob.
  *
  * The tar is read once, as a stream: inflated, hashed for the diff_id of what
- * came in, spooled to an unnamed file, and its entries noted. Then the output
- * is made in its order: entries that are prioritised first, then the landmark,
- * then the rest as it was; header bytes as they came (what must change is in
- * tar.h). Chunks are compressed by @jobs threads and written in order, so that
+ * came in, and written as it was, behind a landmark that says that nothing goes
+ * in front. Where something may, it is spooled to an unnamed file first, and
+ * its entries noted; then the output is made in its order: entries that are
+ * prioritised, the landmark, the rest as it was. Header bytes are as they came
+ * (what must change is in tar.h). Landmarks and TOCs of earlier conversions are
+ * dropped, and so is what is behind the end of the tar. Chunks are compressed by @jobs threads and written in order, so that
  * the number of threads cannot be seen in the bytes. Memory: a few chunks a
  * thread, and some 200 bytes an entry.
  *
@@ -62,8 +64,9 @@ struct build_wanted {
  * @tmp_dir:	for the spool, NULL: $TMPDIR, /var/tmp
  * @max_bytes:	of the uncompressed layer; 0: 1 TiB. More is -EOVERFLOW
  * @progress:	may be NULL: while the input is read (@total 0) bytes of it as
- *		they came, then uncompressed bytes that are written of @total;
- *		from one thread at a time. Return: 0; -errno ends the build
+ *		they came, then, where it was spooled, uncompressed bytes that
+ *		are written of @total; from the calling thread. Return: 0;
+ *		-errno ends the build
  */
 struct build_opts {
 	uint64_t chunk_bytes;

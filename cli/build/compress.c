@@ -6,13 +6,11 @@
 #include <isa-l.h>
 #include <libdeflate.h>
 
-#define IGZIP_LEVEL 2
-#define IGZIP_BUF_BYTES ISAL_DEF_LVL2_DEFAULT
+#define IGZIP_LEVEL 0
 
 struct comp {
 	struct libdeflate_compressor *deflate; /* NULL: level 1 */
 	struct isal_zstream z;
-	uint8_t *level_buf;
 };
 
 struct comp *comp_new(int level)
@@ -22,11 +20,9 @@ struct comp *comp_new(int level)
 	assert(level >= 1 && level <= COMP_LEVEL_MAX);
 	if (c == NULL)
 		return NULL;
-	if (level == 1)
-		c->level_buf = malloc(IGZIP_BUF_BYTES);
-	else
+	if (level > 1)
 		c->deflate = libdeflate_alloc_compressor(level);
-	if (c->level_buf == NULL && c->deflate == NULL) {
+	if (level > 1 && c->deflate == NULL) {
 		comp_free(c);
 		return NULL;
 	}
@@ -38,7 +34,6 @@ void comp_free(struct comp *c)
 	if (c == NULL)
 		return;
 	libdeflate_free_compressor(c->deflate);
-	free(c->level_buf);
 	free(c);
 }
 
@@ -56,8 +51,6 @@ static size_t igzip(struct comp *c, const void *in, size_t n, void *out)
 
 	isal_deflate_stateless_init(z);
 	z->level = IGZIP_LEVEL;
-	z->level_buf = c->level_buf;
-	z->level_buf_size = IGZIP_BUF_BYTES;
 	z->gzip_flag = IGZIP_GZIP;
 	z->end_of_stream = 1;
 	/* igzip does not write there, it is only declared so. */

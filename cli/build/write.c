@@ -164,7 +164,7 @@ static int retire(struct writer *w, struct err *e)
 		r = toc_note(w, b, &b->notes[i], off, e);
 	}
 	pool_release(w->pool, b);
-	if (r == 0 && w->o->progress != NULL) {
+	if (r == 0 && w->o->progress != NULL && w->total > 0) {
 		r = w->o->progress(w->o->progress_arg,
 				   MIN(w->diff_bytes, w->total), w->total);
 		if (r < 0)

@@ -22,7 +22,8 @@ struct writer;
  * writer_new() - begin a blob
  * @o:		borrowed, every field set
  * @out_fd:	borrowed
- * @total:	for o->progress: uncompressed bytes there will be, about
+ * @total:	for o->progress: uncompressed bytes there will be, about; 0: that
+ *		is told by the input
  *
  * Return: 0, -ENOMEM, what io_open_temp() says
  */
