@@ -126,4 +126,7 @@ UNIT_TESTS += %D%/test-snapshots
 UNIT_TESTS += %D%/test-tree
 %C%_test_tree_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
 	$(SQLITE_LIBS) -lpthread
+UNIT_TESTS += %D%/test-tar
+%C%_test_tar_SOURCES = %D%/test-tar.c %D%/mktar.h
+%C%_test_tar_LDADD = $(FUZZ_ENGINE) $(BUILD_LIBS) $(CMOCKA_LIBS)
 endif
