@@ -49,6 +49,16 @@ FUZZ_TARGETS += %D%/fuzz-runuser
 %C%_fuzz_runuser_LDADD = cli/libcli.a $(LDADD)
 FUZZ_TARGETS += %D%/fuzz-record
 %C%_fuzz_record_LDADD = cli/libcli.a $(LDADD)
+FUZZ_TARGETS += %D%/fuzz-imgdocs
+nodist_EXTRA_%C%_fuzz_imgdocs_SOURCES = %D%/cxx.cc
+%C%_fuzz_imgdocs_LDADD = $(FUZZ_ENGINE) $(IMAGE_LIBS)
+FUZZ_TARGETS += %D%/fuzz-archive
+nodist_EXTRA_%C%_fuzz_archive_SOURCES = %D%/cxx.cc
+%C%_fuzz_archive_LDADD = $(FUZZ_ENGINE) $(IMAGE_LIBS)
+FUZZ_TARGETS += %D%/fuzz-blobcheck
+nodist_EXTRA_%C%_fuzz_blobcheck_SOURCES = %D%/cxx.cc
+%C%_fuzz_blobcheck_LDADD = $(FUZZ_ENGINE) cli/libcli.a $(BUILD_LIBS) \
+	$(IMAGE_LIBS)
 
 check_PROGRAMS += $(FUZZ_TARGETS)
 SH_TESTS += %D%/corpus.sh
