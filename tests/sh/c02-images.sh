@@ -123,6 +123,26 @@ is "$("$ESTARGZ" inspect --json --platform linux/arm64 oci:lay:multi |
 	jq -r .manifest)" "$(raw oci:lay:multi | jq -r '.manifests[1].digest')" \
 	"a platform is chosen"
 
+### Artifacts ###
+
+imgctl() { timeout 60 "$top_builddir/tests/tools/imgctl" "$@" 2>"$T/err"; }
+type=application/vnd.estargz.test
+echo first >first
+echo second >second
+for n in oci:refer:x oci-archive:refer.tar:x; do
+	ok "an artifact in ${n%%:*}" imgctl refer oci:lay:one $n $type first
+	is "$(imgctl referrer $n $type)" first "... is found"
+	is "$(raw $n)" "$(raw "$base")" "... and the image with it"
+done
+ok "another one" imgctl refer oci:lay:one oci:refer:x $type second
+is "$(imgctl referrer oci:refer:x $type)" second "... is in its place"
+is "$(jq '[.manifests[] | select(.artifactType)] | length' refer/index.json)" 1 \
+	"... alone"
+not_ok "of another type there is none" imgctl referrer oci:refer:x text/plain
+not_ok "an archive of docker takes none" imgctl refer oci:lay:one \
+	docker-archive:refer-d.tar:x/y $type first
+ok "... which is said" grep -q 'has no artifacts' "$T/err"
+
 ### Writing ###
 
 # Other names stay, and two at once do not lose each other's.
