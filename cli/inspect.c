@@ -122,10 +122,16 @@ static int chunk_sizes(const struct layerinfo *l, struct numbers *n)
 	return 0;
 }
 
+/* Where that begins which is fetched of a blob's end. */
+static uint64_t tail_begin(const struct layerinfo *l, const struct numbers *n)
+{
+	return MIN(l->size - n->tail, l->footer.toc_off);
+}
+
 /* [0, prioritised) and the tail, without counting bytes twice. */
 static uint64_t start_bytes(const struct layerinfo *l, const struct numbers *n)
 {
-	uint64_t from = MIN(l->size - n->tail, l->footer.toc_off);
+	uint64_t from = tail_begin(l, n);
 
 	return l->size - from + MIN(n->prioritised, from);
 }
@@ -194,16 +200,53 @@ static const char *annotated_trace(const struct view *v)
 	return NULL;
 }
 
-static uint64_t traced_bytes(const struct trace *t, const struct digest *layer)
+static int by_offset(const void *a, const void *b)
 {
-	uint64_t sum = 0;
+	const struct trace_read *x = a, *y = b;
+
+	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* Bytes below @end that the trace names of a layer, each once; the trace's reads
+ * are sorted by it. */
+static uint64_t traced_bytes(const struct trace *t, const struct digest *layer,
+			     uint64_t end)
+{
+	uint64_t sum = 0, at = 0;
 
 	for (size_t i = 0; i < t->n_reads; i++) {
-		if (digest_equal(&t->layers[t->reads[i].layer], layer) &&
-		    __builtin_add_overflow(sum, t->reads[i].len, &sum))
-			return UINT64_MAX;
+		const struct trace_read *r = &t->reads[i];
+		uint64_t from = MAX(r->off, at), to = end;
+
+		if (!digest_equal(&t->layers[r->layer], layer))
+			continue;
+		if (r->off < end && r->len < end - r->off)
+			to = r->off + r->len;
+		if (from < to) {
+			sum += to - from;
+			at = to;
+		}
 	}
 	return sum;
+}
+
+/* What is fetched of each layer by the trace; who follows it does so only where
+ * the layers name it. */
+static void count_trace(struct view *v, bool followed)
+{
+	if (v->trace.n_reads > 0)
+		qsort(v->trace.reads, v->trace.n_reads, sizeof(*v->trace.reads),
+		      by_offset);
+	for (size_t i = 0; i < v->s.m.n_layers; i++) {
+		const struct digest *d = &v->s.m.layers[i].desc.digest;
+		struct numbers *n = &v->n[i];
+		uint64_t from = tail_begin(&v->layers[i], n);
+
+		n->traced = traced_bytes(&v->trace, d, n->size);
+		if (followed && v->layers[i].toc != NULL)
+			n->start = n->size - from +
+				   traced_bytes(&v->trace, d, from);
+	}
 }
 
 /* The trace that goes with the image; an image without one is none the worse. */
@@ -234,9 +277,7 @@ static int load_trace(struct view *v)
 	else if (strcmp(said, digest_str(&v->trace_digest, is)) != 0)
 		(void)err_set(&v->trace_why_not, -EBADMSG,
 			      "the layers name another one, %.80s", said);
-	for (size_t i = 0; i < v->s.m.n_layers; i++)
-		v->n[i].traced =
-			traced_bytes(&v->trace, &v->s.m.layers[i].desc.digest);
+	count_trace(v, v->trace_why_not.code == 0);
 	return 0;
 }
 

@@ -107,6 +107,44 @@ inspect --json "oci:$T/l:x"
 is "$(jq -c '.layers[0] | [.lazy, (.why_not | test("TOC is sha256:"))]' "$T/out")" \
 	'[false,true]' "... and that it is not lazy"
 
+### A trace ###
+
+# Three ranges of layer 0: two that overlap, and one at the end.
+inspect --json "$i:small"
+cp "$T/out" "$T/json"
+jq -c '.layers[0] | {version: 1, layers: [.digest],
+	reads: [[0, 500, 1000], [0, 0, 1000], [0, .size - 10, 10]]}' "$T/json" >"$T/trace"
+# traced DIR DIGEST: the image, its layers naming a trace, with ours attached
+traced() {
+	local m d
+	skopeo copy --quiet "$i:small" "oci:$1:x" || bail skopeo
+	m=$(jq -r '.manifests[0].digest' "$1/index.json")
+	jq -c ".layers[].annotations.\"containerd.io/snapshot/estargz/trace.digest\" = \"$2\"" \
+		"$1/blobs/${m/://}" >"$T/m"
+	d=$(sha256sum <"$T/m" | cut -d' ' -f1)
+	cp "$T/m" "$1/blobs/sha256/$d"
+	jq -c ".manifests[0].digest = \"sha256:$d\" | .manifests[0].size = $(stat -c %s "$T/m")" \
+		"$1/index.json" >"$T/index" && cp "$T/index" "$1/index.json"
+	"$top_builddir/tests/tools/imgctl" refer "oci:$1:x" "oci:$1-t:x" \
+		application/vnd.estargz.trace.v1+json "$T/trace" || bail imgctl
+}
+digest=sha256:$(sha256sum <"$T/trace" | cut -d' ' -f1)
+traced "$T/one" "$digest"
+ok "an image with a trace" inspect --json "oci:$T/one-t:x"
+is "$(jq -c .trace "$T/out")" "{\"digest\":\"$digest\",\"reads\":3,\"layers\":1}" \
+	"... says which"
+is "$(jq '.layers[0] | .trace_bytes' "$T/out")" 1510 "... what it names, once"
+is "$(jq '.layers[0].start_bytes' "$T/out")" \
+	"$(($(jq '.layers[0].start_bytes' "$T/json") + 1500))" \
+	"... and what is fetched for it beside the end"
+inspect "oci:$T/one-t:x"
+ok "... and so for people" grep -q "trace  *$digest: 3 reads" "$T/out"
+traced "$T/two" "sha256:$(printf '2%.0s' {1..64})"
+ok "a trace that the layers do not mean" inspect --json "oci:$T/two-t:x"
+like "$(jq -r .trace.warning "$T/out")" 'name another one, sha256:2222' "... is said"
+is "$(jq '.layers[0].start_bytes' "$T/out")" "$(jq '.layers[0].start_bytes' "$T/json")" \
+	"... and not counted"
+
 ### A registry: ranges only ###
 
 start_registry
