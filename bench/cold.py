@@ -105,7 +105,7 @@ def traced(images, folder, rtt_s):
         with open(path) as f:
             t = json.load(f)
         got, waits = t["fetched"], t["waits"]
-        ahead = got["demand"] + got["prefetch"] + got["background"]
+        ahead = got["demand"] + got["ahead"] + got["prefetch"] + got["background"]
         need = t["touched"]["compressed_bytes"]
         out.append([
             image, "%.1f" % (need / 1e6), "%.1f" % (ahead / 1e6),

@@ -137,6 +137,7 @@ static uint8_t class_of(const char *name)
 {
 	static const char *const names[EVLOG_CLASS_N_] = {
 		[EVLOG_DEMAND] = "demand",
+		[EVLOG_AHEAD] = "ahead",
 		[EVLOG_PREFETCH] = "prefetch",
 		[EVLOG_BACKGROUND] = "background",
 		[EVLOG_TAIL] = "tail",

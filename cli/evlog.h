@@ -39,6 +39,7 @@ enum evlog_how {
 
 enum evlog_class {
 	EVLOG_DEMAND,
+	EVLOG_AHEAD,
 	EVLOG_PREFETCH,
 	EVLOG_BACKGROUND,
 	EVLOG_TAIL,

@@ -348,6 +348,6 @@ void runstat_done(struct runstat *s)
 
 uint64_t runstat_fetched(const struct runstat *s)
 {
-	return s->fetched[EVLOG_DEMAND] + s->fetched[EVLOG_PREFETCH] +
-	       s->fetched[EVLOG_BACKGROUND];
+	return s->fetched[EVLOG_DEMAND] + s->fetched[EVLOG_AHEAD] +
+	       s->fetched[EVLOG_PREFETCH] + s->fetched[EVLOG_BACKGROUND];
 }

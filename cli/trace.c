@@ -160,6 +160,7 @@ static const char *met_name(const struct evlog_item *x)
 {
 	static const char *const names[EVLOG_CLASS_N_] = {
 		[EVLOG_DEMAND] = "demand",
+		[EVLOG_AHEAD] = "ahead",
 		[EVLOG_PREFETCH] = "prefetch",
 		[EVLOG_BACKGROUND] = "background",
 		[EVLOG_TAIL] = "tail",
@@ -203,9 +204,10 @@ static void print_reads(const struct runstat *s, uint64_t rtt_us)
 		     s->by_how[EVLOG_HIT], s->by_how[EVLOG_WAIT],
 		     s->by_how[EVLOG_ERROR]);
 	(void)printf("waits     %" PRIu64 " on demand, %" PRIu64
-		     " for prefetch, %" PRIu64 " for the background\n",
-		     s->met[EVLOG_DEMAND], s->met[EVLOG_PREFETCH],
-		     s->met[EVLOG_BACKGROUND]);
+		     " for read-ahead, %" PRIu64 " for prefetch, %" PRIu64
+		     " for the background\n",
+		     s->met[EVLOG_DEMAND], s->met[EVLOG_AHEAD],
+		     s->met[EVLOG_PREFETCH], s->met[EVLOG_BACKGROUND]);
 	(void)printf("          %s in total, longest %s; somebody waited for "
 		     "%s\n",
 		     text_time(s->wait_us, t), text_time(s->longest_us, u),
@@ -223,8 +225,8 @@ static double ratio(uint64_t a, uint64_t b)
 
 static void print_bytes(const struct runstat *s)
 {
-	static const char *const names[EVLOG_CLASS_N_] = {"demand", "prefetch",
-							  "background", "TOC"};
+	static const char *const names[EVLOG_CLASS_N_] = {
+		"demand", "ahead", "prefetch", "background", "TOC"};
 	char a[PROGRESS_SIZE_BYTES], b[PROGRESS_SIZE_BYTES];
 	uint64_t bytes = runstat_fetched(s);
 
@@ -369,24 +371,25 @@ static int json_counts(struct buf *b, const struct runstat *s)
 		     s->reads, s->read_bytes, s->files, s->by_how[EVLOG_HIT],
 		     s->by_how[EVLOG_WAIT], s->by_how[EVLOG_ERROR]);
 	if (r == 0)
-		r = buf_addf(b,
-			     ",\"waits\":{\"demand\":%" PRIu64
-			     ",\"prefetch\":%" PRIu64 ",\"background\":%" PRIu64
-			     ",\"total_us\":%" PRIu64 ",\"longest_us\":%" PRIu64
-			     ",\"blocked_us\":%" PRIu64 ",\"over_rtt\":%" PRIu64
-			     "}",
-			     s->met[EVLOG_DEMAND], s->met[EVLOG_PREFETCH],
-			     s->met[EVLOG_BACKGROUND], s->wait_us,
-			     s->longest_us, s->blocked_us, s->over_rtt);
-	if (r == 0)
 		r = buf_addf(
 			b,
-			",\"fetched\":{\"demand\":%" PRIu64
+			",\"waits\":{\"demand\":%" PRIu64 ",\"ahead\":%" PRIu64
 			",\"prefetch\":%" PRIu64 ",\"background\":%" PRIu64
-			",\"toc\":%" PRIu64 ",\"quickest_us\":%" PRIu64 "}",
-			s->fetched[EVLOG_DEMAND], s->fetched[EVLOG_PREFETCH],
-			s->fetched[EVLOG_BACKGROUND], s->fetched[EVLOG_TAIL],
-			s->quickest_us);
+			",\"total_us\":%" PRIu64 ",\"longest_us\":%" PRIu64
+			",\"blocked_us\":%" PRIu64 ",\"over_rtt\":%" PRIu64 "}",
+			s->met[EVLOG_DEMAND], s->met[EVLOG_AHEAD],
+			s->met[EVLOG_PREFETCH], s->met[EVLOG_BACKGROUND],
+			s->wait_us, s->longest_us, s->blocked_us, s->over_rtt);
+	if (r == 0)
+		r = buf_addf(b,
+			     ",\"fetched\":{\"demand\":%" PRIu64
+			     ",\"ahead\":%" PRIu64 ",\"prefetch\":%" PRIu64
+			     ",\"background\":%" PRIu64 ",\"toc\":%" PRIu64
+			     ",\"quickest_us\":%" PRIu64 "}",
+			     s->fetched[EVLOG_DEMAND], s->fetched[EVLOG_AHEAD],
+			     s->fetched[EVLOG_PREFETCH],
+			     s->fetched[EVLOG_BACKGROUND],
+			     s->fetched[EVLOG_TAIL], s->quickest_us);
 	if (r == 0)
 		r = buf_addf(b,
 			     ",\"touched\":{\"pages\":%" PRIu64

@@ -38,6 +38,7 @@ enum bar {
 	BAR_WAIT,
 	BAR_ERROR,
 	BAR_DEMAND,
+	BAR_AHEAD,
 	BAR_PREFETCH,
 	BAR_BACKGROUND,
 	BAR_TAIL,
@@ -52,6 +53,7 @@ static const struct {
 	[BAR_WAIT] = {"w", "read: waited"},
 	[BAR_ERROR] = {"x", "read: failed"},
 	[BAR_DEMAND] = {"d", "fetched on demand"},
+	[BAR_AHEAD] = {"a", "ahead of readers"},
 	[BAR_PREFETCH] = {"p", "prefetched"},
 	[BAR_BACKGROUND] = {"b", "in the background"},
 	[BAR_TAIL] = {"o", "table of contents"},
@@ -72,14 +74,14 @@ static const char style[] =
 	".k{fill:#f6f8fa}.z{fill:#eef1f4}"
 	".wm{fill:#cf222e;font-size:11px}\n"
 	".h{fill:#1a9e6c}.w{fill:#e5383b}.x{fill:#bf3fb5}"
-	".d{fill:#f08c00}.p{fill:#3b82f6}.b{fill:#a3adb8}.o{fill:#8b5cf6}\n"
+	".d{fill:#f08c00}.a{fill:#14a3b8}.p{fill:#3b82f6}.b{fill:#a3adb8}.o{fill:#8b5cf6}\n"
 	"@media (prefers-color-scheme:dark){"
 	".bg{fill:#0d1117}.t,.ti,.n{fill:#e6edf3}.m{fill:#8d96a0}"
 	".bad{fill:#ff7b72}.c{fill:#c9d1d9}"
 	".g{stroke:#262c34}.l{stroke:#3d444d}.k{fill:#161b22}.z{fill:#1c2128}"
 	".wm{fill:#ff8e86}"
 	".h{fill:#2fbf88}.w{fill:#ff5d5d}.x{fill:#e06bd6}"
-	".d{fill:#ffb03a}.p{fill:#5b9bff}.b{fill:#69737e}.o{fill:#a98bff}}\n";
+	".d{fill:#ffb03a}.a{fill:#3fd0e0}.p{fill:#5b9bff}.b{fill:#69737e}.o{fill:#a98bff}}\n";
 
 /* ---- text ----------------------------------------------------------------- */
 
@@ -175,7 +177,7 @@ static void put_legend(const struct wfplan *p)
 			      "class=\"m\" x=\"%d\" y=\"%d\">%s</text>\n",
 			      bars[i].css, x, LEGEND_Y - 10, x + 17, LEGEND_Y,
 			      bars[i].label);
-		x += 40 + (int)strlen(bars[i].label) * 7;
+		x += 34 + (int)strlen(bars[i].label) * 6;
 	}
 }
 
@@ -346,8 +348,9 @@ static void put_titled(const struct wfplan *p, const struct stroke *s, double y,
 {
 	const struct evlog_item *x = s->worst;
 	static const char *const met[EVLOG_CLASS_N_] = {
-		"was not asked for before", "met its prefetch",
-		"met the background", "met the table of contents"};
+		"was not asked for before", "met its read-ahead",
+		"met its prefetch", "met the background",
+		"met the table of contents"};
 	char t[TEXT_TIME_BYTES];
 
 	(void)fprintf(p->f,
@@ -623,8 +626,8 @@ static void put_waits(const struct wfplan *p)
 	const struct runstat *s = p->w->stat;
 	const struct evlog *l = p->w->log;
 	static const char *const met[EVLOG_CLASS_N_] = {
-		"nothing: fetched on demand", "its prefetch", "the background",
-		"the table of contents"};
+		"nothing: fetched on demand", "its read-ahead", "its prefetch",
+		"the background", "the table of contents"};
 	char a[TEXT_TIME_BYTES], b[TEXT_TIME_BYTES];
 
 	(void)fputs("<h2>Longest waits</h2>\n<table><tr><th>waited<th>at"

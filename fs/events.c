@@ -174,6 +174,7 @@ static const char *class_name(uint8_t class_)
 		[PROTO_CLASS_DEMAND] = "demand",
 		[PROTO_CLASS_PREFETCH] = "prefetch",
 		[PROTO_CLASS_BACKGROUND] = "background",
+		[EVENTS_CLASS_AHEAD] = "ahead",
 		[EVENTS_CLASS_TAIL] = "tail",
 	};
 

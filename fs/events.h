@@ -29,7 +29,11 @@ enum events_how {
 	EVENTS_ERROR,
 };
 
-#define EVENTS_CLASS_TAIL PROTO_CLASS_N_
+/* Classes beyond those of the protocol. */
+enum {
+	EVENTS_CLASS_AHEAD = PROTO_CLASS_N_, /* of a reader */
+	EVENTS_CLASS_TAIL,
+};
 
 struct events;
 

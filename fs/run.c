@@ -342,6 +342,8 @@ uint64_t run_ensure(struct miss *m, uint64_t first, uint64_t end,
 		r = run_new(m, kind, class_, mf, to, 0);
 		if (r == NULL)
 			return i;
+		if (class_ != PROTO_CLASS_DEMAND)
+			r->asked = EVENTS_CLASS_AHEAD;
 		i = r->end;
 	}
 	return i;

@@ -52,7 +52,7 @@ struct waiter;
  * @first:	and @end: its chunks
  * @next:	first chunk not claimed yet
  * @n_parts:	1, or RUN_WINDOWS for RUN_STREAM
- * @asked:	class it was made with
+ * @asked:	class it was made with, or one of fs/events.h
  * @claims:	members being decoded now
  * @start_ns:	when it was made; who waits since before then has waited for
  *		all its tries
@@ -116,8 +116,8 @@ uint64_t run_extend(struct miss *m, uint64_t first, uint64_t limit,
 uint64_t run_ensure(struct miss *m, uint64_t first, uint64_t end,
 		    uint8_t class_, uint64_t ahead_max);
 
-/* The class of the fetch that brings what is missing of chunks [first, end), the
- * lowest of several; demand where nobody has asked for some of it. */
+/* What the fetch was made as that brings what is missing of chunks [first, end), the
+ * least wanted of several; demand where nobody has asked for some of it. */
 uint8_t run_class(const struct miss *m, uint64_t first, uint64_t end);
 
 /* The first chunk from @first on whose member must be streamed; m->ch->n

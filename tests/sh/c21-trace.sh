@@ -33,7 +33,7 @@ is "$(jq '.fetched.demand' "$T/json")" "$(jq '.touched.compressed_bytes' "$T/jso
 	"on demand only the chunks that were touched were fetched"
 ok "... and what was fetched ahead of them is in the ratio" jq -e '
 	(.ratios.fetched_chunks * .touched.compressed_bytes -
-		(.fetched | .demand + .prefetch + .background) | fabs) < 1000' "$T/json"
+		(.fetched | .demand + .ahead + .prefetch + .background) | fabs) < 1000' "$T/json"
 trace --rtt 0.001 "$E" >"$T/text"
 like "$(cat "$T/text")" 'longer than a round trip of 0.00 ms' "--rtt is answered"
 like "$(cat "$T/text")" 'demand +0  usr/bin/bash [0-9]+\+4096' "the table names the file"

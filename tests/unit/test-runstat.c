@@ -182,6 +182,7 @@ static void test_runs(void **state)
 	assert_int_equal(runstat_make(&l, &w, &first, &e), 0);
 	assert_int_equal(first.reads, 5);
 	assert_true(first.layers[0] && first.layers[1] && !first.layers[2]);
+	runstat_done(&first);
 	w.run = 3;
 	assert_int_equal(runstat_make(&l, &w, &first, &e), -ENOENT);
 	assert_string_equal(e.text, "there is no run 3, only 2");
