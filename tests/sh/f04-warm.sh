@@ -57,7 +57,7 @@ for i in 0 1 2 3 4 5 6 7 8; do
 done
 make 9 70001
 # No transfer is given up for being slow here.
-printf 'spool_dir = "%s"\nhosts_dir = "%s"\nstall_timeout_s = 300\n' \
+printf 'spool_dir = "%s"\nhosts_dir = "%s"\nstall_timeout_s = 300\nconnections_per_host = 8\n' \
 	"$T/spool" "$T" >"$T/conf.toml"
 
 ### Ten blobs, with tokens ###

@@ -70,6 +70,31 @@ static void test_cri(void **state)
 	assert_digest(&z.others[1], C);
 }
 
+/* A hint: what is no digest is none. */
+static void test_trace(void **state)
+{
+	static const struct {
+		const char *value;
+		bool has;
+	} cases[] = {{C, true}, {"nonsense", false}, {NULL, false}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP_LAZY struct lazy z;
+		struct err e;
+
+		assert_int_equal(READ(&z, &e, REF, "chain", CRI "image-ref",
+				      "h.io/x", CRI "layer-digest", A, TOC, B,
+				      "containerd.io/snapshot/estargz/"
+				      "trace.digest",
+				      cases[i].value),
+				 1);
+		assert_int_equal(z.has_trace, cases[i].has);
+		if (z.has_trace)
+			assert_digest(&z.trace, C);
+	}
+}
+
 static void test_stargz(void **state)
 {
 	CLEANUP_LAZY struct lazy z;
@@ -272,6 +297,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cri),
+		cmocka_unit_test(test_trace),
 		cmocka_unit_test(test_stargz),
 		cmocka_unit_test(test_cri_goes_first),
 		cmocka_unit_test(test_repository),

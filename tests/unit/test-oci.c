@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -30,6 +31,40 @@ static const char image_index[] =
 	"{\"os\":\"linux\",\"architecture\":\"amd64\"}},"
 	"{\"digest\":\"sha256:" HEX "\",\"platform\":"
 	"{\"os\":\"windows\",\"architecture\":\"amd64\"}}]}";
+
+/* The trace of the image: a hint, so that what is no digest is none. */
+static void test_trace_annotation(void **state)
+{
+	static const struct {
+		const char *value;
+		bool has;
+	} cases[] = {
+		{"\"sha256:" HEX2 "\"", true},
+		{"\"sha256:12\"", false},
+		{"\"md5:12\"", false},
+		{"7", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP_OCI_MANIFEST struct oci_manifest m = {0};
+		struct err e = {0};
+		char json[512];
+		int n = snprintf(json, sizeof(json),
+				 "{\"schemaVersion\":2,\"layers\":[{\"digest\":"
+				 "\"sha256:" HEX "\",\"size\":7,"
+				 "\"annotations\":{"
+				 "\"" OCI_TRACE_DIGEST_ANNOTATION "\":%s}}]}",
+				 cases[i].value);
+
+		assert_int_equal(
+			oci_manifest_parse(json, (size_t)n, "amd64", &m, &e),
+			0);
+		assert_int_equal(m.layers[0].has_trace, cases[i].has);
+		if (cases[i].has)
+			assert_int_equal(m.layers[0].trace.b[31], 0xff);
+	}
+}
 
 static void test_references(void **state)
 {
@@ -252,6 +287,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_references),
+		cmocka_unit_test(test_trace_annotation),
 		cmocka_unit_test(test_bad_references),
 		cmocka_unit_test(test_manifest),
 		cmocka_unit_test(test_index),

@@ -84,7 +84,9 @@ static void test_all_options(void **state)
 		"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 		",toc_digest=sha256:"
 		"ca7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-		",root=/r,fetcher=/f,plain_http,noprefetch,nobackground,"
+		",trace=sha256:"
+		"da7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+		",root=/r,fetcher=/f,plain_http,noprefetch,notrace,nobackground,"
 		"noreadahead,events=/e,events_max=64KiB,"
 		"opaque=user,insecure_no_verify,read_timeout=7,log_level=warn,"
 		"rw,nodev,nosuid,noexec,_netdev,x-systemd.automount,"
@@ -98,6 +100,8 @@ static void test_all_options(void **state)
 	assert_true(o.has_digest && o.has_toc_digest);
 	assert_int_equal(o.digest.b[0], 0xba);
 	assert_int_equal(o.toc_digest.b[0], 0xca);
+	assert_true(o.has_trace && o.notrace);
+	assert_int_equal(o.trace.b[0], 0xda);
 	assert_string_equal(o.root, "/r");
 	assert_string_equal(o.fetcher, "/f");
 	assert_true(o.plain_http && o.noprefetch && o.nobackground &&
@@ -114,13 +118,13 @@ static void test_all_options(void **state)
 static void test_bad_options_are_named(void **state)
 {
 	static const char *const bad[] = {
-		"nosuch",         "nosuch=1",         "layer=",
-		"layer=-1",       "layer=1x",         "layer=sha256:12",
-		"digest=sha512:", "toc_digest=abc",   "root=relative",
-		"fetcher=rel",    "read_timeout=0",   "read_timeout=-1",
-		"read_timeout=x", "read_timeout=1e9", "opaque=both",
-		"log_level=loud", "layer=99999",      "events=relative",
-		"events_max=x",   "events_max=",
+		"nosuch",          "nosuch=1",       "layer=",
+		"layer=-1",        "layer=1x",       "layer=sha256:12",
+		"digest=sha512:",  "toc_digest=abc", "root=relative",
+		"trace=12",        "fetcher=rel",    "read_timeout=0",
+		"read_timeout=-1", "read_timeout=x", "read_timeout=1e9",
+		"opaque=both",     "log_level=loud", "layer=99999",
+		"events=relative", "events_max=x",   "events_max=",
 	};
 
 	(void)state;
