@@ -317,6 +317,8 @@ static size_t merge(struct build_range *v, size_t n)
 {
 	size_t m = 0;
 
+	if (n == 0)
+		return 0;
 	qsort(v, n, sizeof(*v), by_offset);
 	for (size_t i = 1; i < n; i++) {
 		uint64_t end = v[m].off + v[m].len;
@@ -326,7 +328,7 @@ static size_t merge(struct build_range *v, size_t n)
 		else
 			v[m].len = MAX(end, v[i].off + v[i].len) - v[m].off;
 	}
-	return n > 0 ? m + 1 : 0;
+	return m + 1;
 }
 
 int wanted_choose(void *arg, const char *const *paths, size_t n,
