@@ -49,7 +49,7 @@ struct runner {
 	pid_t pid;
 	struct runline_stream stream[ON_TTY + 1];
 	enum run_end how;
-	bool interrupted;
+	unsigned interrupted; /* the signal's number, 0: was not */
 	sigset_t old;
 };
 
@@ -219,7 +219,8 @@ static void on_signal(struct runner *r)
 		return;
 	}
 	r->how = RUN_SIGNAL;
-	r->interrupted = !r->o->until_signal || si.ssi_signo == SIGHUP;
+	if (!r->o->until_signal || si.ssi_signo == SIGHUP)
+		r->interrupted = si.ssi_signo;
 }
 
 /* Waits for what happens next, and passes it on. Return: false: nothing did */
@@ -383,8 +384,10 @@ int run_container(const struct rundir *d, const struct run_opts *o,
 	if (r.fds[ON_END] >= 0)
 		*ret_status = finish(&r);
 	*ret_how = r.how;
-	if (rc == 0 && r.interrupted)
+	if (rc == 0 && r.interrupted != 0) {
+		*ret_status = 128 + (int)r.interrupted;
 		rc = err_set(e, -EINTR, "interrupted");
+	}
 	runner_done(&r);
 	return rc;
 }

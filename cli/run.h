@@ -18,7 +18,7 @@
  * @runtime:	path of it
  * @period_s:	0: for ever
  * @line:	may be NULL: until this is written
- * @until_signal: SIGINT and SIGTERM end the run, and nothing else
+ * @until_signal: SIGINT and SIGTERM end the run; without it they end all
  * @with_stdin:	our standard input is its, too
  * @terminal:	it has a terminal; config.json says so, too
  */
@@ -41,7 +41,8 @@ enum run_end {
 /**
  * run_container() - run the bundle in @d
  * @ret_how:	why it ended
- * @ret_status:	RUN_EXITED: its exit status, 128 + n for signal n
+ * @ret_status:	RUN_EXITED: its exit status, 128 + n for signal n; where that
+ *		was for us (-EINTR): 128 + n
  *
  * The process is dead when it returns, the container is not taken away yet.
  * Return: 0; -EINTR: a signal; -EIO: the runtime could not start it

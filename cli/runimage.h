@@ -28,7 +28,7 @@ struct runimage {
 
 /**
  * struct runimage_result - how it went
- * @status:	RUN_EXITED: exit status
+ * @status:	as of run_container()
  * @incomplete:	there was more than could be recorded
  */
 struct runimage_result {

@@ -142,6 +142,16 @@ is "$(layers "$L" "$(root "$L" reused)")" "$(layers "$L" "$opt")" \
 is "$(trace_of reused | jq -c '[.reads[] | .[1:]] | sort')" \
 	"$(trace_of opt | jq -c '[.reads[] | .[1:]] | sort')" \
 	"... and get the same trace"
+mkimage "$L:index" "linux/$(dpkg --print-architecture)=gzip:$T/base.tar" \
+	"linux/mips=gzip:$T/top.tar"
+optimizes "an index" --all-platforms "oci:$L:index" "oci:$L:index2" -- \
+	cat /etc/group
+is "$(doc "$L" "$(root "$L" index2)" '.manifests[].digest' |
+	while read -r d; do
+		doc "$L" "$d" '.layers[0].annotations | keys[]' |
+			grep -c trace.digest
+	done | tr '\n' ' ')" "1 0 " "... of which one was run"
+
 start_registry
 push "$L:src" o:src || bail "push"
 push "$L:opt" o:esgz || bail "push"
@@ -153,6 +163,8 @@ at_most $(($(grep -c 'GET /v2/o/blobs' "$REG_LOG") - before)) 12 \
 optimizes "into an archive of docker" "oci:$L:src" "docker-archive:$T/d.tar"
 like "$(cat "$T/optimize.err")" 'no place for the trace' \
 	"... has no trace, and this is said"
+optimizes "from one" "docker-archive:$T/d.tar" "oci:$T/x:archive"
+like "$(cat "$T/x/index.json")" 'vnd.estargz.trace' "... with a trace"
 
 optimizes "from a registry to a registry" --plain-http "docker://$REG/o:src" \
 	"docker://$REG/o:opt"
@@ -243,11 +255,12 @@ kill -INT $PID
 wait $PID
 is $? 0 "until a signal"
 ok "... then the image is made" grep -q '"signal"' "$T/x/index.json"
-for sig in INT TERM HUP; do
+for sig in 1 2 15; do
 	start "oci:$L:src" "oci:$T/none:x"
 	kill -$sig $PID
 	wait $PID
-	ok "SIG$sig ends it (exit $?)" nothing_left
+	is $? $((128 + sig)) "signal $sig ends it"
+	ok "... and all of it" nothing_left
 	ok "... and nothing is written" untouched
 done
 start "oci:$L:src" "oci:$T/none:x"
