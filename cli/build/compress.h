@@ -2,9 +2,10 @@
 /*
  * Whole gzip members. The bytes depend on the level and the input alone, not on
  * the machine, nor on where the memory is: libdeflate has one algorithm for all.
- * Level 1 is igzip's level 0, because only that is so: at its levels 1 and 2 one
- * member in some ten thousand depends on addresses (the tables of codes, in
- * libisal 2.30), at its level 3 the bytes depend on the vector unit.
+ * Level 1 is igzip's level 0: at its levels 1 and 2 one member in some ten
+ * thousand depends on addresses (the tables of codes, in libisal 2.30), at its
+ * level 3 the bytes depend on the vector unit. Level 0 is the same with SSE 4.2,
+ * AVX2 and AVX-512; an x86 without SSE 4.2, older than 2008, hashes otherwise.
  */
 #ifndef CLI_BUILD_COMPRESS_H
 #define CLI_BUILD_COMPRESS_H
