@@ -14,6 +14,7 @@
 #include "cli/layers.h"
 #include "cli/wanted.h"
 #include "common/limits.h"
+#include "common/trace.h"
 
 /* Of all images of an index together. */
 #define IMAGES_MAX 256u
@@ -375,7 +376,17 @@ static int make_layers(struct work *w, struct err *e)
 
 /* ---- documents --------------------------------------------------------- */
 
-/* Tells of the layer's new descriptor, where it has one. */
+/* Whether no layer of an image has become another one. */
+static bool all_kept(const struct work *w, const struct transform_image *im)
+{
+	for (size_t k = 0; k < im->n_layers; k++) {
+		if (!w->r->layers[im->layers[k]].kept)
+			return false;
+	}
+	return true;
+}
+
+/* Tells of the layer's new descriptor. @trace: NULL: it has none. */
 static int set_layer(struct manifest *m, size_t k,
 		     const struct transform_layer *l, const char *trace)
 {
@@ -388,8 +399,6 @@ static int set_layer(struct manifest *m, size_t k,
 	};
 	CLEANUP_FREE char *type = NULL;
 
-	if (l->kept && m->layers[k].has_toc_digest && trace == NULL)
-		return 0;
 	/* It may be a layer of a docker image and of one of OCI. */
 	type = strdup(l->kept ? d.media_type
 			      : layers_gzip_type(m->layers[k].desc.media_type));
@@ -417,9 +426,13 @@ static int finish_image(struct work *w, size_t i, struct err *e)
 		return r;
 	digest_str(&trace, trace_str);
 	for (size_t k = 0; k < im->n_layers; k++) {
-		int c = set_layer(m, k, &w->r->layers[im->layers[k]],
-				  r == 1 ? trace_str : NULL);
+		int c;
 
+		/* With all others its trace is still right. */
+		if (r == 0 && m->layers[k].has_toc_digest && all_kept(w, im))
+			continue;
+		c = set_layer(m, k, &w->r->layers[im->layers[k]],
+			      r == 1 ? trace_str : NULL);
 		if (c < 0)
 			return no_memory(e);
 	}
@@ -575,6 +588,37 @@ static int write_others(struct work *w, struct err *e)
 	return 0;
 }
 
+/* The trace of an image that is in another place now, layer for layer. */
+static int copy_trace(struct work *w, const struct transform_image *im,
+		      struct err *e)
+{
+	CLEANUP_BUF struct buf doc = BUF_INIT(TRACE_BYTES_MAX);
+	CLEANUP(image_desc_done) struct image_desc d = {0};
+	int r = image_src_referrer(w->src, &im->in, TRACE_MEDIA_TYPE, &doc, e);
+
+	if (r == 0)
+		r = doc_describe(TRACE_MEDIA_TYPE, doc.p, doc.len, &d);
+	if (r == 0)
+		r = image_dst_refer(w->dst, &im->out, TRACE_MEDIA_TYPE, &d,
+				    doc.p, e);
+	return r;
+}
+
+/* The image is there, and is right without. */
+static void copy_traces(struct work *w)
+{
+	for (size_t i = 0; w->o->made == NULL && i < w->r->n_images; i++) {
+		struct err e = {0};
+		int r = 0;
+
+		if (all_kept(w, &w->r->images[i]))
+			r = copy_trace(w, &w->r->images[i], &e);
+		if (r < 0 && r != -ENOENT && r != -EOPNOTSUPP)
+			progress_say(w->o->progress,
+				     "the trace was not copied: %s", e.text);
+	}
+}
+
 static int write_all(struct work *w, struct err *e)
 {
 	const struct image_desc *root = &w->index.desc;
@@ -595,9 +639,10 @@ static int write_all(struct work *w, struct err *e)
 		r = interrupted(e);
 	if (r == 0)
 		r = image_dst_commit(w->dst, root, doc, e);
-	if (r == 0 && image_desc_copy(root, &w->r->root) < 0)
-		r = no_memory(e);
-	return r;
+	if (r < 0)
+		return r;
+	copy_traces(w);
+	return image_desc_copy(root, &w->r->root) < 0 ? no_memory(e) : 0;
 }
 
 int transform_image(struct image_src *src, struct image_dst *dst,

@@ -181,6 +181,17 @@ is "$(doc "$T/r3" "$CONVERTED" ".layers[0].annotations[\"$toc\"]")" \
 	"$(doc "$L" "$dst" ".layers[0].annotations[\"$toc\"]")" \
 	"and gets one"
 
+### The trace of an image ###
+imgctl() { timeout 60 "$top_builddir/tests/tools/imgctl" "$@"; }
+type=application/vnd.estargz.trace.v1+json
+printf '{"version":1,"layers":[],"reads":[]}' >"$T/trace"
+ok "an image with a trace" imgctl refer "oci:$L:dst" "oci:$T/tr:x" $type "$T/trace"
+converts "with --reuse" --reuse "oci:$T/tr:x" "oci:$T/tr1:x"
+is "$(imgctl referrer "oci:$T/tr1:x" $type)" "$(cat "$T/trace")" "keeps it"
+converts "without" "oci:$T/tr:x" "oci:$T/tr2:x"
+not_ok "has none, because other bytes are elsewhere" \
+	imgctl referrer "oci:$T/tr2:x" $type
+
 ### What is printed ###
 converts "--quiet" --quiet "oci:$L:one" "oci:$T/q:x"
 is "$(cat "$T/convert.err")" "" "says nothing"
