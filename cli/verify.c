@@ -190,8 +190,12 @@ static void start(struct verify *v, long layer)
 static void check_info(struct verify *v, const struct layerinfo *info,
 		       const struct digest *toc_digest)
 {
-	if (info->why_not.code != 0)
-		found(v, NULL, BLOBCHECK_NOWHERE, info->why_not.text);
+	struct err e = info->why_not;
+
+	if (e.code == -EOPNOTSUPP)
+		(void)err_wrap(&e, "cannot be checked");
+	if (e.code != 0)
+		found(v, NULL, BLOBCHECK_NOWHERE, e.text);
 	else if (info->toc == NULL && toc_digest != NULL)
 		found(v, NULL, BLOBCHECK_NOWHERE,
 		      "it has no TOC, but should have one");

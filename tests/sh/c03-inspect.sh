@@ -3,7 +3,7 @@
 # estargz inspect: numbers that can be counted in another way, on every kind of
 # image; nothing is downloaded for them.
 . "${top_srcdir:-.}/tests/lib.sh"
-requires_cmd "$PYTHON" jq skopeo
+requires_cmd "$PYTHON" jq skopeo docker-registry
 images small small-zstd small-chunk64k small-landmark small-nolandmark
 
 inspect() { timeout 60 "$ESTARGZ" inspect "$@" >"$T/out" 2>"$T/err"; }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # estargz verify: what is right is called so, and every lie by its name.
 . "${top_srcdir:-.}/tests/lib.sh"
-requires_cmd "$PYTHON" jq skopeo
+requires_cmd "$PYTHON" jq skopeo docker-registry
 images small small-zstd small-chunk64k
 
 verify() { timeout 120 "$ESTARGZ" verify "$@" >"$T/out" 2>"$T/err"; }
@@ -158,6 +158,16 @@ cp "$T/blob" "$T/l/blobs/${b/://}"
 c=$(jq -r '.config.digest' "$T/l/blobs/${d/://}")
 printf ' ' >>"$T/l/blobs/${c/://}"
 error "a config with another digest" "bytes, its descriptor says" "oci:$T/l:base"
+
+### A registry ###
+
+start_registry
+push "$IMAGES:small" lab/small:1 || bail push
+ok "an image of a registry is right" verify --plain-http "docker://$REG/lab/small:1"
+f=$(find "$T/registry1/data" -path "*/${b#sha256:}/data")
+printf x | dd of="$f" bs=1 seek=4000 conv=notrunc status=none
+wrong "... and is not, with another byte in a blob" "^layer 2: .*(corrupt|the TOC says)" \
+	--plain-http "docker://$REG/lab/small:1"
 
 error "an image that is not there" 'No such file' "oci:$T/none:x"
 error "a file that is not there" 'none: No such file' "$T/none"
