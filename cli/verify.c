@@ -250,6 +250,25 @@ static int check_blob(struct verify *v, struct source *s, size_t i,
 	return blobcheck(info, &blob, &o, ret, e);
 }
 
+/* The compression is the media type's. */
+static void check_media_type(struct verify *v, const struct layerinfo *info,
+			     const char *type)
+{
+	const char *name = layer_format_name(info->format);
+	enum codec_kind is = layer_codec(info->format);
+	enum codec_kind said = strstr(type, "gzip") != NULL ? CODEC_GZIP
+			       : strstr(type, "zstd") != NULL
+				       ? CODEC_ZSTD
+				       : (enum codec_kind)0;
+	char text[ERR_TEXT_BYTES];
+
+	if (is == said || info->size == 0)
+		return;
+	(void)snprintf(text, sizeof(text), "it is %s, its media type %.100s",
+		       name, type);
+	found(v, NULL, BLOBCHECK_NOWHERE, text);
+}
+
 static int check_layer(struct verify *v, struct source *s, size_t i,
 		       struct err *e)
 {
@@ -263,6 +282,7 @@ static int check_layer(struct verify *v, struct source *s, size_t i,
 	if (r == 0) {
 		l.info = &info;
 		check_info(v, &info, m->has_toc_digest ? &m->toc_digest : NULL);
+		check_media_type(v, &info, m->desc.media_type);
 		r = check_blob(v, s, i, &info, &result, e);
 	}
 	if (r == 0)

@@ -136,6 +136,8 @@ change diff . ".rootfs.diff_ids[1] = \"$zero\""
 wrong "a wrong diff_id" '^layer 1: diff_id is sha256:.* config says sha256:0000' "oci:$T/l:diff"
 change usize '.layers[1].annotations."io.containers.estargz.uncompressed-size" = "7"'
 wrong "a wrong uncompressed size" '^layer 1: [0-9]* bytes uncompressed, the manifest says 7' "oci:$T/l:usize"
+change media '.layers[1].mediaType |= sub("gzip"; "zstd")'
+wrong "a wrong media type" '^layer 1: it is estargz, its media type .*zstd' "oci:$T/l:media"
 change size '.layers[1].size += 1'
 wrong "a wrong size" '^layer 1: sha256:.* bytes, its descriptor says' "oci:$T/l:size"
 change gone ".layers[2].digest = \"$zero\""
