@@ -454,8 +454,8 @@ static void read_file(struct fs *fs, struct waiter *w, bool ahead)
 		w->end++;
 		if (!present_test_range(&fs->pr, w->first, w->end - w->first)) {
 			if (ahead && miss_starts(fs->miss) &&
-			    refuse(&fs->refusals, w->image_off, w->size)) {
-				stats_add(&fs->st->refused, 1);
+			    refuse(&fs->refusals, fs->st, w->image_off,
+				   w->size)) {
 				(void)fuse_reply_err(w->req, EAGAIN);
 				return;
 			}

@@ -3,19 +3,28 @@
 
 #include "fs/refuse.h"
 
-bool refuse(struct refusals *r, uint64_t off, uint64_t len)
+/* With the lock. Whether all that was refused of this mount is in @r: a worker
+ * that was killed may have refused what its successor does not know of. What
+ * failed otherwise is asked for again as well. */
+static bool knows_all(const struct refusals *r, const struct stats *st)
 {
-	bool again = false;
+	return r->n < REFUSALS && stats_get(&st->refused) == r->n &&
+	       stats_get(&st->errors_eio) == 0;
+}
+
+bool refuse(struct refusals *r, struct stats *st, uint64_t off, uint64_t len)
+{
+	bool no;
 
 	(void)pthread_mutex_lock(&r->lock);
-	for (unsigned i = 0; !again && i < MIN(r->n, REFUSALS); i++)
-		again = off < r->v[i].end && r->v[i].off < off + len;
-	if (!again) {
-		r->v[r->n % REFUSALS].off = off;
-		r->v[r->n % REFUSALS].end = off + len;
-		/* The ring stays full. */
-		r->n = r->n + 1 < 2 * REFUSALS ? r->n + 1 : REFUSALS;
+	no = knows_all(r, st);
+	for (unsigned i = 0; no && i < r->n; i++)
+		no = off >= r->v[i].end || r->v[i].off >= off + len;
+	if (no) {
+		r->v[r->n].off = off;
+		r->v[r->n++].end = off + len;
+		stats_add(&st->refused, 1);
 	}
 	(void)pthread_mutex_unlock(&r->lock);
-	return !again;
+	return no;
 }

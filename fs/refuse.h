@@ -19,8 +19,9 @@
 #include <pthread.h>
 
 #include "common/base.h"
+#include "fs/stats.h"
 
-#define REFUSALS 256u /* the oldest is forgotten */
+#define REFUSALS 1024u /* and no more: none may be forgotten */
 
 struct refusals {
 	pthread_mutex_t lock;
@@ -35,8 +36,9 @@ struct refusals {
 /**
  * refuse() - whether to refuse a read of [@off, @off + @len)
  *
- * Only what nothing of was refused before. Context: any thread
+ * Only what nothing of was refused before, and counted in @st. Context: any
+ * thread
  */
-bool refuse(struct refusals *r, uint64_t off, uint64_t len);
+bool refuse(struct refusals *r, struct stats *st, uint64_t off, uint64_t len);
 
 #endif
