@@ -159,9 +159,52 @@ static uint8_t how_of(const char *name)
 
 /* ---- what it adds to ------------------------------------------------------ */
 
+/* The latest mount of a layer. */
+struct latest {
+	char id[EVLOG_ID + 1];
+	uint32_t layer;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	const struct latest *x = a, *y = b;
+
+	return strcmp(x->id, y->id);
+}
+
+static struct latest key_of(const struct line *x)
+{
+	struct latest key = {.layer = 0};
+
+	(void)stpncpy(key.id, x->l, EVLOG_ID);
+	return key;
+}
+
+static int set_latest(struct evlog *l, const struct line *x, uint32_t layer)
+{
+	struct latest key = key_of(x);
+	struct latest *const *found = tfind(&key, &l->ids, by_id);
+	struct latest *fresh;
+
+	if (found != NULL) {
+		(*found)->layer = layer;
+		return 0;
+	}
+	fresh = malloc(sizeof(*fresh));
+	if (fresh == NULL)
+		return -ENOMEM;
+	*fresh = key;
+	fresh->layer = layer;
+	if (tsearch(fresh, &l->ids, by_id) != NULL)
+		return 0;
+	free(fresh);
+	return -ENOMEM;
+}
+
 static int add_layer(struct evlog *l, const struct line *x, uint32_t *ret)
 {
 	struct evlog_layer *v;
+	int r;
 
 	if (l->n_layers >= EVLOG_LAYERS_MAX)
 		return -EOVERFLOW;
@@ -169,6 +212,9 @@ static int add_layer(struct evlog *l, const struct line *x, uint32_t *ret)
 	if (v == NULL)
 		return -ENOMEM;
 	l->layers = v;
+	r = set_latest(l, x, l->n_layers);
+	if (r < 0)
+		return r;
 	v += l->n_layers;
 	*v = (struct evlog_layer){.number = -1};
 	(void)stpncpy(v->id, x->l, EVLOG_ID);
@@ -179,13 +225,13 @@ static int add_layer(struct evlog *l, const struct line *x, uint32_t *ret)
 /* The latest mount of a layer, made up where there is none. */
 static int layer_of(struct evlog *l, const struct line *x, uint32_t *ret)
 {
-	for (uint32_t i = l->n_layers; i-- > 0;) {
-		if (strcmp(l->layers[i].id, x->l) == 0) {
-			*ret = i;
-			return 0;
-		}
-	}
-	return add_layer(l, x, ret);
+	const struct latest key = key_of(x);
+	struct latest *const *found = tfind(&key, &l->ids, by_id);
+
+	if (found == NULL)
+		return add_layer(l, x, ret);
+	*ret = (*found)->layer;
+	return 0;
 }
 
 static int add_mount(struct evlog *l, const struct line *x)
@@ -426,6 +472,7 @@ void evlog_done(struct evlog *l)
 	for (uint32_t i = 0; i < l->n_layers; i++)
 		free(l->layers[i].source);
 	tdestroy(l->tree, file_free);
+	tdestroy(l->ids, free);
 	free(l->layers);
 	free(l->files);
 	free(l->items);

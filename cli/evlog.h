@@ -124,6 +124,7 @@ struct evlog {
 	uint32_t cap_items;
 	uint64_t path_bytes;
 	void *tree; /* of struct evlog_file, by layer and path */
+	void *ids;  /* the latest layer of each id */
 };
 
 /**

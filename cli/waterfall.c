@@ -532,11 +532,8 @@ static int sort_items(const struct wfplan *p, uint32_t **ret,
 			continue;
 		if (x->kind == EVLOG_READ)
 			at[i] = p->row_of[x->file];
-		for (uint32_t g = 0; x->kind == EVLOG_FETCH && g < p->n_groups;
-		     g++) {
-			if (p->groups[g].layer == x->layer)
-				at[i] = p->n_rows + g;
-		}
+		else if (p->group_of[x->layer] != UINT32_MAX)
+			at[i] = p->n_rows + p->group_of[x->layer];
 	}
 	for (uint32_t i = 0; i < s->n_items; i++)
 		begin[at[i] + 1]++;

@@ -99,10 +99,14 @@ static int place_rows(struct wfplan *p)
 	CLEANUP_FREE uint32_t *rest = calloc(l->n_layers + 1, sizeof(*rest));
 
 	p->groups = calloc(l->n_layers + 1, sizeof(*p->groups));
-	if (first == NULL || rest == NULL || p->groups == NULL)
+	p->group_of = calloc(l->n_layers + 1, sizeof(*p->group_of));
+	if (first == NULL || rest == NULL || p->groups == NULL ||
+	    p->group_of == NULL)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < l->n_layers; i++)
+	for (uint32_t i = 0; i < l->n_layers; i++) {
 		first[i] = UINT64_MAX;
+		p->group_of[i] = UINT32_MAX;
+	}
 	for (uint32_t i = 0; i < p->n_rows; i++) {
 		uint64_t *at = &first[p->rows[i].layer];
 
@@ -115,14 +119,16 @@ static int place_rows(struct wfplan *p)
 		const struct wfrow *r = &p->rows[i];
 		struct wfgroup *g = &p->groups[p->n_groups];
 
-		if (p->n_groups > 0 && g[-1].layer == r->layer)
+		if (p->n_groups > 0 && g[-1].layer == r->layer) {
 			g[-1].n++;
-		else
-			p->groups[p->n_groups++] = (struct wfgroup){
+		} else {
+			p->group_of[r->layer] = p->n_groups++;
+			*g = (struct wfgroup){
 				.layer = r->layer,
 				.row = i,
 				.n = 1,
 			};
+		}
 		if (r->file != UINT32_MAX)
 			p->row_of[r->file] = i;
 		else
@@ -164,6 +170,7 @@ void wfplan_done(struct wfplan *p)
 	free(p->row_of);
 	free(p->rows);
 	free(p->groups);
+	free(p->group_of);
 }
 
 int wfplan_make(struct wfplan *p, const struct waterfall *w)
@@ -178,12 +185,9 @@ int wfplan_make(struct wfplan *p, const struct waterfall *w)
 	for (uint32_t i = 0; r == 0 && i < s->n_items; i++) {
 		const struct evlog_item *x = wfplan_item(p, i);
 
-		for (uint32_t g = 0; x->kind == EVLOG_FETCH && g < p->n_groups;
-		     g++) {
-			if (p->groups[g].layer == x->layer &&
-			    runstat_counts(s, x))
-				p->groups[g].fetched += x->len;
-		}
+		if (x->kind == EVLOG_FETCH && runstat_counts(s, x) &&
+		    p->group_of[x->layer] != UINT32_MAX)
+			p->groups[p->group_of[x->layer]].fetched += x->len;
 	}
 	if (r < 0)
 		wfplan_done(p);

@@ -36,6 +36,7 @@ struct wfgroup {
  * @f:		and @px_per_us: waterfall.c's
  * @row_of:	[evlog.n_files] row of a file
  * @rows:	[@n_rows] grouped by layer
+ * @group_of:	[evlog.n_layers] UINT32_MAX where a layer has none
  * @threshold_us: waits from that long on are titled
  */
 struct wfplan {
@@ -46,6 +47,7 @@ struct wfplan {
 	struct wfrow *rows;
 	uint32_t n_rows;
 	struct wfgroup *groups;
+	uint32_t *group_of;
 	uint32_t n_groups;
 	uint64_t threshold_us;
 };
