@@ -49,8 +49,9 @@ int glob_list_parse(const char *text, size_t len, struct glob_list *ret,
 void glob_list_done(struct glob_list *g);
 #define CLEANUP_GLOB_LIST CLEANUP(glob_list_done)
 
-/* Whether a path, without a leading '/', is what the pattern says. Takes time
- * in proportion to the product of their lengths at most. */
+/* Whether a path, without a leading '/', is what the pattern of a line that is
+ * not literal says. Takes time in proportion to the product of their lengths at
+ * most. */
 bool glob_match(const char *pattern, const char *path);
 
 #endif

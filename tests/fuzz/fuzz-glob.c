@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 	size_t n = 0;
 	int r;
 
-	if (text == NULL || len > 8192)
+	if (text == NULL || len > 2048)
 		return 0;
 	memcpy(text, p, len);
 	text[len] = '\0';
@@ -31,6 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 
 		assert(g.lines[i].pattern[0] != '\0' &&
 		       g.lines[i].pattern[0] != '/');
+		if (g.lines[i].literal)
+			continue;
 		memcpy(text, p, len);
 		for (char *t = strtok_r(text, "\n", &save);
 		     t != NULL && n < MATCHES_MAX;
