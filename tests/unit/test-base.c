@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -113,6 +114,25 @@ static void test_io_passes_descriptors(void **state)
 	close(sv[1]);
 }
 
+static void test_io_temp_has_no_name(void **state)
+{
+	struct err e = {0};
+	struct stat st;
+	char text[3] = "";
+	int fd = io_open_temp("/tmp", &e);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_nlink, 0);
+	assert_int_equal(io_write_all(fd, "hi", 2), 0);
+	assert_int_equal(io_pread_all(fd, text, 2, 0), 0);
+	assert_string_equal(text, "hi");
+	(void)close(fd);
+	assert_int_equal(io_open_temp("/tmp/not/there", &e), -ENOENT);
+	assert_non_null(strstr(e.text, "/tmp/not/there: "));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -123,6 +143,7 @@ int main(void)
 		cmocka_unit_test(test_log_url_redacts),
 		cmocka_unit_test(test_digest_round_trip),
 		cmocka_unit_test(test_io_passes_descriptors),
+		cmocka_unit_test(test_io_temp_has_no_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
