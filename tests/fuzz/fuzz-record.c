@@ -21,6 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	assert(record_print(&r, &b) == 0);
+	/* Bytes that are not UTF-8 are lost, as they are in ctr-remote's. */
+	if (b.p != NULL && strstr(b.p, "\\ufffd") != NULL)
+		return 0;
 	assert(record_parse(b.p != NULL ? b.p : "", b.len, &again, &e) == 0);
 	assert(again.n_files == r.n_files);
 	assert(record_print(&again, &c) == 0);
