@@ -14,39 +14,56 @@
 static void test_once(void **state)
 {
 	struct refusals r = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	struct stats st = {0};
 
 	(void)state;
-	assert_true(refuse(&r, KIB(128), KIB(128)));
-	assert_false(refuse(&r, KIB(128), KIB(128)));
-	assert_false(refuse(&r, KIB(132), KIB(8)));
-	assert_false(refuse(&r, KIB(124), KIB(8)));
-	assert_false(refuse(&r, 0, KIB(129)));
+	assert_true(refuse(&r, &st, KIB(128), KIB(128)));
+	assert_false(refuse(&r, &st, KIB(128), KIB(128)));
+	assert_false(refuse(&r, &st, KIB(132), KIB(8)));
+	assert_false(refuse(&r, &st, KIB(124), KIB(8)));
+	assert_false(refuse(&r, &st, 0, KIB(129)));
+	assert_int_equal(stats_get(&st.refused), 1);
 	/* What only touches it is another range. */
-	assert_true(refuse(&r, KIB(120), KIB(8)));
-	assert_true(refuse(&r, KIB(256), KIB(8)));
-	assert_false(refuse(&r, UINT64_MAX / 2, 1) &&
-		     refuse(&r, UINT64_MAX / 2, 1));
+	assert_true(refuse(&r, &st, KIB(120), KIB(8)));
+	assert_true(refuse(&r, &st, KIB(256), KIB(8)));
+	assert_int_equal(stats_get(&st.refused), 3);
 }
 
-static void test_many(void **state)
+static void test_none_is_forgotten(void **state)
 {
 	struct refusals r = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	struct stats st = {0};
 
 	(void)state;
-	for (uint64_t i = 0; i < 5 * REFUSALS; i++) {
-		assert_true(refuse(&r, i * KIB(128), KIB(128)));
-		/* The last ones are always known. */
-		for (uint64_t k = i - MIN(i, REFUSALS - UINT64_C(1)); k <= i;
-		     k += 17)
-			assert_false(refuse(&r, k * KIB(128), KIB(8)));
-	}
+	for (uint64_t i = 0; i < 2 * REFUSALS; i++)
+		assert_int_equal(refuse(&r, &st, i * KIB(128), KIB(128)),
+				 i < REFUSALS);
+	for (uint64_t i = 0; i < REFUSALS; i++)
+		assert_false(refuse(&r, &st, i * KIB(128), KIB(8)));
+	assert_int_equal(stats_get(&st.refused), REFUSALS);
+}
+
+/* Of what another worker has refused, or of an error, the kernel may come back
+ * for anything. */
+static void test_what_is_not_known(void **state)
+{
+	struct refusals r = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	struct refusals next = r;
+	struct stats st = {0};
+
+	(void)state;
+	assert_true(refuse(&r, &st, 0, KIB(128)));
+	assert_false(refuse(&next, &st, KIB(512), KIB(128)));
+	stats_add(&st.errors_eio, 1);
+	assert_false(refuse(&r, &st, KIB(512), KIB(128)));
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_once),
-		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_none_is_forgotten),
+		cmocka_unit_test(test_what_is_not_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
