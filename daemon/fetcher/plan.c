@@ -105,7 +105,7 @@ static bool may_merge(const struct item *a, const struct item *b)
 	    a->pos / PLAN_EPOCH_BYTES != b->pos / PLAN_EPOCH_BYTES)
 		return false;
 	gap = b->off - (a->off + a->len);
-	allowed = MAX((a->len + b->len) / 4, PLAN_GAP_BYTES_MIN);
+	allowed = MAX((a->len + b->len) / 3, PLAN_GAP_BYTES_MIN);
 	return gap <= MIN(allowed, PLAN_GAP_BYTES_MAX) &&
 	       b->off + b->len - a->off <= PLAN_RANGE_BYTES_MAX;
 }

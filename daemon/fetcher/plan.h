@@ -14,7 +14,7 @@
 #include "common/trace.h"
 
 #define PLAN_RANGE_BYTES_MAX KIB(512) /* who needs a part waits for the rest */
-#define PLAN_GAP_BYTES_MIN KIB(8)
+#define PLAN_GAP_BYTES_MIN KIB(16)
 #define PLAN_GAP_BYTES_MAX KIB(64)
 #define PLAN_EPOCH_BYTES MIB(1)  /* so far apart may merged reads be wanted */
 #define PLAN_BYTES_MAX MIB(1024) /* what a trace names after that is left out */

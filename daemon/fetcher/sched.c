@@ -238,6 +238,15 @@ static bool blob_may_start(const struct sched_blob *b, enum proto_class class_,
 	return true;
 }
 
+/* Whether a piece may be asked for although the link is full, as it seems. */
+static bool may_fill(const struct sched_piece *p)
+{
+	/* For a blob's end a mount will wait, as WARM has said. What a trace
+	 * names is small: a server that is slow to answer is not a slow link. */
+	return p->suffix || (p->rank != 0 && p->blob->host->pace.in_flight <
+						     SCHED_RANKED_BYTES_MIN);
+}
+
 /* The piece of the class to start with now. */
 static struct sched_piece *blob_ready(struct sched_blob *b,
 				      enum proto_class class_, uint64_t now_ns,
@@ -254,8 +263,7 @@ static struct sched_piece *blob_ready(struct sched_blob *b,
 	{
 		struct sched_piece *p = piece_of(n);
 
-		/* For a blob's end a mount will wait, as WARM has said. */
-		if (full && !p->suffix)
+		if (full && !may_fill(p))
 			continue;
 		if (p->not_before_ns > now_ns)
 			*wake_ns = MIN(*wake_ns, p->not_before_ns);

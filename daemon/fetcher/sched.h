@@ -15,7 +15,8 @@
  *   - a host has at most max jobs running, one while it is on probation, and
  *     none before its not_before_ns;
  *   - what nobody waits for is asked for as the link brings it (pace.h), so
- *     that demand finds it nearly free;
+ *     that demand finds it nearly free; of what has a rank at least
+ *     SCHED_RANKED_BYTES_MIN;
  *   - background is paced by a token bucket as well, and waits while anything
  *     else is fetched from its host, because what starts up needs all of the
  *     link; until SCHED_QUIET_NS after that it gets one small job each
@@ -46,6 +47,7 @@ struct breaker;
 #define SCHED_QUIET_STEP_NS (125 * NSEC_PER_MSEC)
 #define SCHED_QUIET_BYTES_MAX KIB(256) /* one background job meanwhile */
 #define SCHED_JOB_PIECES_MAX 64u
+#define SCHED_RANKED_BYTES_MIN MIB(1) /* under way, whatever the pace */
 
 /**
  * struct sched_host - what is known of a host's patience

@@ -123,6 +123,29 @@ static void test_prefetch_goes_by_rank(void **state)
 	assert_false(next(&l, 6));
 }
 
+/* A full link stops prefetch, but not the small ranges of a trace at once. */
+static void test_ranked_on_a_full_link(void **state)
+{
+	struct lab l;
+	struct sched_piece p[3];
+
+	(void)state;
+	lab_init(&l, 0);
+	l.host.pace.in_flight = PACE_BYTES_FIRST;
+	assert_true(pace_full(&l.host.pace));
+	p[0] = piece(&l.a, 0, 100, PROTO_CLASS_PREFETCH);
+	p[1] = piece(&l.a, MIB(1), KIB(512), PROTO_CLASS_PREFETCH);
+	p[1].rank = 1;
+	p[2] = piece(&l.b, MIB(1), 100, PROTO_CLASS_PREFETCH);
+	p[2].rank = 2;
+	for (unsigned i = 0; i < 3; i++)
+		sched_add(&l.s, &p[i]);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].off, MIB(1));
+	assert_int_equal(l.host.pace.in_flight, SCHED_RANKED_BYTES_MIN);
+	assert_false(next(&l, 1));
+}
+
 /* Ranges of a trace share a request where nothing lies between them. */
 static void test_ranked_neighbours(void **state)
 {
@@ -588,6 +611,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_demand_goes_first),
 		cmocka_unit_test(test_prefetch_goes_by_rank),
+		cmocka_unit_test(test_ranked_on_a_full_link),
 		cmocka_unit_test(test_ranked_neighbours),
 		cmocka_unit_test(test_neighbours_share_a_request),
 		cmocka_unit_test(test_merged_requests_are_bounded),
