@@ -13,6 +13,6 @@ noinst_PROGRAMS += %D%/build %D%/shape %D%/timed %D%/inflate %D%/rpc
 %C%_rpc_LDADD = daemon/snapshotter/libsnapshotter.a \
 	daemon/snapshotter/libsnapshotspb.a common/libcommon.a \
 	$(NGHTTP2_LIBS) $(PROTOBUFC_LIBS) $(COMMON_LIBS)
-EXTRA_DIST += %D%/run %D%/procs.sh %D%/input.py %D%/table.py \
+EXTRA_DIST += %D%/run %D%/convert %D%/procs.sh %D%/input.py %D%/table.py \
 	%D%/cold-start %D%/cold.py %D%/images.sh %D%/peer.go %D%/touched.py \
 	%D%/prepare %D%/split.py %D%/idle %D%/README.md

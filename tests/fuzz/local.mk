@@ -9,6 +9,8 @@
 # Otherwise they get a main that replays files. Either way `make check` runs
 # each over its seeds.
 FUZZ_TARGETS =
+FUZZ_TARGETS += %D%/fuzz-build
+%C%_fuzz_build_LDADD = $(FUZZ_ENGINE) $(BUILD_LIBS)
 FUZZ_TARGETS += %D%/fuzz-codec
 FUZZ_TARGETS += %D%/fuzz-erofs
 FUZZ_TARGETS += %D%/fuzz-evlog
@@ -18,6 +20,8 @@ FUZZ_TARGETS += %D%/fuzz-glob
 %C%_fuzz_glob_LDADD = cli/libcli.a $(LDADD)
 FUZZ_TARGETS += %D%/fuzz-index
 FUZZ_TARGETS += %D%/fuzz-json
+FUZZ_TARGETS += %D%/fuzz-tar
+%C%_fuzz_tar_LDADD = $(FUZZ_ENGINE) $(BUILD_LIBS)
 FUZZ_TARGETS += %D%/fuzz-toc
 FUZZ_TARGETS += %D%/fuzz-plan
 %C%_fuzz_plan_LDADD = $(FUZZ_ENGINE) $(FETCHER_LDADD)
