@@ -12,14 +12,17 @@
 #include "cli/members.h"
 
 #define READ_BYTES KIB(128)
-/* So far ahead an entry of the tar is looked for in the TOC. */
+/* So far ahead an entry of the tar is looked for in the TOC; and so many steps
+ * beyond the next one in all, lest all entries are looked for everywhere. */
 #define AHEAD_MAX 4096u
+#define STEPS_MAX 10000000u
 #define INDEX_NAME "stargz.index.json"
 
 /**
  * struct check - a blob that is being read
  * @fault:	why it cannot be read on, code 0 as long as it can
  * @next:	entry of the TOC that the next of the tar should be
+ * @steps:	beyond it, so far
  * @next_chunk:	the first of l->chunks not yet passed
  * @index:	the TOC's own entry was met
  */
@@ -33,6 +36,7 @@ struct check {
 	uint8_t *buf;
 	struct err fault;
 	uint32_t next;
+	uint32_t steps;
 	size_t next_chunk;
 	bool index;
 };
@@ -156,6 +160,9 @@ static uint32_t match(struct check *c, const struct tar_entry *te)
 			continue;
 		if (strcmp(toc->entries[i].name, te->name) == 0)
 			return i;
+		if (c->steps == STEPS_MAX)
+			break;
+		c->steps++;
 		seen++;
 	}
 	return toc->n_entries;

@@ -64,13 +64,16 @@ static int fail(const struct layout_dst *l, int code, const char *what,
 	return err_set(e, code, "%s: %s: %s", l->path, what, err_name(code));
 }
 
-/* flock() that does not wait for ever. */
+/* flock() that does not wait for ever. A file system that cannot lock
+ * directories, as NFS, does without. */
 static int lock(int fd, int how)
 {
 	const struct timespec t = {.tv_nsec = 20 * 1000 * 1000};
 
 	for (int i = 0; i < LOCK_TRIES; i++) {
 		if (flock(fd, how | LOCK_NB) == 0)
+			return 0;
+		if (errno == EBADF || errno == ENOLCK || errno == EOPNOTSUPP)
 			return 0;
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
