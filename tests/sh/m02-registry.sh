@@ -64,11 +64,12 @@ refused "an OCI layout that is not there" "oci:$T/nothing:x" 'no such|not found'
 refused "a tag that the layout has not" "oci:$IMAGES:none" 'none'
 
 # A whole image is a read-only overlay, the same whatever the cache holds.
+# whole DESC SOURCE TAG "cold warm" [options of treecmp]
 whole() {
-	local d=$1 src=$2 tag=$3 again
-	shift 3
-	STATE=$T/state-$tag
-	for again in cold warm; do
+	local d=$1 src=$2 tag=$3 states=$4 again
+	shift 4
+	STATE=$T/state-${d##* }
+	for again in $states; do
 		ok "$d, $again: mounts" mount_esgz "$src" "$M" plain_http ||
 			return
 		is "$(findmnt -no FSTYPE --mountpoint "$M")" overlay \
@@ -81,16 +82,15 @@ whole() {
 		no_leaks "$d, $again: leaves nothing"
 	done
 }
-whole "whole image" "$SRC" small
-whole "whole image of a layout" "oci:$IMAGES:small" small
-whole "Debian" "$REG/lab/deep/path/debian:v1" debian --jobs 4
+whole "whole image" "$SRC" small "cold warm"
+whole "whole image of a layout" "oci:$IMAGES:small" small cold
+whole "Debian" "$REG/lab/deep/path/debian:v1" debian cold --jobs 4
 
 # What another implementation unpacks.
 # (Its extraction drops xattrs that are empty.)
 umoci unpack --image "$IMAGES:debian-src" "$T/bundle" >"$T/umoci.log" 2>&1 ||
 	diag_file "$T/umoci.log"
-STATE=$T/state-debian
-ok "Debian mounts" mount_esgz "$REG/lab/deep/path/debian:v1" "$M" plain_http
+ok "Debian mounts, warm" mount_esgz "$REG/lab/deep/path/debian:v1" "$M" plain_http
 ok "Debian is what umoci unpacks" treecmp --dirs --no-ino --no-dir-nlink \
 	--no-times --opaque '' --ignore-xattr user.empty "$M" "$T/bundle/rootfs"
 ok "a program of the image runs" chroot "$M" /usr/bin/python3 -c \
