@@ -781,7 +781,8 @@ static void hint(struct lab *l, uint16_t flags, const uint64_t *v, uint32_t n)
 	};
 
 	memcpy(p, &m, sizeof(m));
-	memcpy(p + sizeof(m), v, n * sizeof(struct proto_hint_range));
+	if (n > 0)
+		memcpy(p + sizeof(m), v, n * sizeof(struct proto_hint_range));
 	assert_int_equal(send(l->far, p, m.h.len, 0), m.h.len);
 }
 
