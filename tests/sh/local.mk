@@ -43,6 +43,7 @@ SH_TESTS += %D%/c20-events.sh %D%/c21-trace.sh %D%/c22-events-dir.sh
 EXTRA_DIST += tests/tools/snapload.py tests/tools/activate.py
 SH_TESTS += %D%/c01-registry.sh
 SH_TESTS += %D%/c02-images.sh %D%/c03-inspect.sh %D%/c04-verify.sh
+SH_TESTS += %D%/c05-build.sh
 EXTRA_DIST += tests/tools/liars.py
 SH_TESTS += %D%/c10-convert.sh
 SH_TESTS += %D%/c11-interop.sh
