@@ -23,7 +23,10 @@
 #include "common/digest.h"
 #include "common/err.h"
 
-#define BUILD_LEVEL_DEFAULT 9
+/* As bench/convert has it of a Debian root file system: level 9 takes three
+ * times the time of 6 for 0.4 % of the size; chunks of 64 KiB are 1.2 % larger
+ * than those of 4 MiB, chunks of 32 KiB 3 %. */
+#define BUILD_LEVEL_DEFAULT 6
 #define BUILD_CHUNK_BYTES_DEFAULT KIB(64)
 
 /**

@@ -7,6 +7,7 @@
 #include <libdeflate.h>
 
 #define IGZIP_LEVEL 0
+#define DEFLATE_LEVEL_MAX 8
 
 struct comp {
 	struct libdeflate_compressor *deflate; /* NULL: level 1 */
@@ -21,7 +22,8 @@ struct comp *comp_new(int level)
 	if (c == NULL)
 		return NULL;
 	if (level > 1)
-		c->deflate = libdeflate_alloc_compressor(level);
+		c->deflate = libdeflate_alloc_compressor(
+			MIN(level, DEFLATE_LEVEL_MAX));
 	if (level > 1 && c->deflate == NULL) {
 		comp_free(c);
 		return NULL;

@@ -2,6 +2,7 @@
 /*
  * Whole gzip members. The bytes depend on the level and the input alone, not on
  * the machine, nor on where the memory is: libdeflate has one algorithm for all.
+ * Of that 8 is the highest here: its 9 takes 1.4 times as long for 0.05 %.
  * Level 1 is igzip's level 0: at its levels 1 and 2 one member in some ten
  * thousand depends on addresses (the tables of codes, in libisal 2.30), at its
  * level 3 the bytes depend on the vector unit. Level 0 is the same with SSE 4.2,

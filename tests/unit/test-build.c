@@ -269,7 +269,7 @@ static void test_golden(void **state)
 		{6,
 		 "sha256:8fcaa67f6f1bd47fdfed6b6e929c2b277dca88ade3e1bd2e3f1b1d4c007f3261"},
 		{9,
-		 "sha256:28dbffe8a6ef32e458c8529a172b247a5594434044e1fb5ca903f6075b8e6fdf"},
+		 "sha256:d3066de062ee61852effac6b1aeaf82182db4b6b45dea1f063355f8dd26461ac"},
 	};
 	CLEANUP_BUF struct buf b = BUF_INIT(MIB(1));
 
