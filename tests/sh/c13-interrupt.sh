@@ -114,4 +114,27 @@ for sig in TERM KILL; do
 	[ $sig = KILL ] || ok "$sig: nothing is there" [ ! -e "$T/fresh" ]
 done
 
+### A push that fails half-way ###
+start_srv lab --push "$T/lab"
+REG=$SRV_ADDR
+has_tag() {
+	srv_ctl -o "$T/pushed" -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
+		"$SRV_URL/v2/lab/img/manifests/x"
+}
+srv_fault '{"kind":"status","status":413,"method":"PUT","path":"uploads","skip":2,"count":-1}'
+refuses "the registry takes some layers only" 'status 413' --plain-http \
+	"oci:$T/src:x" "docker://$REG/lab/img:x"
+not_ok "there is no image" has_tag
+srv_reset
+converts "then it takes all" --plain-http "oci:$T/src:x" \
+	"docker://$REG/lab/img:x"
+is "$CONVERTED" "$new" "it is the new image"
+is "$(srv_count 'method=PUT&path=uploads')" 3 \
+	"of which two layers were there: two more, and a config"
+srv_fault '{"kind":"cut","after":1000000,"method":"PUT","path":"uploads","count":1}'
+converts "a connection that breaks" --plain-http "oci:$T/src:old" \
+	"docker://$REG/lab/img2:x"
+is "$CONVERTED" "$old" "... goes on"
+ok "and is there" srv_ctl -o "$T/pushed" "$SRV_URL/v2/lab/img2/manifests/x"
+is "sha256:$(sha256sum <"$T/pushed" | cut -d ' ' -f 1)" "$old" "as it should be"
 done_testing
