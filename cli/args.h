@@ -52,7 +52,7 @@ enum {
 	"                            compressed each by itself [64KiB]\n" \
 	"      --min-chunk-size SIZE chunks share a gzip member until it has so\n" \
 	"                            many bytes [0: each has its own]\n" \
-	"      --compression-level N 1 to 9 [9]\n" \
+	"      --compression-level N 1 to 9 [6]\n" \
 	"  -j, --jobs N              threads that compress [number of CPUs]\n" \
 	"      --platform P          of an index, the image for OS/ARCH[/VARIANT];\n" \
 	"                            repeated: an index of these [this machine's]\n" \
