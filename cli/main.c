@@ -2,11 +2,13 @@
 /* estargz: the command-line tool. */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
 #include "common/base.h"
+#include "common/err.h"
 
 static const struct {
 	const char *name;
@@ -31,14 +33,12 @@ static void help(FILE *to)
 	(void)fputs("\nestargz COMMAND --help tells more.\n", to);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	if (argc < 2) {
-		help(stderr);
-		return 1;
-	}
+	bool asks = strcmp(argv[1], "help") == 0;
+
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-	    strcmp(argv[1], "help") == 0) {
+	    (asks && argc < 3)) {
 		help(stdout);
 		return 0;
 	}
@@ -47,10 +47,34 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		char *help_argv[] = {argv[asks ? 2 : 1], (char[]){"--help"},
+				     NULL};
+
+		if (asks && strcmp(argv[2], commands[i].name) == 0)
+			return commands[i].run(2, help_argv);
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
 	}
 	(void)fprintf(stderr, "estargz: %s: unknown command (estargz --help)\n",
-		      argv[1]);
+		      argv[asks ? 2 : 1]);
 	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	int rc;
+
+	if (argc < 2) {
+		help(stderr);
+		return 1;
+	}
+	rc = run(argc, argv);
+	/* What a script reads is all there, or it is told. */
+	errno = 0;
+	if ((fflush(stdout) != 0 || ferror(stdout) != 0) && rc == 0) {
+		(void)fprintf(stderr, "estargz: cannot write: %s\n",
+			      err_name(errno != 0 ? errno : EIO));
+		rc = 1;
+	}
+	return rc;
 }

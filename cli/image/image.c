@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/image/doc.h"
 #include "cli/image/transport.h"
@@ -149,12 +150,30 @@ int image_desc_copy(const struct image_desc *from, struct image_desc *ret)
 
 /* ---- reading ----------------------------------------------------------- */
 
+/* What was named must be there: the default's absence says nothing. */
+static int check_opts(const struct image_opts *o, struct err *e)
+{
+	const char *const paths[] = {
+		o != NULL ? o->docker_config : NULL,
+		o != NULL ? o->hosts_dir : NULL,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		if (paths[i] != NULL && access(paths[i], R_OK) < 0)
+			return err_set(e, -errno, "%.128s: %s", paths[i],
+				       err_name(errno));
+	}
+	return 0;
+}
+
 int image_src_open(const struct image_name *n, const struct image_opts *o,
 		   struct image_src **ret, struct err *e)
 {
 	struct image_src *s = NULL;
-	int r;
+	int r = check_opts(o, e);
 
+	if (r < 0)
+		return r;
 	if (n->transport == IMAGE_DOCKER)
 		r = registry_src(n, o, &s, e);
 	else if (n->transport == IMAGE_OCI)

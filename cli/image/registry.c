@@ -544,6 +544,9 @@ static int src_referrers(struct image_src *src,
 	r = by_api(&q, digest_str(&subject->digest, digest), doc, e);
 	if (r != -ENOENT)
 		return r;
+	/* What is said of that is not the answer. */
+	if (e != NULL)
+		*e = (struct err){0};
 	return get(s, "manifests",
 		   registry_referrers_tag(&subject->digest, tag), NULL, doc,
 		   NULL, e);

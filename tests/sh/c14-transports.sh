@@ -93,6 +93,10 @@ printf '{"auths":{"%s":{"auth":"%s"}}}' "$REG" \
 converts "with credentials and an authority of its own" \
 	--hosts-dir "$T/certs.d" --docker-config "$T/config.json" \
 	"oci:$T/src:x" "docker://$REG/lab/img:x"
+for o in "--docker-config=$T/none" "--hosts-dir=$T/none"; do
+	like "$("$ESTARGZ" convert "$o" "oci:$T/src:x" "oci:$T/no:x" 2>&1)" \
+		"$T/none: No such file or directory\$" "${o%%=*} that is not there"
+done
 converts "and from there" --hosts-dir "$T/certs.d" \
 	--docker-config "$T/config.json" "docker://$REG/lab/img:x" "oci:$T/auth:x"
 start_registry auth=token

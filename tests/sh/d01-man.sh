@@ -53,6 +53,14 @@ for page in "$man"/estargz-*.1; do
 		grep -qE "^\.(Xr|It Xr) estargz-$c 1" "$man/estargz.1"
 done
 
+is "$("$ESTARGZ" help convert)" "$("$ESTARGZ" convert --help)" "help of a command"
+for c in --help "convert --help" "prune -jn --root $T" "status --json"; do
+	# shellcheck disable=SC2086
+	like "$("$ESTARGZ" $c 2>&1 >/dev/full; echo "$?")" \
+		'^estargz: cannot write: No space left on device
+1$' "$c, to a full disk"
+done
+
 "$MOUNT_ESTARGZ" --help >"$T/help"
 is "$(sed -n 's/^\.It Cm \([a-z_]*\).*/\1/p' "$man/mount.estargz.8" |
 	grep -vxE 'oci|http|ro' | sort)" \
