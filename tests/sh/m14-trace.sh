@@ -107,7 +107,10 @@ with() {
 	STATE=$T/state$N mount_esgz "$SRV_ADDR/a/b@$(cat "$T/$1.digest")" \
 		"$T/m" "plain_http,nobackground${2:-}"
 }
-stat_of() { "$ESTARGZ" status --json | jq -c ".[0] | $1"; }
+stat_of() {
+	"$ESTARGZ" status --json |
+		jq -c --arg t "$T/m" "map(select(.target == \$t))[0] | $1"
+}
 stat_is() { [ "$(stat_of "$1")" = "$2" ]; }
 ranges() {
 	srv_ctl "$SRV_URL/_ctl/log" |
