@@ -437,25 +437,26 @@ static void sweep(const struct layout_dst *l)
 /* Whether a directory is a layout, or may become one. */
 static int usable(const struct layout_dst *l, struct err *e)
 {
-	bool layout = faccessat(l->dir, "oci-layout", F_OK, 0) == 0 ||
-		      faccessat(l->dir, "index.json", F_OK, 0) == 0;
-	bool other = false;
+	bool layout = false, other = false;
 	struct dirent *de;
-	DIR *d;
+	DIR *d = opendir(l->path);
 
-	if (layout)
-		return 0;
-	d = opendir(l->path);
 	if (d == NULL)
 		return err_set(e, -errno, "%s: %s", l->path, err_name(errno));
+	/* One look: another may be making it a layout just now. */
 	while ((de = readdir(d)) != NULL) {
-		if (de->d_name[0] != '.' && strcmp(de->d_name, "blobs") != 0)
+		if (strcmp(de->d_name, "oci-layout") == 0 ||
+		    strcmp(de->d_name, "index.json") == 0)
+			layout = true;
+		else if (de->d_name[0] != '.' &&
+			 strcmp(de->d_name, "blobs") != 0)
 			other = true;
 	}
 	(void)closedir(d);
-	return other ? err_set(e, -EEXIST, "%s: not empty, and no OCI layout",
-			       l->path)
-		     : 0;
+	return other && !layout
+		       ? err_set(e, -EEXIST, "%s: not empty, and no OCI layout",
+				 l->path)
+		       : 0;
 }
 
 /* Whether the path still leads to what was opened and locked. */

@@ -32,6 +32,11 @@ is "$(cd "$D/$prefix" && find . ! -type d | sort)" "./bin/estargz
 ./share/doc/estargz/containerd/containerd-1.toml
 ./share/doc/estargz/containerd/containerd-2.toml
 ./share/doc/estargz/containerd/nerdctl.toml
+./share/man/man1/estargz-convert.1
+./share/man/man1/estargz-inspect.1
+./share/man/man1/estargz-optimize.1
+./share/man/man1/estargz-trace.1
+./share/man/man1/estargz-verify.1
 ./share/man/man1/estargz.1
 ./share/man/man5/estargz.toml.5
 ./share/man/man8/estargz-snapshotter.8

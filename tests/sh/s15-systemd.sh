@@ -34,10 +34,10 @@ ctr() { inside timeout 120 ctr "$@"; }
 EXEC_N=0
 python() {
 	EXEC_N=$((EXEC_N + 1))
+	# By its status: ctr may lose what such a short one prints.
 	ctr task exec --exec-id "e$EXEC_N" c1 /usr/bin/python3 \
-		-c "import $1; print(6 * 7)" >"$T/out" || return 1
-	cat "$T/out"
-	[ "$(cat "$T/out")" = 42 ]
+		-c "import $1, sys; sys.exit(6 * 7)"
+	[ $? = 42 ]
 }
 # The processes that serve layers, as they are called inside; only the monitors.
 monitors() {
