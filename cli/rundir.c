@@ -230,12 +230,12 @@ static int start_janitor(struct rundir *d, struct err *e)
 		pid = fork();
 		if (pid != 0)
 			_exit(pid < 0 ? 1 : 0);
-		(void)close(sv[0]);
-		/* Whoever waits for the end of our output does not wait for
-		 * it. */
+		/* Whoever waits for the end of our output, or for a lock that
+		 * we have, does not wait for it. */
 		for (int fd = 0; fd < 3; fd++)
 			(void)dup2(sv[1], fd);
-		be_janitor(d->path, sv[1]);
+		(void)close_range(3, ~0u, 0);
+		be_janitor(d->path, STDIN_FILENO);
 	}
 	(void)close(sv[1]);
 	d->janitor_fd = sv[0];
