@@ -187,7 +187,8 @@ static void pass(struct runner *r, int which, int to)
 	}
 	/* Where nobody reads it, it is lost; the run goes on. */
 	(void)io_write_all(to, block, (size_t)n);
-	if (r->how == 0 && r->o->line != NULL &&
+	/* It may be the last thing that it does. */
+	if ((r->how == 0 || r->how == RUN_EXITED) && r->o->line != NULL &&
 	    runline_feed(r->o->line, &r->stream[which], block, (size_t)n) > 0)
 		r->how = RUN_LINE;
 }
