@@ -374,31 +374,34 @@ static int failed(const struct args *a, int r, const char *what,
 }
 
 int args_run(struct args *a, const char *src, const char *dst,
-	     int (*refer)(void *arg, struct image_dst *dst,
-			  const struct transform_result *r, struct err *e),
-	     void *arg)
+	     const struct args_hooks *h)
 {
 	CLEANUP(progress_free_cleanup) struct progress *progress = NULL;
 	CLEANUP_TRANSFORM_RESULT struct transform_result result = {0};
 	CLEANUP(ends_done) struct ends ends = {0};
-	uint64_t begun = io_now_ns();
+	uint64_t begun;
 	char digest[DIGEST_STR_BYTES];
 	const char *what;
 	struct err e = {0};
 	int r;
 
 	catch_signals();
+	r = ends_open(a, src, dst, &ends, &what, &e);
+	if (r == 0 && h != NULL) {
+		what = NULL;
+		r = h->opened(h->arg, &e);
+	}
+	if (r != 0)
+		return r < 0 ? failed(a, r, what, &e) : r;
+	begun = io_now_ns();
 	if (progress_new(a->mode, STDERR_FILENO, &progress) < 0)
 		return args_fail(a, "%s", err_name(ENOMEM));
 	a->t.progress = progress;
-	r = ends_open(a, src, dst, &ends, &what, &e);
-	if (r == 0) {
-		what = src;
-		r = transform_image(ends.src, ends.dst, &a->t, &result, &e);
-	}
-	if (r == 0 && refer != NULL) {
+	what = src;
+	r = transform_image(ends.src, ends.dst, &a->t, &result, &e);
+	if (r == 0 && h != NULL) {
 		what = dst;
-		r = refer(arg, ends.dst, &result, &e);
+		r = h->refer(h->arg, ends.dst, &result, &e);
 	}
 	a->t.progress = NULL;
 	if (r < 0)

@@ -101,17 +101,27 @@ int args_take(struct args *a, int c, const char *value);
 int args_fail(const struct args *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /**
+ * struct args_hooks - what a command does besides, while both ends are open
+ * @opened:	before anything is converted. Return: 0, -errno, > 0: the exit
+ *		status, of which the reason was printed
+ * @refer:	with what was committed: artifacts that go with it
+ */
+struct args_hooks {
+	int (*opened)(void *arg, struct err *e);
+	int (*refer)(void *arg, struct image_dst *dst,
+		     const struct transform_result *r, struct err *e);
+	void *arg;
+};
+
+/**
  * args_run() - convert from SRC to DST with @a->t
- * @refer:	may be NULL: called with what was committed, while the
- *		destination is open: artifacts that go with it
+ * @h:		may be NULL
  *
  * Prints progress and a summary to standard error, the digest of what was
  * committed to standard output. SIGINT and SIGTERM end it.
  * Return: exit status: 0, 1, or 128 and the signal's number
  */
 int args_run(struct args *a, const char *src, const char *dst,
-	     int (*refer)(void *arg, struct image_dst *dst,
-			  const struct transform_result *r, struct err *e),
-	     void *arg);
+	     const struct args_hooks *h);
 
 #endif

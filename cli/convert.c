@@ -69,5 +69,5 @@ int cli_convert(int argc, char **argv)
 		return 1;
 	if (record_in != NULL)
 		a.t.record = &record;
-	return args_run(&a, argv[optind], argv[optind + 1], NULL, NULL);
+	return args_run(&a, argv[optind], argv[optind + 1], NULL);
 }

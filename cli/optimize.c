@@ -49,6 +49,8 @@ static const char help[] =
 	"      --wait-on-line TEXT   until it writes a line that has TEXT, or matches\n"
 	"                            it as an extended regular expression\n"
 	"      --wait-on-signal      until SIGINT or SIGTERM\n"
+	"      --ignore-status       a workload that fails, or does not write the\n"
+	"                            line, is good enough\n"
 	"      --runtime NAME        runc, crun or a path [runc, or else crun]\n"
 	"      --record-out FILE     what was read, for estargz convert and ctr-remote\n"
 	"\n"
@@ -67,12 +69,14 @@ enum {
 	OPT_PERIOD,
 	OPT_LINE,
 	OPT_SIGNAL,
+	OPT_IGNORE_STATUS,
 	OPT_RUNTIME,
 	OPT_RECORD_OUT,
 };
 
 /**
  * struct optimize - the command
+ * @src:	name of the image
  * @got:	of the run
  * @source:	the image that is run; @platform: which of an index
  * @trace:	JSON; empty where there is none
@@ -80,10 +84,12 @@ enum {
  */
 struct optimize {
 	struct args a;
+	const char *src;
 	struct runspec spec;
 	struct run_opts run;
 	struct runline line;
 	bool has_period;
+	bool ignore_status;
 	const char *runtime;
 	const char *record_out;
 	struct runimage_result got;
@@ -173,6 +179,9 @@ static int take_run(struct optimize *o, int c, const char *value, struct err *e)
 		return take_line(o, value, e);
 	case OPT_SIGNAL:
 		o->run.until_signal = true;
+		return 0;
+	case OPT_IGNORE_STATUS:
+		o->ignore_status = true;
 		return 0;
 	case OPT_RUNTIME:
 		o->runtime = value;
@@ -347,6 +356,26 @@ static int run_base(struct optimize *o, struct rundir *d, const char *src,
 	return r == 0 ? runimage(d, &i, &o->got, e) : r;
 }
 
+/* Whether the workload did what it was run for; what we end did. */
+static int judge(const struct optimize *o, struct err *e)
+{
+	const struct run_opts *r = &o->run;
+	char when[40] = "before it ended";
+
+	if (o->got.how == RUN_EXITED && o->got.status != 0)
+		return err_set(e, -ECANCELED,
+			       "the workload ended with exit status %d",
+			       o->got.status);
+	if (r->line == NULL || o->got.how == RUN_LINE ||
+	    o->got.how == RUN_SIGNAL)
+		return 0;
+	if (o->got.how == RUN_PERIOD)
+		(void)snprintf(when, sizeof(when), "in %u s", r->period_s);
+	return err_set(e, -ECANCELED,
+		       "the workload did not write the line \"%.80s\" %s",
+		       r->line->text, when);
+}
+
 /* Says how it went. */
 static void say(const struct optimize *o)
 {
@@ -360,13 +389,6 @@ static void say(const struct optimize *o)
 	uint64_t ranges = 0;
 	char size[PROGRESS_SIZE_BYTES];
 
-	if (o->got.how == RUN_EXITED && o->got.status != 0)
-		(void)args_fail(&o->a,
-				"the workload ended with exit status %d; what "
-				"it has read is used all the same",
-				o->got.status);
-	if (o->run.line != NULL && o->got.how != RUN_LINE)
-		(void)args_fail(&o->a, "the line was not written");
 	if (o->got.incomplete)
 		(void)args_fail(&o->a, "it read more than could be recorded");
 	if (seen->record.n_files == 0)
@@ -392,10 +414,12 @@ static int write_record(const struct optimize *o, struct err *e)
 	return r < 0 ? err_set(e, r, "%s: %s", o->record_out, err_name(r)) : 0;
 }
 
-static int run(struct optimize *o, const char *src, struct err *e)
+static int run(struct optimize *o, struct err *e)
 {
 	CLEANUP_RUNDIR struct rundir d = {.fd = -1};
+	const char *src = o->src;
 	struct source_opts so = {.image = o->a.image};
+	struct err why = {0};
 	int r = rundir_open(&d, e);
 
 	if (r < 0)
@@ -407,6 +431,16 @@ static int run(struct optimize *o, const char *src, struct err *e)
 	r = run_base(o, &d, src, e);
 	if (r < 0)
 		return r;
+	r = judge(o, &why);
+	if (r < 0 && !o->ignore_status)
+		return err_set(e, r,
+			       "%s: nothing is written (--ignore-status uses "
+			       "what it has read)",
+			       why.text);
+	if (r < 0)
+		(void)args_fail(&o->a,
+				"%s; what it has read is used all the same",
+				why.text);
 	say(o);
 	return o->record_out != NULL ? write_record(o, e) : 0;
 }
@@ -543,10 +577,30 @@ static int refer(void *arg, struct image_dst *dst,
 	return 0;
 }
 
-static int optimize(struct optimize *o, const char *src, const char *dst)
+/* The workload is run once it is known that there is a place for the image. */
+static int opened(void *arg, struct err *e)
 {
+	struct optimize *o = arg;
+	int r = run(o, e);
+
+	if (r == -EINTR && o->got.status > 128)
+		return o->got.status;
+	if (r < 0)
+		return r;
+	o->a.t.record = &o->got.seen.record;
+	o->a.t.made = made;
+	o->a.t.made_arg = o;
+	return 0;
+}
+
+static int optimize(struct optimize *o, const char *dst)
+{
+	const struct args_hooks hooks = {
+		.opened = opened,
+		.refer = refer,
+		.arg = o,
+	};
 	CLEANUP_FREE char *runtime = NULL;
-	struct err e = {0};
 	int r;
 
 	if (geteuid() != 0)
@@ -562,15 +616,7 @@ static int optimize(struct optimize *o, const char *src, const char *dst)
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (!o->has_period && o->run.line == NULL && !o->run.until_signal)
 		o->run.period_s = PERIOD_DEFAULT_S;
-	r = run(o, src, &e);
-	if (r == -EINTR && o->got.status > 128)
-		return o->got.status;
-	if (r < 0)
-		return args_fail(&o->a, "%s", e.text);
-	o->a.t.record = &o->got.seen.record;
-	o->a.t.made = made;
-	o->a.t.made_arg = o;
-	return args_run(&o->a, src, dst, refer, o);
+	return args_run(&o->a, o->src, dst, &hooks);
 }
 
 /* Return: 0, -EINVAL: said why; 1: help was printed */
@@ -590,6 +636,7 @@ static int parse(struct optimize *o, int argc, char **argv)
 		{"period", required_argument, NULL, OPT_PERIOD},
 		{"wait-on-line", required_argument, NULL, OPT_LINE},
 		{"wait-on-signal", no_argument, NULL, OPT_SIGNAL},
+		{"ignore-status", no_argument, NULL, OPT_IGNORE_STATUS},
 		{"runtime", required_argument, NULL, OPT_RUNTIME},
 		{"record-out", required_argument, NULL, OPT_RECORD_OUT},
 		ARGS_LONGS,
@@ -637,5 +684,6 @@ int cli_optimize(int argc, char **argv)
 		if (runspec_add(&o.spec.command, argv[i]) < 0)
 			return args_fail(&o.a, "no memory");
 	}
-	return optimize(&o, argv[optind], argv[optind + 1]);
+	o.src = argv[optind];
+	return optimize(&o, argv[optind + 1]);
 }

@@ -14,7 +14,7 @@ requires_cmd busybox umoci runc
 L=$T/l
 mkdir -p "$T/base"/{bin,etc,tmp} "$T/top/tree/in"
 cp "$(command -v busybox)" "$T/base/bin/busybox"
-for i in sh cat dd wc sleep id pwd env tty kill ls readlink; do
+for i in sh cat dd wc true sleep id pwd env tty kill ls readlink; do
 	ln -s busybox "$T/base/bin/$i"
 done
 printf '%s\n' root:x:0:0::/root:/bin/sh alice:x:1000:1000::/:/bin/sh \
@@ -32,7 +32,8 @@ cat /read /over /tree/in/file
 dd if=/big bs=4096 skip=100 count=2 2>/dev/null | wc -c
 dd if=/big bs=4096 skip=500 count=1 2>/dev/null | wc -c
 END
-chmod 755 "$T/top/work"
+printf '\177ELF, or so\n' >"$T/top/garbage"
+chmod 755 "$T/top/work" "$T/top/garbage"
 for i in base top; do
 	tar -C "$T/$i" --sort=name -cf "$T/$i.tar" .
 done
@@ -229,8 +230,31 @@ fails "a list that is none" "not a list of strings" --args '{}' "oci:$L:src" \
 	"oci:$T/none:x"
 fails "a runtime that is not there" "not found" --runtime no-such-runtime \
 	"oci:$L:src" "oci:$T/none:x"
-optimizes "a program that fails" "oci:$L:src" "oci:$T/x:x" -- sh -c 'exit 3'
+fails "a program that fails" 'exit status 3: nothing is written' \
+	--record-out "$T/none" "oci:$L:src" "oci:$T/none:x" -- sh -c 'exit 3'
+optimizes "a program that may fail" --ignore-status "oci:$L:src" "oci:$T/x:x" \
+	-- sh -c 'exit 3'
 like "$(cat "$T/optimize.err")" 'exit status 3' "... is told of, no more"
+optimize "oci:$L:src" "oci:$T/none:x" -- /garbage
+is $? 1 "a program that cannot be executed fails"
+like "$(tail -n 1 "$T/optimize.err")" 'exit status [1-9].*nothing is written' \
+	"... which is said"
+ok "... and nothing is written, nor left" eval 'untouched && nothing_left'
+fails "a line that is not written, of a program that ends" \
+	'the line "ready" before it ended: nothing is written' \
+	--wait-on-line ready "oci:$L:src" "oci:$T/none:x" -- true
+fails "a line that is not written in time" 'the line "ready" in 1 s: nothing' \
+	--wait-on-line ready --period 1 "oci:$L:src" "oci:$T/none:x" -- \
+	sleep 1000
+optimizes "a line that need not be written" --ignore-status --period 1 \
+	--wait-on-line ready "oci:$L:src" "oci:$T/x:x" -- sleep 1000
+like "$(cat "$T/optimize.err")" 'the line "ready" in 1 s; what it has read' \
+	"... is told of"
+optimizes "a line that is the last" --wait-on-line ready "oci:$L:src" \
+	"oci:$T/x:x" -- sh -c 'echo ready; exit 3'
+fails "a place where nothing can be" 'oci:/proc/nope:1: ' "oci:$L:src" \
+	oci:/proc/nope:1
+is "$OUT" "" "... is known before the workload is run"
 optimizes "until a line matches" --wait-on-line 'ready: [0-9]+$' "oci:$L:src" \
 	"oci:$T/x:x" -- sh -c 'echo begin; echo ready: 42 >&2; sleep 1000'
 is "$(grep -c 'ready: 42' "$T/optimize.err")" 1 "... which is passed on"
