@@ -49,7 +49,7 @@ static unsigned n_cpus(void)
 
 void args_init(struct args *a, const char *command)
 {
-	*a = (struct args){.command = command};
+	*a = (struct args){.command = command, .image.try_push = true};
 	a->t.build.jobs = n_cpus();
 }
 

@@ -67,11 +67,13 @@ int image_desc_copy(const struct image_desc *from, struct image_desc *ret);
  * struct image_opts - how to speak to registries; all may be zero
  * @hosts_dir, @docker_config: as in estargzd.toml, NULL: its defaults
  * @plain_http:	as mount.estargz's option
+ * @try_push:	image_dst_open() finds out whether the registry takes pushes
  */
 struct image_opts {
 	const char *hosts_dir;
 	const char *docker_config;
 	bool plain_http;
+	bool try_push;
 };
 
 /* ---- reading ----------------------------------------------------------- */

@@ -459,6 +459,28 @@ static int dst_mount(struct image_dst *dst, struct image_src *src,
 	return r;
 }
 
+/* Whether the registry takes pushes of us: begins an upload that is taken back
+ * at once. */
+static int try_push(struct registry_dst *d, struct err *e)
+{
+	struct upload u = {.fd = -1, .what = "begin an upload"};
+	struct err why = {0};
+	int r = push_open(&u.q, d, e);
+
+	if (r == 0) {
+		r = upload_begin(&u, &why);
+		if (r < 0)
+			(void)err_set(e, r, "%s%s", why.text,
+				      u.q.end.status == 405
+					      ? " (it may be read-only)"
+					      : "");
+		upload_cancel(&u);
+	}
+	free(u.location);
+	call_done(&u.q);
+	return r;
+}
+
 /* ---- documents ---- */
 
 static int put_manifest(struct call *q, const char *name,
@@ -616,6 +638,8 @@ int registry_dst(const struct image_name *n, const struct image_opts *o,
 		return err_set(e, -ENOMEM, "out of memory");
 	d->dst.ops = &dst_ops;
 	r = clients_init(&d->all, &n->ref, o, e);
+	if (r == 0 && o->try_push)
+		r = try_push(d, e);
 	if (r < 0) {
 		dst_close(&d->dst);
 		return r;

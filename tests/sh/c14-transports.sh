@@ -118,4 +118,22 @@ converts "to another repository, layers kept" --plain-http --reuse \
 is "$CONVERTED" "$want" "is the same"
 is "$(grep -c '"PATCH [^"]*lab/other/blobs/uploads' "$log")" 0 \
 	"mounts the layers"
+
+### Registries that take no pushes ###
+start_srv lab --push "$T/lab"
+to=docker://$SRV_ADDR/lab/img:x
+srv_fault '{"kind":"status","status":405,"method":"POST","count":-1}'
+refuses "a registry that is read-only" 'begin an upload: status 405.*read-only' \
+	--plain-http "oci:$T/src:x" "$to"
+is "$(srv_count method=POST),$(srv_count method=HEAD)" 1,0 \
+	"... which is known before anything else"
+srv_reset
+srv_fault '{"kind":"status","status":403,"method":"POST","count":-1}'
+refuses "one that does not want us to" 'begin an upload: status 403' \
+	--plain-http "oci:$T/src:x" "$to"
+srv_reset
+srv_fault '{"kind":"status","status":503,"method":"POST","count":1}'
+converts "one that is in trouble at first" --plain-http "oci:$T/src:x" "$to"
+is "$(srv_count 'method=DELETE&path=uploads')" 1 \
+	"the upload that is begun to see that is taken back"
 done_testing

@@ -255,6 +255,11 @@ optimizes "a line that is the last" --wait-on-line ready "oci:$L:src" \
 fails "a place where nothing can be" 'oci:/proc/nope:1: ' "oci:$L:src" \
 	oci:/proc/nope:1
 is "$OUT" "" "... is known before the workload is run"
+start_srv lab --push "$T/lab"
+srv_fault '{"kind":"status","status":405,"method":"POST","count":-1}'
+fails "a registry that is read-only" 'status 405.*read-only' --plain-http \
+	"oci:$L:src" "docker://$SRV_ADDR/o:x"
+is "$OUT" "" "... is known before the workload is run"
 optimizes "until a line matches" --wait-on-line 'ready: [0-9]+$' "oci:$L:src" \
 	"oci:$T/x:x" -- sh -c 'echo begin; echo ready: 42 >&2; sleep 1000'
 is "$(grep -c 'ready: 42' "$T/optimize.err")" 1 "... which is passed on"
