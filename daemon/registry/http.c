@@ -45,7 +45,7 @@ struct http_req {
 	struct http_resp resp;
 	struct http_body body;
 	uint64_t body_at;
-	bool partial;   /* PATCH */
+	bool partial;   /* PATCH, PUT */
 	int body_errno; /* the file could not be read */
 	bool complete;  /* the final headers were seen */
 	bool refused;   /* a callback ended it */
@@ -506,7 +506,7 @@ static bool set_method(struct http_req *r, const struct http_opts *o)
 	if (o->method == HTTP_POST || o->method == HTTP_PUT ||
 	    o->method == HTTP_PATCH) {
 		r->body = o->body;
-		r->partial = o->method == HTTP_PATCH;
+		r->partial = o->method != HTTP_POST;
 		SET(CURLOPT_UPLOAD, 1L);
 		SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)o->body.len);
 		SET(CURLOPT_READFUNCTION, on_read);
