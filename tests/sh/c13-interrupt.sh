@@ -82,8 +82,8 @@ for to in "oci:$T/dst:x" "oci-archive:$T/dst.tar:x" "docker://$REG/lab/img:x"; d
 	k=${to%%:*}
 	N_OLD=0 N_NEW=0 bad=
 	for ((i = 0; i < 12; i++)); do
-		converts "$k: the old image" --quiet --plain-http \
-			"oci:$T/src:old" "$to" >"$T/ok" || cat "$T/ok"
+		convert --quiet --plain-http "oci:$T/src:old" \
+			"$to" || bad="the old image: $(cat "$T/convert.err")"
 		case $((i % 3)) in
 		0) sig=KILL want='137|0' ;;
 		1) sig=TERM want='143|0' ;;
