@@ -384,13 +384,28 @@ static int read_document(const char *dir, const struct digest *d, struct buf *b,
 	return 0;
 }
 
+/* Whether an entry of index.json has this tag; without one, whether it is an
+ * image, and not an artifact that is about one. */
+static bool entry_is(struct json_object *m, const char *tag)
+{
+	struct json_object *ann, *name;
+
+	if (tag == NULL)
+		return !json_object_object_get_ex(m, "artifactType", NULL);
+	return json_object_object_get_ex(m, "annotations", &ann) &&
+	       json_object_object_get_ex(
+		       ann, "org.opencontainers.image.ref.name", &name) &&
+	       json_object_is_type(name, json_type_string) &&
+	       strcmp(json_object_get_string(name), tag) == 0;
+}
+
 /* The entry of index.json with this tag; the only one where there is none. */
 static int find_manifest(const char *dir, const char *tag, struct digest *ret,
 			 struct err *e)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_BYTES_MAX);
 	CLEANUP_FREE char *path = NULL;
-	struct json_object *doc, *list, *ann, *name;
+	struct json_object *doc, *list;
 	size_t n, found = 0;
 	int r;
 
@@ -410,15 +425,8 @@ static int find_manifest(const char *dir, const char *tag, struct digest *ret,
 	n = json_object_array_length(list);
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *m = json_object_array_get_idx(list, i);
-		bool match = tag == NULL;
 
-		if (tag != NULL &&
-		    json_object_object_get_ex(m, "annotations", &ann) &&
-		    json_object_object_get_ex(
-			    ann, "org.opencontainers.image.ref.name", &name))
-			match = json_object_is_type(name, json_type_string) &&
-				strcmp(json_object_get_string(name), tag) == 0;
-		if (match && json_digest(m, "digest", ret) == 0)
+		if (entry_is(m, tag) && json_digest(m, "digest", ret) == 0)
 			found++;
 	}
 	(void)json_object_put(doc);
