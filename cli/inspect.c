@@ -184,22 +184,6 @@ static void sum_up(const struct view *v, struct numbers *all)
 
 /* ---- loading ----------------------------------------------------------- */
 
-static const char *annotated_trace(const struct view *v)
-{
-	struct json_object *layers = NULL, *o, *d;
-
-	(void)json_object_object_get_ex(v->s.m.json, "layers", &layers);
-	for (size_t i = 0; i < v->s.m.n_layers; i++) {
-		if (json_object_object_get_ex(
-			    json_object_array_get_idx(layers, i), "annotations",
-			    &o) &&
-		    json_object_object_get_ex(o, ANNOTATION_TRACE_DIGEST, &d) &&
-		    json_object_is_type(d, json_type_string))
-			return json_object_get_string(d);
-	}
-	return NULL;
-}
-
 static int by_offset(const void *a, const void *b)
 {
 	const struct trace_read *x = a, *y = b;
@@ -254,18 +238,19 @@ static int load_trace(struct view *v)
 {
 	CLEANUP_BUF struct buf text = BUF_INIT(TRACE_BYTES_MAX);
 	CLEANUP(sha256_free_cleanup) struct sha256 *h = sha256_new();
-	const char *said = annotated_trace(v);
+	const char *said = manifest_trace_named(&v->s.m);
 	char is[DIGEST_STR_BYTES];
 	int r;
 
 	if (h == NULL)
 		return -ENOMEM;
-	r = image_src_referrer(v->s.src, &v->s.m.desc, TRACE_MEDIA_TYPE, &text,
-			       &v->trace_why_not);
+	r = manifest_trace(v->s.src, &v->s.m, &v->s.m.desc, &text,
+			   &v->trace_why_not);
 	if (r == -ENOENT && said == NULL)
 		v->trace_why_not = (struct err){0};
 	if (r < 0)
 		return 0;
+	v->trace_why_not = (struct err){0};
 	sha256_all(h, text.p, text.len, &v->trace_digest);
 	r = trace_parse(text.p, text.len, &v->trace, &v->trace_why_not);
 	if (r < 0)

@@ -386,6 +386,21 @@ static bool all_kept(const struct work *w, const struct transform_image *im)
 	return true;
 }
 
+/* Who converts what was optimized should know what becomes of that. */
+static void say_traces(const struct work *w)
+{
+	for (size_t i = 0; w->o->made == NULL && i < w->r->n_images; i++) {
+		if (manifest_trace_named(&w->manifests[i]) == NULL ||
+		    all_kept(w, &w->r->images[i]))
+			continue;
+		progress_say(w->o->progress,
+			     "the image was optimized: its order of files and "
+			     "its trace are not kept%s",
+			     w->o->reuse ? "" : " (--reuse keeps them)");
+		return;
+	}
+}
+
 /* Tells of the layer's new descriptor. @trace: NULL: it has none. */
 static int set_layer(struct manifest *m, size_t k,
 		     const struct transform_layer *l, const char *trace)
@@ -589,12 +604,12 @@ static int write_others(struct work *w, struct err *e)
 }
 
 /* The trace of an image that is in another place now, layer for layer. */
-static int copy_trace(struct work *w, const struct transform_image *im,
-		      struct err *e)
+static int copy_trace(struct work *w, size_t i, struct err *e)
 {
+	const struct transform_image *im = &w->r->images[i];
 	CLEANUP_BUF struct buf doc = BUF_INIT(TRACE_BYTES_MAX);
 	CLEANUP(image_desc_done) struct image_desc d = {0};
-	int r = image_src_referrer(w->src, &im->in, TRACE_MEDIA_TYPE, &doc, e);
+	int r = manifest_trace(w->src, &w->manifests[i], &im->in, &doc, e);
 
 	if (r == 0)
 		r = doc_describe(TRACE_MEDIA_TYPE, doc.p, doc.len, &d);
@@ -612,7 +627,7 @@ static void copy_traces(struct work *w)
 		int r = 0;
 
 		if (all_kept(w, &w->r->images[i]))
-			r = copy_trace(w, &w->r->images[i], &e);
+			r = copy_trace(w, i, &e);
 		if (r < 0 && r != -ENOENT && r != -EOPNOTSUPP)
 			progress_say(w->o->progress,
 				     "the trace was not copied: %s", e.text);
@@ -656,8 +671,10 @@ int transform_image(struct image_src *src, struct image_dst *dst,
 
 	if (r == 0)
 		r = make_layers(&w, e);
-	if (r == 0)
+	if (r == 0) {
+		say_traces(&w);
 		r = finish(&w, e);
+	}
 	if (r == 0)
 		r = write_all(&w, e);
 	if (r < 0)

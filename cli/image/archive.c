@@ -201,19 +201,11 @@ static int oci_commit(struct image_dst *d, const struct image_desc *root,
 	return publish(a, e);
 }
 
-static int oci_refer(struct image_dst *d, const struct image_desc *subject,
-		     const char *artifact_type, const struct image_desc *m,
-		     const void *doc, struct err *e)
+static int oci_keep(struct image_dst *d, struct err *e)
 {
 	struct archive_dst *a = (struct archive_dst *)d;
-	int r = oci_document(d, m, doc, e);
 
-	if (r == 0)
-		r = reopen(a, e);
-	if (r == 0)
-		r = layout_index_refer(a->index, m, doc, subject, artifact_type,
-				       e);
-	return r == 0 ? publish(a, e) : r;
+	return a->published ? 0 : publish(a, e);
 }
 
 static int oci_archive_dst(const struct image_name *n, struct image_dst **ret,
@@ -224,7 +216,7 @@ static int oci_archive_dst(const struct image_name *n, struct image_dst **ret,
 		.put = oci_put,
 		.document = oci_document,
 		.commit = oci_commit,
-		.refer = oci_refer,
+		.keep = oci_keep,
 		.close = archive_dst_close,
 	};
 	struct archive_dst *a;

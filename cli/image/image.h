@@ -189,6 +189,8 @@ int image_dst_commit(struct image_dst *d, const struct image_desc *root,
  * "sha256-<hex>". A local layout gets the manifest in its index.json. One of
  * the same type and subject that was there before is replaced, but not in a
  * registry that keeps the list itself: there the newest counts.
+ * An archive, or a layout that is written without a tag, is what others take
+ * for one image: it gets the blob alone, which only who knows its digest finds.
  * Spec: OCI distribution-spec 1.1, "Pushing manifests with subject",
  * "Referrers tag schema"
  * Return: 0, -EOPNOTSUPP (archives of docker), …
@@ -202,5 +204,9 @@ int image_dst_refer(struct image_dst *d, const struct image_desc *subject,
 int image_src_referrer(struct image_src *s, const struct image_desc *subject,
 		       const char *artifact_type, struct buf *ret,
 		       struct err *e);
+
+/* A small blob as a whole: its bytes appended, verified. */
+int image_src_whole(struct image_src *s, const struct image_desc *b,
+		    struct buf *ret, struct err *e);
 
 #endif

@@ -363,6 +363,11 @@ static int dst_refer(struct image_dst *d, const struct image_desc *subject,
 	return r == 0 ? index_change(dst_of(d), change_refer, &f, e) : r;
 }
 
+static int dst_keep(struct image_dst *d, struct err *e)
+{
+	return settle(dst_of(d), e);
+}
+
 static void index_stat(const struct layout_dst *l, struct stat *ret)
 {
 	if (fstatat(l->dir, "index.json", ret, 0) < 0)
@@ -537,6 +542,7 @@ int layout_dst(const struct image_name *n, struct image_dst **ret,
 		.document = dst_document,
 		.commit = dst_commit,
 		.refer = dst_refer,
+		.keep = dst_keep,
 		.close = dst_close,
 	};
 	struct layout_dst *l = calloc(1, sizeof(*l));

@@ -238,6 +238,38 @@ int manifest_load(struct image_src *s, const struct image_desc *desc,
 	return 0;
 }
 
+/* ---- the trace --------------------------------------------------------- */
+
+const char *manifest_trace_named(const struct manifest *m)
+{
+	struct json_object *list = doc_array(m->json, "layers");
+	const char *s = NULL;
+
+	for (size_t i = 0; s == NULL && i < m->n_layers; i++)
+		s = doc_annotation(json_object_array_get_idx(list, i),
+				   ANNOTATION_TRACE_DIGEST);
+	return s;
+}
+
+int manifest_trace(struct image_src *s, const struct manifest *m,
+		   const struct image_desc *subject, struct buf *ret,
+		   struct err *e)
+{
+	const char *named = manifest_trace_named(m);
+	struct image_desc blob = {0};
+	struct err why = {0};
+	int r = image_src_referrer(s, subject, TRACE_MEDIA_TYPE, ret, e);
+
+	if (r != -ENOENT || named == NULL ||
+	    digest_parse(named, strlen(named), &blob.digest) < 0)
+		return r;
+	r = image_src_whole(s, &blob, ret, &why);
+	/* That there is no artifact is what is said then. */
+	if (r < 0 && r != -ENOENT)
+		*e = why;
+	return r;
+}
+
 /* ---- changing ---------------------------------------------------------- */
 
 int manifest_set_layer(struct manifest *m, size_t i,

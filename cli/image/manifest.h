@@ -80,6 +80,21 @@ int manifest_load(struct image_src *s, const struct image_desc *desc,
 		  const char *doc, size_t len, struct manifest *ret,
 		  struct err *e);
 
+/* The digest of the trace that the layers name, as it is there, or NULL. */
+const char *manifest_trace_named(const struct manifest *m);
+
+/**
+ * manifest_trace() - the image's trace
+ * @subject:	the image's manifest in @s
+ * @ret:	appended: its bytes
+ *
+ * That of the artifact, or where there is none, the blob that the layers name.
+ * Return: 0, -ENOENT, …
+ */
+int manifest_trace(struct image_src *s, const struct manifest *m,
+		   const struct image_desc *subject, struct buf *ret,
+		   struct err *e);
+
 /**
  * manifest_set_layer() - a layer has become another one
  * @new:	media type included

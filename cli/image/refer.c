@@ -98,9 +98,14 @@ int image_dst_refer(struct image_dst *d, const struct image_desc *subject,
 	int r;
 
 	assert(d->committed);
-	if (d->ops->refer == NULL)
+	if (d->ops->refer == NULL && d->ops->keep == NULL)
 		return err_set(e, -EOPNOTSUPP,
 			       "this kind of archive has no artifacts");
+	if (d->ops->keep != NULL &&
+	    (d->ops->refer == NULL || d->name.tag == NULL)) {
+		r = image_dst_document(d, b, doc, e);
+		return r == 0 ? d->ops->keep(d, e) : r;
+	}
 	r = doc_describe(OCI_EMPTY, empty_config, strlen(empty_config),
 			 &config);
 	if (r == 0)
@@ -172,7 +177,7 @@ static int artifact_blob(const struct buf *doc,
 			ret, e);
 }
 
-static int read_all(struct image_src *s, const struct image_desc *b,
+int image_src_whole(struct image_src *s, const struct image_desc *b,
 		    struct buf *ret, struct err *e)
 {
 	CLEANUP(image_read_close_cleanup) struct image_read *in = NULL;
@@ -182,14 +187,14 @@ static int read_all(struct image_src *s, const struct image_desc *b,
 	int r;
 
 	if (b->size > ret->max - ret->len)
-		return err_set(e, -EOVERFLOW, "artifact: %" PRIu64 " bytes",
+		return err_set(e, -EOVERFLOW, "blob: %" PRIu64 " bytes",
 			       b->size);
 	r = image_src_blob(s, b, &in, e);
 	while (r == 0 &&
 	       (n = image_read_some(in, block, sizeof(block), e)) != 0) {
 		r = n < 0 ? (int)n : buf_add(ret, block, (size_t)n);
 		if (r < 0 && n > 0)
-			(void)err_set(e, r, "artifact: %s", err_name(r));
+			(void)err_set(e, r, "blob: %s", err_name(r));
 	}
 	if (r < 0)
 		ret->len = start;
@@ -223,5 +228,5 @@ int image_src_referrer(struct image_src *s, const struct image_desc *subject,
 		r = image_src_document(s, &m, &doc, e);
 	if (r == 0)
 		r = artifact_blob(&doc, subject, artifact_type, &blob, e);
-	return r == 0 ? read_all(s, &blob, ret, e) : r;
+	return r == 0 ? image_src_whole(s, &blob, ret, e) : r;
 }

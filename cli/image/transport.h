@@ -61,6 +61,10 @@ struct image_dst_ops {
 	int (*refer)(struct image_dst *d, const struct image_desc *subject,
 		     const char *artifact_type, const struct image_desc *m,
 		     const void *doc, struct err *e);
+	/* What was written after the commit is to be there. For those where an
+	 * artifact's manifest would be one image more to who asks for the only
+	 * one: without refer, or without a tag. */
+	int (*keep)(struct image_dst *d, struct err *e);
 	void (*close)(struct image_dst *d);
 };
 

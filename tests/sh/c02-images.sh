@@ -129,11 +129,19 @@ imgctl() { timeout 60 "$top_builddir/tests/tools/imgctl" "$@" 2>"$T/err"; }
 type=application/vnd.estargz.test
 echo first >first
 echo second >second
-for n in oci:refer:x oci-archive:refer.tar:x; do
-	ok "an artifact in ${n%%:*}" imgctl refer oci:lay:one $n $type first
-	is "$(imgctl referrer $n $type)" first "... is found"
-	is "$(raw $n)" "$(raw "$base")" "... and the image with it"
+n=oci:refer:x
+ok "an artifact in a layout" imgctl refer oci:lay:one $n $type first
+is "$(imgctl referrer $n $type)" first "... is found"
+is "$(raw $n)" "$(raw "$base")" "... and the image with it"
+first=$(sha256sum <first | cut -d' ' -f1)
+for n in oci-archive:refer.tar:x oci-archive:refer2.tar oci:nameless; do
+	ok "an artifact in $n" imgctl refer oci:lay:one $n $type first
+	is "$(raw $n)" "$(raw "$base")" "... leaves it one image"
+	ok "... that skopeo copies by any name" skopeo copy -q \
+		"$(cut -d: -f1,2 <<<$n)" oci:copied:x
 done
+is "$(tar -xOf refer.tar "blobs/sha256/$first")" first "its blob is in an archive"
+is "$(cat "nameless/blobs/sha256/$first")" first "... and in a layout"
 ok "another one" imgctl refer oci:lay:one oci:refer:x $type second
 is "$(imgctl referrer oci:refer:x $type)" second "... is in its place"
 is "$(jq '[.manifests[] | select(.artifactType)] | length' refer/index.json)" 1 \

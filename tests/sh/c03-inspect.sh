@@ -139,6 +139,15 @@ is "$(jq '.layers[0].start_bytes' "$T/out")" \
 	"... and what is fetched for it beside the end"
 inspect "oci:$T/one-t:x"
 ok "... and so for people" grep -q "trace  *$digest: 3 reads" "$T/out"
+# To archives only the blob comes along.
+for n in oci-archive:$T/one.tar:x "oci:$T/one-nameless"; do
+	"$top_builddir/tests/tools/imgctl" refer "oci:$T/one-t:x" "$n" \
+		application/vnd.estargz.trace.v1+json "$T/trace" || bail imgctl
+	inspect --json "$n"
+	is "$(jq -c .trace "$T/out")" \
+		"{\"digest\":\"$digest\",\"reads\":3,\"layers\":1}" \
+		"the trace that layers name is found without an artifact"
+done
 traced "$T/two" "sha256:$(printf '2%.0s' {1..64})"
 ok "a trace that the layers do not mean" inspect --json "oci:$T/two-t:x"
 like "$(jq -r .trace.warning "$T/out")" 'name another one, sha256:2222' "... is said"

@@ -191,6 +191,32 @@ is "$(imgctl referrer "oci:$T/tr1:x" $type)" "$(cat "$T/trace")" "keeps it"
 converts "without" "oci:$T/tr:x" "oci:$T/tr2:x"
 not_ok "has none, because other bytes are elsewhere" \
 	imgctl referrer "oci:$T/tr2:x" $type
+not_ok "of a trace that no layer names nothing is said" \
+	grep -q optimized "$T/convert.err"
+
+# An image whose layers name it: by archives and without names the blob goes.
+digest=sha256:$(sha256sum <"$T/trace" | cut -d' ' -f1)
+doc "$L" "$dst" . | jq -c ".layers[].annotations.\"containerd.io/snapshot/estargz/trace.digest\" = \"$digest\"" >"$T/m"
+cp -r "$T/tr" "$T/named"
+d=$(sha256sum <"$T/m" | cut -d' ' -f1)
+cp "$T/m" "$T/named/blobs/sha256/$d"
+jq -c ".manifests |= [.[0] | .digest = \"sha256:$d\" | .size = $(stat -c %s "$T/m")]" \
+	"$T/tr/index.json" >"$T/named/index.json"
+from=oci:$T/named:x
+for to in "oci-archive:$T/n.tar:x" "oci:$T/n0" "oci:$T/n1:x"; do
+	converts "--reuse, $from" --reuse "$from" "$to"
+	is "$CONVERTED" "sha256:$d" "... keeps the image"
+	not_ok "... and says nothing of a trace" grep -q trace "$T/convert.err"
+	from=$to
+done
+is "$(imgctl referrer "$to" $type)" "$(cat "$T/trace")" "its trace came along"
+rm "$T/named/blobs/${digest/://}"
+converts "--reuse, without the trace that is named" --reuse "oci:$T/named:x" \
+	"oci:$T/n2:x"
+not_ok "... says nothing of it" grep -q trace "$T/convert.err"
+converts "without --reuse" "$from" "oci:$T/n3:x"
+is "$(grep -c 'its trace are not kept (--reuse' "$T/convert.err")" 1 \
+	"... it is said that the trace is not kept"
 
 ### What is printed ###
 converts "--quiet" --quiet "oci:$L:one" "oci:$T/q:x"

@@ -166,6 +166,16 @@ like "$(cat "$T/optimize.err")" 'no place for the trace' \
 	"... has no trace, and this is said"
 optimizes "from one" "docker-archive:$T/d.tar" "oci:$T/x:archive"
 like "$(cat "$T/x/index.json")" 'vnd.estargz.trace' "... with a trace"
+ok "a layout with a trace is mounted without a tag" \
+	mount_esgz "oci:$T/x" "$T/m" noprefetch,nobackground
+umount_esgz "$T/m"
+for n in "oci-archive:$T/one.tar:web" "oci:$T/one"; do
+	optimizes "into what is one image" "oci:$L:src" "$n"
+	"$ESTARGZ" inspect --json "$n" >"$T/one.json" 2>"$T/err"
+	is "$(jq '.trace.layers' "$T/one.json")" 2 "... its trace is found"
+	ok "... and skopeo sees no second image" \
+		skopeo copy -q "${n%:web}" "oci:$T/copied:x"
+done
 
 optimizes "from a registry to a registry" --plain-http "docker://$REG/o:src" \
 	"docker://$REG/o:opt"

@@ -428,6 +428,26 @@ static void refer(const char *rest, const char *manifest, const char *text)
 		image_dst_refer(d, &m, "application/x.test", &b, text, &e), 0);
 }
 
+static void whole(const char *rest, const char *text)
+{
+	CLEANUP_IMAGE_NAME struct image_name n = named(rest);
+	CLEANUP(image_src_close_cleanup) struct image_src *s = NULL;
+	CLEANUP(image_desc_done)
+	struct image_desc d = of("application/x.test", text);
+	CLEANUP_BUF struct buf b = BUF_INIT(16), small = BUF_INIT(4);
+	struct err e = {0};
+
+	/* As who has a digest only. */
+	d.size = 0;
+	assert_int_equal(image_src_open(&n, NULL, &s, &e), 0);
+	assert_int_equal(image_src_whole(s, &d, &b, &e), 0);
+	assert_string_equal(b.p, text);
+	assert_true(image_src_whole(s, &d, &small, &e) < 0);
+	assert_int_equal(small.len, 0);
+	d.digest.b[0] ^= 1;
+	assert_int_equal(image_src_whole(s, &d, &b, &e), -ENOENT);
+}
+
 static void artifacts(void **state)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(1024);
@@ -447,11 +467,10 @@ static void artifacts(void **state)
 	assert_string_equal(b.p, "second");
 	assert_int_equal(referrer("l:two", &b), 0);
 	assert_string_equal(b.p, "of two");
-	make("m", manifest_text);
-	refer("m", manifest_text, "and nameless");
-	/* It is not taken for an image. */
-	assert_int_equal(referrer("m", &b), 0);
-	assert_string_equal(b.p, "and nameless");
+	/* Without a name the blob is all: there is one image in it. */
+	refer("m", manifest_text, "nameless");
+	assert_int_equal(referrer("m", &b), -ENOENT);
+	whole("m", "nameless");
 }
 
 int main(void)
