@@ -369,11 +369,8 @@ static int upload_finish(struct upload *u, struct err *e)
 	if (call_ok(&u->q))
 		return check_digest(&u->q, &u->b->digest, u->what, e);
 	r = call_error(&u->q, u->what, e);
-	/* 400, other bytes than these: libcurl has sent them again, behind what a
-	 * connection that broke had taken along. */
 	return call_transient(&u->q) || r == -ENOENT ||
-			       u->q.end.status == 416 ||
-			       u->q.end.status == 400 || u->resumed
+			       u->q.end.status == 416 || u->resumed
 		       ? -ESTALE
 		       : r;
 }
