@@ -27,6 +27,7 @@
 #define CGROUPS "/sys/fs/cgroup"
 #define RUNTIME_TIMEOUT_MS 20000
 #define REMOVE_TIMEOUT_NS (10 * NSEC_PER_SEC)
+#define LOCK_TRIES 10
 #define REAP_TIMEOUT_NS (5 * NSEC_PER_SEC)
 
 static void nap(void)
@@ -321,6 +322,18 @@ void rundir_close(struct rundir *d)
 
 /* ---- making ------------------------------------------------------------ */
 
+/* Whether nobody holds a lock. A child that one who was killed had just made has
+ * it until it executes something. */
+static bool is_nobodys(int fd)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return true;
+		nap();
+	}
+	return false;
+}
+
 /* Takes away directories whose lock nobody holds. */
 static void sweep(const char *parent)
 {
@@ -348,7 +361,7 @@ static void sweep(const char *parent)
 		    st.st_uid != geteuid())
 			continue;
 		fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		if (fd >= 0 && is_nobodys(fd))
 			destroy(path);
 	}
 	if (d != NULL)
