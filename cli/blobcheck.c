@@ -16,7 +16,6 @@
  * beyond the next one in all, lest all entries are looked for everywhere. */
 #define AHEAD_MAX 4096u
 #define STEPS_MAX 10000000u
-#define INDEX_NAME "stargz.index.json"
 
 /**
  * struct check - a blob that is being read
@@ -302,7 +301,7 @@ static int check_entry(struct check *c, struct tar *tar,
 	if (te->type == 0)
 		return 0;
 	c->ret->n_entries++;
-	if (strcmp(te->name, INDEX_NAME) == 0 &&
+	if (strcmp(te->name, TOC_TAR_NAME) == 0 &&
 	    c->l->format != LAYER_ZSTD_CHUNKED) {
 		check_index(c, te);
 		return 0;
@@ -343,7 +342,8 @@ static int walk(struct check *c, struct err *e)
 	if (r < 0)
 		return r;
 	if (!c->index && c->l->format != LAYER_ZSTD_CHUNKED)
-		found(c, NULL, BLOBCHECK_NOWHERE, "the tar has no " INDEX_NAME);
+		found(c, NULL, BLOBCHECK_NOWHERE,
+		      "the tar has no " TOC_TAR_NAME);
 	missing_until(c, c->l->toc->n_entries);
 	c->next_chunk = c->l->n_chunks;
 	return 0;

@@ -113,9 +113,9 @@ static void find_landmark(struct layerinfo *l)
 
 		if (t->type != TOC_REG)
 			continue;
-		if (strcmp(t->name, ".no.prefetch.landmark") == 0)
+		if (strcmp(t->name, TOC_NO_LANDMARK_NAME) == 0)
 			return;
-		if (strcmp(t->name, ".prefetch.landmark") == 0 && mark == NULL)
+		if (strcmp(t->name, TOC_LANDMARK_NAME) == 0 && mark == NULL)
 			mark = t;
 		else if (mark == NULL)
 			n++;

@@ -593,9 +593,9 @@ static const struct toc_entry *root_file(const struct build *b,
 
 static int find_prefetch_end(struct build *b, struct err *e)
 {
-	const struct toc_entry *mark = root_file(b, ".prefetch.landmark");
+	const struct toc_entry *mark = root_file(b, TOC_LANDMARK_NAME);
 
-	if (mark == NULL || root_file(b, ".no.prefetch.landmark") != NULL)
+	if (mark == NULL || root_file(b, TOC_NO_LANDMARK_NAME) != NULL)
 		return 0;
 	if (mark->offset > b->in->toc_off)
 		return err_set(e, -EBADMSG, "%.100s: at %" PRIu64 ", outside",

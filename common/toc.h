@@ -24,6 +24,13 @@ enum toc_format {
 				 "GNUlInUx", zstd frames */
 };
 
+/* Names in the root of a layer that are the format's, and never shown: files
+ * before the first are prioritised, the second says that none is; the third is
+ * the TOC's entry in the tar. */
+#define TOC_LANDMARK_NAME ".prefetch.landmark"
+#define TOC_NO_LANDMARK_NAME ".no.prefetch.landmark"
+#define TOC_TAR_NAME "stargz.index.json"
+
 #define TOC_FOOTER_BYTES_MAX 64u
 
 /**

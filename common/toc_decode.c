@@ -15,7 +15,6 @@
 #define TAR_BLOCK_BYTES 512u
 /* The entry's header, and a PAX header with its records in front of it. */
 #define TAR_HEADER_BYTES_MAX 8192u
-#define TOC_TAR_NAME "stargz.index.json"
 /* What follows the JSON in the member: padding, two blocks of zeros; more
  * from other writers. With room for it the fast decoder can be used. */
 #define TAR_END_BYTES 65536u

@@ -445,9 +445,9 @@ static int whiteout(struct tree *t, uint32_t node)
 static int apply_conventions(struct tree *t)
 {
 	static const char *const landmarks[] = {
-		".prefetch.landmark",
-		".no.prefetch.landmark",
-		"stargz.index.json",
+		TOC_LANDMARK_NAME,
+		TOC_NO_LANDMARK_NAME,
+		TOC_TAR_NAME,
 	};
 	uint32_t n_nodes = t->n_nodes;
 	int r;

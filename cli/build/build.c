@@ -16,9 +16,6 @@
 
 #define CHUNK_BYTES_MIN KIB(4)
 #define MAX_BYTES_DEFAULT (UINT64_C(1) << 40)
-#define LANDMARK ".prefetch.landmark"
-#define NO_LANDMARK ".no.prefetch.landmark"
-#define TOC_NAME "stargz.index.json"
 
 /**
  * struct build - a conversion
@@ -100,7 +97,8 @@ static ssize_t read_spool(void *arg, void *p, size_t n, struct err *e)
 /* What an earlier conversion has added. */
 static bool is_ours(const struct tar_entry *x)
 {
-	static const char *const names[] = {LANDMARK, NO_LANDMARK, TOC_NAME};
+	static const char *const names[] = {TOC_LANDMARK_NAME,
+					    TOC_NO_LANDMARK_NAME, TOC_TAR_NAME};
 
 	for (size_t i = 0; x->type != 0 && i < ARRAY_SIZE(names); i++) {
 		if (strcmp(x->name, names[i]) == 0)
@@ -227,7 +225,9 @@ static int emit_all(struct build *b, struct writer *w, struct err *e)
 	for (size_t i = 0; r == 0 && i < o->n_front; i++)
 		r = emit(b, t, w, o->front[i], &at, e);
 	if (r == 0)
-		r = writer_landmark(w, o->n_front > 0 ? LANDMARK : NO_LANDMARK,
+		r = writer_landmark(w,
+				    o->n_front > 0 ? TOC_LANDMARK_NAME
+						   : TOC_NO_LANDMARK_NAME,
 				    e);
 	for (size_t i = 0; r == 0 && i < o->n; i++) {
 		if (!o->e[i].front)
@@ -266,7 +266,7 @@ static int stream(struct build *b, int out_fd, struct writer **ret,
 		return err_set(e, -ENOMEM, "layer: no memory");
 	r = writer_new(&b->o, out_fd, 0, ret, e);
 	if (r == 0)
-		r = writer_landmark(*ret, NO_LANDMARK, e);
+		r = writer_landmark(*ret, TOC_NO_LANDMARK_NAME, e);
 	if (r < 0)
 		return r;
 	while ((r = tar_next(t, &x, e)) > 0) {

@@ -468,7 +468,7 @@ static int toc_out(struct writer *w, struct digest *ret, struct err *e)
 	if (r < 0)
 		return r;
 	len = ALIGN_UP(json, TAR_BLOCK_BYTES) + UINT64_C(3) * TAR_BLOCK_BYTES;
-	r = tar_make(&head, "stargz.index.json", json);
+	r = tar_make(&head, TOC_TAR_NAME, json);
 	if (r == 0)
 		r = io_pwrite_all(w->toc_fd, head.p, head.len, 0);
 	if (r == 0 && ftruncate(w->toc_fd, (off_t)len) < 0)
