@@ -89,6 +89,22 @@ not_ok() {
 	fi
 	pass "$d"
 }
+# one_line DESC REGEX COMMAND...: exit 1, and one line in $T/err, where COMMAND
+# puts its standard error, which matches.
+one_line() {
+	local d=$1 re=$2 rc
+	shift 2
+	"$@"
+	rc=$?
+	if [ $rc = 1 ] && [ "$(wc -l <"$T/err")" = 1 ] &&
+		grep -qE -- "$re" "$T/err"; then
+		pass "$d"
+		return
+	fi
+	fail "$d"
+	diag "exit $rc, want 1 and one line that matches: $re"
+	diag_file "$T/err"
+}
 # is GOT WANT DESC
 is() {
 	if [ "$1" = "$2" ]; then

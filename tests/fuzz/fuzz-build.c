@@ -15,37 +15,20 @@
 #include "common/io.h"
 #include "common/limits.h"
 #include "common/toc.h"
+#include "tests/unit/memsource.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len);
-
-struct source {
-	const uint8_t *p;
-	size_t len;
-	size_t pos;
-};
-
-static ssize_t from_memory(void *arg, void *p, size_t n, struct err *e)
-{
-	struct source *s = arg;
-
-	(void)e;
-	n = MIN(n, s->len - s->pos);
-	if (n > 0)
-		memcpy(p, s->p + s->pos, n);
-	s->pos += n;
-	return (ssize_t)n;
-}
 
 static int build(const uint8_t *p, size_t len, const struct build_opts *o,
 		 struct build_result *res, struct buf *blob)
 {
 	CLEANUP_CLOSE int fd = memfd_create("blob", MFD_CLOEXEC);
-	struct source s = {p, len, 0};
+	struct memsource s = {p, len, 0, SIZE_MAX};
 	struct err e = {0};
 	int r;
 
 	assert(fd >= 0);
-	r = build_layer(&(struct build_in){from_memory, &s}, o, fd, res, &e);
+	r = build_layer(&(struct build_in){memsource_read, &s}, o, fd, res, &e);
 	if (r < 0) {
 		assert(e.text[0] != '\0');
 		return r;
@@ -90,8 +73,8 @@ static void compare(const struct buf *blob, const struct build_result *res,
 {
 	struct codec *c = codec_new();
 	uint8_t *tar = malloc(res->uncompressed_bytes);
-	struct source s = {tar, res->uncompressed_bytes, 0};
-	const struct build_in in = {from_memory, &s};
+	struct memsource s = {tar, res->uncompressed_bytes, 0, SIZE_MAX};
+	const struct build_in in = {memsource_read, &s};
 	struct tar *t = tar_new(&in);
 	struct tar_entry x;
 	uint32_t i = 0;

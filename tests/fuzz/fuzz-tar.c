@@ -6,30 +6,11 @@
 
 #include "cli/build/tar.h"
 #include "common/limits.h"
+#include "tests/unit/memsource.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len);
 
 #define PAYLOAD_BYTES_MAX MIB(1)
-
-struct source {
-	const uint8_t *p;
-	size_t len;
-	size_t pos;
-	size_t step;
-};
-
-static ssize_t from_memory(void *arg, void *p, size_t n, struct err *e)
-{
-	struct source *s = arg;
-
-	(void)e;
-	n = MIN(n, s->len - s->pos);
-	n = MIN(n, s->step);
-	if (n > 0)
-		memcpy(p, s->p + s->pos, n);
-	s->pos += n;
-	return (ssize_t)n;
-}
 
 /* What tar.h promises. */
 static void entry_check(const struct tar_entry *x, const uint8_t *p, size_t len)
@@ -89,8 +70,8 @@ static bool payload_sum(struct tar *t, const struct tar_entry *x, uint32_t *ret)
 static void again(const uint8_t *p, size_t len, const struct tar_entry *x,
 		  uint32_t sum)
 {
-	struct source s = {p, len, (size_t)x->head_off, len + 1};
-	const struct build_in in = {from_memory, &s};
+	struct memsource s = {p, len, (size_t)x->head_off, len + 1};
+	const struct build_in in = {memsource_read, &s};
 	struct tar *t = tar_new(&in);
 	struct tar_entry y;
 	uint32_t other;
@@ -109,8 +90,8 @@ static void again(const uint8_t *p, size_t len, const struct tar_entry *x,
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 {
-	struct source s = {p, len, 0, 700};
-	const struct build_in in = {from_memory, &s};
+	struct memsource s = {p, len, 0, 700};
+	const struct build_in in = {memsource_read, &s};
 	struct tar *t = tar_new(&in);
 	struct tar_entry x;
 	struct err e = {0};

@@ -8,20 +8,7 @@ images small small-zstd small-chunk64k small-landmark small-nolandmark
 
 inspect() { timeout 60 "$ESTARGZ" inspect "$@" >"$T/out" 2>"$T/err"; }
 # error DESC REGEX ARGUMENTS: exit 1, one line that matches.
-error() {
-	local d=$1 re=$2 rc
-	shift 2
-	inspect "$@"
-	rc=$?
-	if [ $rc = 1 ] && [ "$(wc -l <"$T/err")" = 1 ] &&
-		grep -qE -- "$re" "$T/err"; then
-		pass "$d"
-		return
-	fi
-	fail "$d"
-	diag "exit $rc, want 1 and one line that matches: $re"
-	diag_file "$T/err"
-}
+error() { one_line "$1" "$2" inspect "${@:3}"; }
 i=oci:$IMAGES
 
 ### What is said, and what is so ###

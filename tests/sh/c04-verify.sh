@@ -22,20 +22,7 @@ wrong() {
 	diag_file "$T/err"
 }
 # error DESC REGEX ARGUMENTS: exit 1, one line on standard error.
-error() {
-	local d=$1 re=$2 rc
-	shift 2
-	verify "$@"
-	rc=$?
-	if [ $rc = 1 ] && [ "$(wc -l <"$T/err")" = 1 ] &&
-		grep -qE -- "$re" "$T/err"; then
-		pass "$d"
-		return
-	fi
-	fail "$d"
-	diag "exit $rc, want 1 and one line that matches: $re"
-	diag_file "$T/err"
-}
+error() { one_line "$1" "$2" verify "${@:3}"; }
 
 ### What is right ###
 

@@ -129,9 +129,9 @@ UNIT_TESTS += %D%/test-tree
 %C%_test_tree_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
 	$(SQLITE_LIBS) -lpthread
 UNIT_TESTS += %D%/test-tar
-%C%_test_tar_SOURCES = %D%/test-tar.c %D%/mktar.h
+%C%_test_tar_SOURCES = %D%/test-tar.c %D%/mktar.h %D%/memsource.h
 %C%_test_tar_LDADD = $(FUZZ_ENGINE) $(BUILD_LIBS) $(CMOCKA_LIBS)
 UNIT_TESTS += %D%/test-build
-%C%_test_build_SOURCES = %D%/test-build.c %D%/mktar.h
+%C%_test_build_SOURCES = %D%/test-build.c %D%/mktar.h %D%/memsource.h
 %C%_test_build_LDADD = $(FUZZ_ENGINE) $(BUILD_LIBS) $(CMOCKA_LIBS)
 endif

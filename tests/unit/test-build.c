@@ -18,29 +18,10 @@
 #include "common/index.h"
 #include "common/io.h"
 #include "common/limits.h"
+#include "tests/unit/memsource.h"
 #include "tests/unit/mktar.h"
 
 #define BLOB_BYTES_MAX MIB(64)
-
-/* Input that comes in pieces. */
-struct source {
-	const char *p;
-	size_t len;
-	size_t pos;
-};
-
-static ssize_t from_memory(void *arg, void *p, size_t n, struct err *e)
-{
-	struct source *s = arg;
-
-	(void)e;
-	n = MIN(n, s->len - s->pos);
-	n = MIN(n, (size_t)5000);
-	if (n > 0)
-		memcpy(p, s->p + s->pos, n);
-	s->pos += n;
-	return (ssize_t)n;
-}
 
 /* A conversion and what came out: the blob, its table, the tar in it. */
 struct made {
@@ -66,11 +47,12 @@ static int build(const void *p, size_t len, const struct build_opts *o,
 		 struct made *m, struct err *e)
 {
 	CLEANUP_CLOSE int fd = memfd_create("blob", MFD_CLOEXEC);
-	struct source s = {p, len, 0};
+	struct memsource s = {p, len, 0, 5000};
 	int r;
 
 	assert_true(fd >= 0);
-	r = build_layer(&(struct build_in){from_memory, &s}, o, fd, &m->res, e);
+	r = build_layer(&(struct build_in){memsource_read, &s}, o, fd, &m->res,
+			e);
 	if (r < 0)
 		return r;
 	/* Who reads it may want a digest of all of it. */

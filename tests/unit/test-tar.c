@@ -9,32 +9,12 @@
 #include <cmocka.h>
 
 #include "cli/build/tar.h"
+#include "tests/unit/memsource.h"
 #include "tests/unit/mktar.h"
-
-/* A source that gives some bytes at a time. */
-struct source {
-	const char *p;
-	size_t len;
-	size_t pos;
-	size_t step;
-};
-
-static ssize_t from_memory(void *arg, void *p, size_t n, struct err *e)
-{
-	struct source *s = arg;
-
-	(void)e;
-	n = MIN(n, s->len - s->pos);
-	n = MIN(n, s->step);
-	if (n > 0)
-		memcpy(p, s->p + s->pos, n);
-	s->pos += n;
-	return (ssize_t)n;
-}
 
 /* A reader over an archive, and its last entry and error. */
 struct reader {
-	struct source s;
+	struct memsource s;
 	struct build_in in;
 	struct tar *t;
 	struct tar_entry x;
@@ -43,8 +23,8 @@ struct reader {
 
 static void begin(struct reader *r, const struct buf *b)
 {
-	r->s = (struct source){b->p, b->len, 0, 700};
-	r->in = (struct build_in){from_memory, &r->s};
+	r->s = (struct memsource){b->p, b->len, 0, 700};
+	r->in = (struct build_in){memsource_read, &r->s};
 	r->t = tar_new(&r->in);
 	r->e = (struct err){0};
 	assert_non_null(r->t);
