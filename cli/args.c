@@ -157,9 +157,6 @@ static int take_flag(struct args *a, int c)
 	case ARGS_OCI:
 		a->t.oci = true;
 		return 0;
-	case ARGS_PLAIN_HTTP:
-		a->image.plain_http = true;
-		return 0;
 	case 'q':
 		a->mode = PROGRESS_QUIET;
 		return 0;
@@ -193,14 +190,8 @@ int args_take(struct args *a, int c, const char *value)
 		return take_list(a, value);
 	case ARGS_PROGRESS:
 		return take_progress(a, value);
-	case ARGS_HOSTS_DIR:
-		a->image.hosts_dir = value;
-		return 0;
-	case ARGS_DOCKER_CONFIG:
-		a->image.docker_config = value;
-		return 0;
 	default:
-		return take_flag(a, c);
+		return regopts_take(&a->image, c, value) ? 0 : take_flag(a, c);
 	}
 }
 

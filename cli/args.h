@@ -7,6 +7,7 @@
 #include <getopt.h>
 
 #include "cli/image/image.h"
+#include "cli/regopts.h"
 #include "cli/transform.h"
 
 /* Values of getopt_long(); a command's own are below, or letters. */
@@ -21,9 +22,6 @@ enum {
 	ARGS_REUSE,
 	ARGS_OCI,
 	ARGS_PROGRESS,
-	ARGS_PLAIN_HTTP,
-	ARGS_HOSTS_DIR,
-	ARGS_DOCKER_CONFIG,
 };
 
 #define ARGS_SHORTS "hj:q"
@@ -40,9 +38,7 @@ enum {
 	{"oci", no_argument, NULL, ARGS_OCI}, \
 	{"quiet", no_argument, NULL, 'q'}, \
 	{"progress", required_argument, NULL, ARGS_PROGRESS}, \
-	{"plain-http", no_argument, NULL, ARGS_PLAIN_HTTP}, \
-	{"hosts-dir", required_argument, NULL, ARGS_HOSTS_DIR}, \
-	{"docker-config", required_argument, NULL, ARGS_DOCKER_CONFIG}, \
+	REGOPTS_LONGS, \
 	{"help", no_argument, NULL, 'h'}
 #define ARGS_HELP_IMAGE \
 	"SRC and DST are docker://HOST/REPO[:TAG|@DIGEST], oci:DIR[:TAG],\n" \
@@ -63,9 +59,7 @@ enum {
 	"      --oci                 media types of OCI in the place of docker's\n" \
 	"  -q, --quiet               no progress, no summary\n" \
 	"      --progress HOW        auto, plain or json [auto]\n" \
-	"      --plain-http          registries do not have TLS\n" \
-	"      --hosts-dir DIR       hosts.toml of registries [as estargzd]\n" \
-	"      --docker-config FILE  credentials [as estargzd]\n" \
+	REGOPTS_HELP \
 	"  -h, --help                print this\n"
 /* clang-format on */
 

@@ -30,7 +30,7 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/runspec.c %D%/runspec.h \
 	%D%/runstat.c %D%/runstat.h \
 	%D%/runtty.c %D%/runtty.h \
-	%D%/source.c %D%/source.h \
+	%D%/regopts.c %D%/regopts.h %D%/source.c %D%/source.h \
 	%D%/status.c \
 	%D%/text.c %D%/text.h \
 	%D%/trace.c \

@@ -18,21 +18,9 @@ void source_opts_init(struct source_opts *o)
 int source_opts_take(struct source_opts *o, int c, const char *value,
 		     struct err *e)
 {
-	switch (c) {
-	case SOURCE_PLATFORM:
+	if (c == SOURCE_PLATFORM)
 		return platform_parse(value, &o->platform, e) < 0 ? -EINVAL : 1;
-	case SOURCE_PLAIN_HTTP:
-		o->image.plain_http = true;
-		return 1;
-	case SOURCE_HOSTS_DIR:
-		o->image.hosts_dir = value;
-		return 1;
-	case SOURCE_DOCKER_CONFIG:
-		o->image.docker_config = value;
-		return 1;
-	default:
-		return 0;
-	}
+	return regopts_take(&o->image, c, value) ? 1 : 0;
 }
 
 void source_close(struct source *s)

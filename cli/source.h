@@ -8,27 +8,21 @@
 #include "cli/image/image.h"
 #include "cli/image/manifest.h"
 #include "cli/layerinfo.h"
+#include "cli/regopts.h"
 
 /* Options of whoever looks at an image; those of a command's own are letters
  * or below. */
 enum {
 	SOURCE_PLATFORM = 1000,
-	SOURCE_PLAIN_HTTP,
-	SOURCE_HOSTS_DIR,
-	SOURCE_DOCKER_CONFIG,
 };
 /* clang-format off */
 #define SOURCE_LONGS \
 	{"platform", required_argument, NULL, SOURCE_PLATFORM}, \
-	{"plain-http", no_argument, NULL, SOURCE_PLAIN_HTTP}, \
-	{"hosts-dir", required_argument, NULL, SOURCE_HOSTS_DIR}, \
-	{"docker-config", required_argument, NULL, SOURCE_DOCKER_CONFIG}
+	REGOPTS_LONGS
 #define SOURCE_HELP \
 	"      --platform P          of an index, the image for OS/ARCH[/VARIANT]\n" \
 	"                            [this machine's]\n" \
-	"      --plain-http          registries do not have TLS\n" \
-	"      --hosts-dir DIR       hosts.toml of registries [as estargzd]\n" \
-	"      --docker-config FILE  credentials [as estargzd]\n"
+	REGOPTS_HELP
 /* clang-format on */
 
 /**
