@@ -190,6 +190,9 @@ int args_take(struct args *a, int c, const char *value)
 		return take_list(a, value);
 	case ARGS_PROGRESS:
 		return take_progress(a, value);
+	case ARGS_DIGEST_FILE:
+		a->digest_file = value;
+		return 0;
 	default:
 		return regopts_take(&a->image, c, value) ? 0 : take_flag(a, c);
 	}
@@ -364,6 +367,23 @@ static int failed(const struct args *a, int r, const char *what,
 			 e->text[0] != '\0' ? e->text : err_name(r));
 }
 
+/* Return: exit status */
+static int tell_digest(const struct args *a, const char *digest)
+{
+	char line[DIGEST_STR_BYTES + 1];
+	int n = snprintf(line, sizeof(line), "%s\n", digest), r = 0;
+
+	if (a->digest_file != NULL)
+		r = io_write_file(AT_FDCWD, a->digest_file, line, (size_t)n,
+				  0644);
+	if (r < 0)
+		return args_fail(a, "--digest-file %s: %s", a->digest_file,
+				 err_name(r));
+	if (fputs(line, stdout) == EOF || fflush(stdout) != 0)
+		return args_fail(a, "standard output: %s", err_name(errno));
+	return 0;
+}
+
 int args_run(struct args *a, const char *src, const char *dst,
 	     const struct args_hooks *h)
 {
@@ -390,8 +410,9 @@ int args_run(struct args *a, const char *src, const char *dst,
 	a->t.progress = progress;
 	what = src;
 	r = transform_image(ends.src, ends.dst, &a->t, &result, &e);
-	if (r == 0 && h != NULL) {
+	if (result.writing)
 		what = dst;
+	if (r == 0 && h != NULL) {
 		r = h->refer(h->arg, ends.dst, &result, &e);
 	}
 	a->t.progress = NULL;
@@ -402,7 +423,5 @@ int args_run(struct args *a, const char *src, const char *dst,
 		print_json(&result, digest, io_now_ns() - begun);
 	else if (a->mode != PROGRESS_QUIET)
 		print_text(&result, io_now_ns() - begun);
-	if (printf("%s\n", digest) < 0 || fflush(stdout) != 0)
-		return args_fail(a, "standard output: %s", err_name(errno));
-	return 0;
+	return tell_digest(a, digest);
 }

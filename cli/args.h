@@ -22,6 +22,7 @@ enum {
 	ARGS_REUSE,
 	ARGS_OCI,
 	ARGS_PROGRESS,
+	ARGS_DIGEST_FILE,
 };
 
 #define ARGS_SHORTS "hj:q"
@@ -38,6 +39,7 @@ enum {
 	{"oci", no_argument, NULL, ARGS_OCI}, \
 	{"quiet", no_argument, NULL, 'q'}, \
 	{"progress", required_argument, NULL, ARGS_PROGRESS}, \
+	{"digest-file", required_argument, NULL, ARGS_DIGEST_FILE}, \
 	REGOPTS_LONGS, \
 	{"help", no_argument, NULL, 'h'}
 #define ARGS_HELP_IMAGE \
@@ -59,6 +61,7 @@ enum {
 	"      --oci                 media types of OCI in the place of docker's\n" \
 	"  -q, --quiet               no progress, no summary\n" \
 	"      --progress HOW        auto, plain or json [auto]\n" \
+	"      --digest-file FILE    the digest of what was written, there too\n" \
 	REGOPTS_HELP \
 	"  -h, --help                print this\n"
 /* clang-format on */
@@ -67,12 +70,14 @@ enum {
  * struct args - what the options said
  * @command:	"convert", for messages
  * @t, @image:	as the options are; @t.progress is made by args_run()
+ * @digest_file: NULL: standard output alone
  */
 struct args {
 	const char *command;
 	struct transform_opts t;
 	struct image_opts image;
 	enum progress_mode mode;
+	const char *digest_file;
 	struct glob_list prefetch;
 	struct platform *platforms;
 	size_t n_platforms;

@@ -675,8 +675,10 @@ int transform_image(struct image_src *src, struct image_dst *dst,
 		say_traces(&w);
 		r = finish(&w, e);
 	}
-	if (r == 0)
+	if (r == 0) {
+		ret->writing = result.writing = true;
 		r = write_all(&w, e);
+	}
 	if (r < 0)
 		return r;
 	*ret = result;

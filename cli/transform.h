@@ -65,6 +65,7 @@ struct transform_image {
 /**
  * struct transform_result - what was made
  * @root:	manifest or index, as it was committed
+ * @writing:	DST was begun with; set on failure, too
  */
 struct transform_result {
 	struct image_desc root;
@@ -72,6 +73,7 @@ struct transform_result {
 	size_t n_layers;
 	struct transform_image *images;
 	size_t n_images;
+	bool writing;
 };
 void transform_result_done(struct transform_result *r);
 #define CLEANUP_TRANSFORM_RESULT CLEANUP(transform_result_done)

@@ -3,6 +3,7 @@
 
 #include "cli/image/image.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -74,6 +75,24 @@ static int docker_ref(const char *s, struct oci_ref *ret, struct err *e)
 	return oci_ref_parse(full, ret, e);
 }
 
+/* The grammar of org.opencontainers.image.ref.name (OCI image spec, annotations). */
+static bool is_ref_name(const char *s)
+{
+	static const char separators[] = "-._:@/+";
+	bool after = false; /* a letter or a digit */
+
+	for (; *s != '\0'; s++) {
+		bool word = isalnum((unsigned char)*s) != 0;
+		bool twice = s[0] == '-' && s[1] == '-';
+
+		if (!word && (!after || strchr(separators, *s) == NULL))
+			return false;
+		after = word;
+		s += twice ? 1 : 0;
+	}
+	return after;
+}
+
 static int local_name(const char *s, struct image_name *n, struct err *e)
 {
 	const char *colon = strchr(s, ':');
@@ -81,7 +100,7 @@ static int local_name(const char *s, struct image_name *n, struct err *e)
 
 	if (path == 0)
 		return err_set(e, -EBADMSG, "no path");
-	if (colon != NULL && (colon[1] == '\0' || colon[1] == '@' ||
+	if (colon != NULL && (!is_ref_name(colon + 1) ||
 			      strlen(colon + 1) > REFERENCE_BYTES_MAX))
 		return err_set(e, -EBADMSG, "bad tag behind %.*s",
 			       (int)MIN(path, (size_t)128), s);

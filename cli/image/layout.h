@@ -49,6 +49,8 @@ struct json_object *layout_index_new(void);
 
 /**
  * layout_index_put() - an image's descriptor, in the place of who had the name
+ *
+ * What refers to that one goes too, where it has no other name.
  * @tag:	NULL: the image without a name
  */
 int layout_index_put(struct json_object *index, const struct image_desc *d,

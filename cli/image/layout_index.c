@@ -101,11 +101,44 @@ static bool is_artifact(struct json_object *o, const char *subject,
 	       strcmp(s, subject) == 0;
 }
 
+static bool is_of(struct json_object *o, const char *digest, const char *b)
+{
+	const char *s = doc_str(o, "digest");
+
+	(void)b;
+	return s != NULL && strcmp(s, digest) == 0;
+}
+
+static bool refers_to(struct json_object *o, const char *subject, const char *b)
+{
+	const char *s = doc_annotation(o, LAYOUT_SUBJECT_ANNOTATION);
+
+	(void)b;
+	return s != NULL && strcmp(s, subject) == 0;
+}
+
+static struct json_object *find(struct json_object *list,
+				bool (*is)(struct json_object *o, const char *a,
+					   const char *b),
+				const char *a)
+{
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+
+		if (is(o, a, NULL))
+			return o;
+	}
+	return NULL;
+}
+
 int layout_index_put(struct json_object *index, const struct image_desc *d,
 		     const char *tag)
 {
 	struct json_object *list = doc_array(index, "manifests");
 	CLEANUP_DOC struct json_object *o = json_object_new_object();
+	CLEANUP_DOC struct json_object *old =
+		json_object_get(find(list, is_named, tag));
+	const char *was = old != NULL ? doc_str(old, "digest") : NULL;
 	int r = o != NULL ? doc_desc_set(o, d) : -ENOMEM;
 
 	if (r == 0)
@@ -116,6 +149,9 @@ int layout_index_put(struct json_object *index, const struct image_desc *d,
 	if (json_object_array_add(list, o) < 0)
 		return -ENOMEM;
 	(void)TAKE_PTR(o);
+	/* What refers to an image that nothing names any more. */
+	if (was != NULL && find(list, is_of, was) == NULL)
+		drop(list, refers_to, was, NULL);
 	return 0;
 }
 

@@ -122,7 +122,7 @@ has_tag() {
 		"$SRV_URL/v2/lab/img/manifests/x"
 }
 srv_fault '{"kind":"status","status":413,"method":"PUT","path":"uploads","skip":2,"count":-1}'
-refuses "the registry takes some layers only" 'status 413' --plain-http \
+refuses "the registry takes some layers only" 'convert: docker://.*status 413' --plain-http \
 	"oci:$T/src:x" "docker://$REG/lab/img:x"
 not_ok "there is no image" has_tag
 srv_reset

@@ -95,13 +95,14 @@ fails() {
 ### What is recorded ###
 
 optimizes "an image, by its own entry point" --record-out "$T/record" \
-	"oci:$L:src" "oci:$L:opt"
+	--digest-file "$T/digest" "oci:$L:src" "oci:$L:opt"
 is "$(sed '$d' <<<"$OUT")" "yes
 above
 deep
 8192
 4096" "what it writes is ours"
 is "$(tail -n 1 <<<"$OUT")" "$(root "$L" opt)" "the digest comes last"
+is "$(cat "$T/digest")" "$(root "$L" opt)" "... and is alone in a file"
 ok "nothing is left" nothing_left
 is "$(record .path | sort | tr '\n' ' ')" \
 	"big bin/busybox etc/group etc/passwd over read tree/in/file work " \
@@ -166,6 +167,11 @@ like "$(cat "$T/optimize.err")" 'no place for the trace' \
 	"... has no trace, and this is said"
 optimizes "from one" "docker-archive:$T/d.tar" "oci:$T/x:archive"
 like "$(cat "$T/x/index.json")" 'vnd.estargz.trace' "... with a trace"
+optimizes "from one, otherwise" --compression-level 2 \
+	"docker-archive:$T/d.tar" "oci:$T/x:archive"
+is "$(jq '[.manifests[].artifactType] | sort' <"$T/x/index.json" | jq -c)" \
+	'[null,"application/vnd.estargz.trace.v1+json"]' \
+	"... the trace of what had the name is gone with it"
 ok "a layout with a trace is mounted without a tag" \
 	mount_esgz "oci:$T/x" "$T/m" noprefetch,nobackground
 umount_esgz "$T/m"

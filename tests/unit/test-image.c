@@ -49,6 +49,7 @@ static void good_names(void **state)
 	} good[] = {
 		{"oci:/a/b", IMAGE_OCI, "/a/b", NULL, NULL, NULL, NULL},
 		{"oci:d:v1", IMAGE_OCI, "d", "v1", NULL, NULL, NULL},
+		{"oci:d:a--b", IMAGE_OCI, "d", "a--b", NULL, NULL, NULL},
 		{"oci:d:reg.io:5000/x:v1", IMAGE_OCI, "d", "reg.io:5000/x:v1",
 		 NULL, NULL, NULL},
 		{"oci-archive:f.tar", IMAGE_OCI_ARCHIVE, "f.tar", NULL, NULL,
@@ -102,6 +103,9 @@ static void bad_names(void **state)
 		{"oci:", -EBADMSG},
 		{"oci::tag", -EBADMSG},
 		{"oci:d:", -EBADMSG},
+		{"oci:d:a b", -EBADMSG},
+		{"oci:d:a..b", -EBADMSG},
+		{"oci:d:a-", -EBADMSG},
 		{"docker://", -EBADMSG},
 		{"docker://UP", -EBADMSG},
 		{"docker://a:b:c", -EBADMSG},
