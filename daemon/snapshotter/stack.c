@@ -32,20 +32,17 @@ char *stack_snapshot_path(const struct stack *st, int64_t id, const char *tail)
 	return path;
 }
 
-char *stack_layer_path(const struct stack *st, int64_t layer)
-{
-	char *path;
-
-	if (asprintf(&path, "%s/m/%" PRId64, st->root, layer) < 0)
-		return NULL;
-	return path;
-}
-
 /* Where the files of a committed snapshot are. */
 static char *link_path(const struct stack *st, const struct chain_link *l)
 {
-	return l->layer > 0 ? stack_layer_path(st, l->layer)
-			    : stack_snapshot_path(st, l->id, "/fs");
+	char *path;
+
+	if (l->layer == 0)
+		return stack_snapshot_path(st, l->id, "/fs");
+	if (asprintf(&path, "%s/%c/%" PRId64, st->root, l->native ? 'e' : 'm',
+		     l->layer) < 0)
+		return NULL;
+	return path;
 }
 
 /* A layer that was listed further up. */
@@ -110,25 +107,67 @@ static int add_dir(const struct stack *st, struct stack_mount *m,
 	return add_option(m, option);
 }
 
-static int add_lowers(const struct stack *st, struct stack_mount *m,
-		      const struct chain *chain)
+/* The first @n ancestors. */
+static int add_links(const struct stack *st, struct buf *b,
+		     const struct chain *chain, size_t n)
 {
-	CLEANUP_BUF struct buf b = BUF_INIT(OPTION_BYTES_MAX);
-	int r = buf_add_str(&b, "lowerdir=");
+	int r = 0;
 
-	for (size_t i = 0; i < chain->n && r == 0; i++) {
+	for (size_t i = 0; i < n && r == 0; i++) {
 		CLEANUP_FREE char *path = link_path(st, &chain->v[i]);
 
 		if (path == NULL)
 			return -ENOMEM;
 		if (!repeated(chain, i))
-			r = buf_addf(&b, "%s%s", i > 0 ? ":" : "", path);
+			r = buf_addf(b, "%s%s", i > 0 ? ":" : "", path);
 	}
+	return r;
+}
+
+/* The ordinary ancestors in front of the first lazy one. */
+static size_t n_ordinary(const struct chain *chain)
+{
+	size_t n = 0;
+
+	while (n < chain->n && chain->v[n].layer == 0)
+		n++;
+	return n;
+}
+
+/* Data is only in estargzfs's mounts, under its own names. */
+static int add_merged(const struct stack *st, struct buf *b,
+		      const struct chain *chain, const struct digest *merged)
+{
+	char key[DIGEST_HEX_BYTES + 1];
+	size_t top = n_ordinary(chain);
+	int r = add_links(st, b, chain, top);
+
+	if (r == 0)
+		r = buf_addf(b, "%s%s/c/%s", top > 0 ? ":" : "", st->root,
+			     digest_hex(merged, key));
+	for (size_t i = top; i < chain->n && r == 0; i++) {
+		if (!repeated(chain, i))
+			r = buf_addf(b, "::%s/m/%" PRId64, st->root,
+				     chain->v[i].layer);
+	}
+	return r;
+}
+
+static int add_lowers(const struct stack *st, struct stack_mount *m,
+		      const struct chain *chain, const struct digest *merged)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(OPTION_BYTES_MAX);
+	int r = buf_add_str(&b, "lowerdir=");
+
+	if (r == 0)
+		r = merged != NULL ? add_merged(st, &b, chain, merged)
+				   : add_links(st, &b, chain, chain->n);
 	return r < 0 ? r : add_option(m, TAKE_PTR(b.p));
 }
 
 static int overlay(const struct stack *st, bool writable, int64_t id,
-		   const struct chain *chain, struct stack_mount *m)
+		   const struct chain *chain, const struct digest *merged,
+		   struct stack_mount *m)
 {
 	int r = 0;
 
@@ -142,7 +181,7 @@ static int overlay(const struct stack *st, bool writable, int64_t id,
 			r = add_dir(st, m, "upperdir", id, "/fs");
 	}
 	if (r == 0)
-		r = add_lowers(st, m, chain);
+		r = add_lowers(st, m, chain, merged);
 	if (r == 0 && st->userxattr)
 		r = add_option(m, strdup("userxattr"));
 	for (size_t i = 0; i < st->n_options && r == 0; i++)
@@ -150,9 +189,42 @@ static int overlay(const struct stack *st, bool writable, int64_t id,
 	return r;
 }
 
+/* Whether its mount is that of its only ancestor. */
+static bool is_bind(enum snap_kind kind, const struct chain *chain)
+{
+	return chain->n == 0 || (kind != SNAP_ACTIVE && n_distinct(chain) == 1);
+}
+
+/* As mount(2) is given them, with a NUL. */
+static size_t option_bytes(const struct stack_mount *m)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->n_options; i++)
+		n += strlen(m->options[i]) + 1;
+	return n;
+}
+
+bool stack_can_merge(const struct stack *st, enum snap_kind kind, int64_t id,
+		     const struct chain *chain)
+{
+	CLEANUP_STACK_MOUNT struct stack_mount m = {0};
+	const struct digest any = {0};
+	size_t top = n_ordinary(chain);
+
+	if (top == chain->n || is_bind(kind, chain))
+		return false;
+	for (size_t i = top; i < chain->n; i++) {
+		if (chain->v[i].layer == 0)
+			return false;
+	}
+	return overlay(st, kind == SNAP_ACTIVE, id, chain, &any, &m) == 0 &&
+	       option_bytes(&m) <= STACK_OPTION_BYTES_MAX;
+}
+
 int stack_mount(const struct stack *st, enum snap_kind kind, int64_t id,
-		const struct chain *chain, struct stack_mount *ret,
-		struct err *e)
+		const struct chain *chain, const struct digest *merged,
+		struct stack_mount *ret, struct err *e)
 {
 	CLEANUP_STACK_MOUNT struct stack_mount m = {0};
 	bool writable = kind == SNAP_ACTIVE;
@@ -163,10 +235,10 @@ int stack_mount(const struct stack *st, enum snap_kind kind, int64_t id,
 	if (chain->n == 0)
 		r = bind_mount(stack_snapshot_path(st, id, "/fs"), writable,
 			       &m);
-	else if (!writable && n_distinct(chain) == 1)
+	else if (is_bind(kind, chain))
 		r = bind_mount(link_path(st, &chain->v[0]), false, &m);
 	else
-		r = overlay(st, writable, id, chain, &m);
+		r = overlay(st, writable, id, chain, merged, &m);
 	if (r < 0)
 		return err_set(e, r, "mount: %s", err_name(r));
 	*ret = m;

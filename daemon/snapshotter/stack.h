@@ -13,11 +13,23 @@
  * have learned to expect. A layer that occurs twice is listed once, at its upper
  * place: that is equivalent, and one superblock twice is ELOOP. So it counts as
  * one ancestor too: an overlay without an upper directory needs two.
+ *
+ * Where the lazy layers are, of three ways:
+ *
+ *   one a layer   ROOT/m/<layer>, estargzfs's mount; ROOT/e/<layer>, the
+ *                 kernel's of a complete one (chain_link.native)
+ *   merged        <ordinary>:…:ROOT/c/<key>::ROOT/m/<layer>::…::ROOT/m/<layer>
+ *                 the kernel's mount of what all of them come to, without data;
+ *                 behind "::" what is only searched for the data of its files
+ *
+ * The last is not for what splits a lowerdir at ":" and takes the parts for
+ * directories, as containerd does where it unpacks a layer.
  */
 #ifndef SNAPSHOTTER_STACK_H
 #define SNAPSHOTTER_STACK_H
 
 #include "common/base.h"
+#include "common/digest.h"
 #include "common/err.h"
 #include "daemon/snapshotter/tree.h"
 
@@ -43,21 +55,37 @@ struct stack_mount {
 #define CLEANUP_STACK_MOUNT CLEANUP(stack_mount_done)
 void stack_mount_done(struct stack_mount *m);
 
+/* mount(2) takes one page of options; of that containerd leaves as much for what
+ * others add. Directories that share a beginning it can make shorter, but not those
+ * with "::". */
+#define STACK_OPTION_BYTES_MAX (4096u - 512u)
+
+/**
+ * stack_can_merge() - whether merged metadata is of use for a snapshot
+ *
+ * There is a lazy layer, no ordinary one lies below a lazy one, it is to be an
+ * overlayfs, and its options fit in STACK_OPTION_BYTES_MAX.
+ * Context: as stack_mount()
+ */
+bool stack_can_merge(const struct stack *st, enum snap_kind kind, int64_t id,
+		     const struct chain *chain);
+
 /**
  * stack_mount() - the mount of a snapshot
  * @id:		its own
  * @chain:	its ancestors
+ * @merged:	key of the merged metadata of their lazy layers, where
+ *		stack_can_merge(); NULL: one lower directory a layer
  *
  * Committed snapshots have no mount: -EINVAL.
  * Return: 0, -ENOMEM
  */
 int stack_mount(const struct stack *st, enum snap_kind kind, int64_t id,
-		const struct chain *chain, struct stack_mount *ret,
-		struct err *e);
+		const struct chain *chain, const struct digest *merged,
+		struct stack_mount *ret, struct err *e);
 
-/* ROOT/snapshots/<id>, with "/fs" or "/work" behind it; ROOT/m/<layer>.
- * Malloced, NULL when out of memory. */
+/* ROOT/snapshots/<id>, with "/fs" or "/work" behind it. Malloced, NULL when
+ * out of memory. */
 char *stack_snapshot_path(const struct stack *st, int64_t id, const char *tail);
-char *stack_layer_path(const struct stack *st, int64_t layer);
 
 #endif

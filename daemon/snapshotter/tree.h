@@ -53,10 +53,15 @@ struct snap {
 #define CLEANUP_SNAP CLEANUP(snap_done)
 void snap_done(struct snap *s);
 
-/* A snapshot as the stack sees it. */
+/**
+ * struct chain_link - a snapshot as the stack sees it
+ * @native:	a lazy one whose layer the kernel has mounted, on ROOT/e/<layer>; not
+ *		of the tree, but of who asks for a mount
+ */
 struct chain_link {
 	int64_t id;
 	int64_t layer;
+	bool native;
 };
 
 /* Ancestors, the nearest first. */

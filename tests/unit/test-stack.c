@@ -17,8 +17,9 @@
 static const struct stack plain = {.root = "/r"};
 
 /* "type source option option …" */
-static char *text(const struct stack *st, enum snap_kind kind,
-		  struct chain_link *v, size_t n)
+static char *merged_text(const struct stack *st, enum snap_kind kind,
+			 struct chain_link *v, size_t n,
+			 const struct digest *merged)
 {
 	static char line[65536];
 	CLEANUP_STACK_MOUNT struct stack_mount m = {0};
@@ -26,13 +27,27 @@ static char *text(const struct stack *st, enum snap_kind kind,
 	struct err e = {0};
 	size_t len;
 
-	assert_int_equal(stack_mount(st, kind, 9, &chain, &m, &e), 0);
+	assert_int_equal(stack_mount(st, kind, 9, &chain, merged, &m, &e), 0);
 	len = (size_t)snprintf(line, sizeof(line), "%s %s", m.type, m.source);
 	for (size_t i = 0; i < m.n_options; i++)
 		len += (size_t)snprintf(line + len, sizeof(line) - len, " %s",
 					m.options[i]);
 	assert_true(len < sizeof(line));
 	return line;
+}
+
+static char *text(const struct stack *st, enum snap_kind kind,
+		  struct chain_link *v, size_t n)
+{
+	return merged_text(st, kind, v, n, NULL);
+}
+
+static bool can_merge(const struct stack *st, enum snap_kind kind,
+		      struct chain_link *v, size_t n)
+{
+	struct chain chain = {.v = v, .n = n};
+
+	return stack_can_merge(st, kind, 9, &chain);
 }
 
 static void test_table(void **state)
@@ -99,6 +114,126 @@ static void test_lazy(void **state)
 			    "bind /r/m/2 ro rbind");
 }
 
+static void test_native(void **state)
+{
+	struct chain_link v[] = {{.id = 7},
+				 {.id = 6, .layer = 2, .native = true},
+				 {.id = 5, .layer = 41}};
+
+	(void)state;
+	assert_string_equal(text(&plain, SNAP_VIEW, v, 3),
+			    "overlay overlay "
+			    "lowerdir=/r/snapshots/7/fs:/r/e/2:/r/m/41");
+	assert_string_equal(text(&plain, SNAP_VIEW, v + 1, 1),
+			    "bind /r/e/2 ro rbind");
+}
+
+#define KEY                                \
+	"a0a1a2a3a4a5a6a7a8a9aaabacadaeaf" \
+	"b0b1b2b3b4b5b6b7b8b9babbbcbdbebf"
+
+static struct digest key(void)
+{
+	struct digest d;
+
+	for (unsigned i = 0; i < DIGEST_BYTES; i++)
+		d.b[i] = (uint8_t)(0xa0 + i);
+	return d;
+}
+
+static void test_merged(void **state)
+{
+	const char *const more[] = {"index=off"};
+	const struct stack user = {.root = "/r",
+				   .userxattr = true,
+				   .options = more,
+				   .n_options = 1};
+	/* What is searched for data is estargzfs's, whatever else there is. */
+	struct chain_link v[] = {{.id = 8},
+				 {.id = 7},
+				 {.id = 6, .layer = 2},
+				 {.id = 5, .layer = 41, .native = true}};
+	struct digest d = key();
+
+	(void)state;
+	assert_true(can_merge(&plain, SNAP_ACTIVE, v, 4));
+	assert_string_equal(
+		merged_text(&plain, SNAP_ACTIVE, v, 4, &d),
+		"overlay overlay workdir=/r/snapshots/9/work "
+		"upperdir=/r/snapshots/9/fs lowerdir=/r/snapshots/8/fs:"
+		"/r/snapshots/7/fs:/r/c/" KEY "::/r/m/2::/r/m/41");
+	assert_true(can_merge(&plain, SNAP_VIEW, v + 2, 2));
+	assert_string_equal(merged_text(&plain, SNAP_VIEW, v + 2, 2, &d),
+			    "overlay overlay lowerdir=/r/c/" KEY
+			    "::/r/m/2::/r/m/41");
+	assert_true(can_merge(&user, SNAP_ACTIVE, v + 3, 1));
+	assert_string_equal(merged_text(&user, SNAP_ACTIVE, v + 3, 1, &d),
+			    "overlay overlay workdir=/r/snapshots/9/work "
+			    "upperdir=/r/snapshots/9/fs "
+			    "lowerdir=/r/c/" KEY "::/r/m/41 userxattr "
+			    "index=off");
+}
+
+static void test_merged_repeated(void **state)
+{
+	struct chain_link v[] = {{.id = 7, .layer = 2},
+				 {.id = 6, .layer = 3},
+				 {.id = 5, .layer = 2}};
+	struct digest d = key();
+
+	(void)state;
+	assert_true(can_merge(&plain, SNAP_VIEW, v, 3));
+	assert_string_equal(merged_text(&plain, SNAP_VIEW, v, 3, &d),
+			    "overlay overlay lowerdir=/r/c/" KEY
+			    "::/r/m/2::/r/m/3");
+}
+
+static void test_not_merged(void **state)
+{
+	struct chain_link ordinary[] = {{.id = 2}, {.id = 1}};
+	struct chain_link below[] = {{.id = 3, .layer = 2}, {.id = 2}};
+	struct chain_link between[] = {
+		{.id = 3, .layer = 2}, {.id = 2}, {.id = 1, .layer = 3}};
+	struct chain_link same[] = {{.id = 7, .layer = 2},
+				    {.id = 6, .layer = 2}};
+
+	(void)state;
+	assert_false(can_merge(&plain, SNAP_ACTIVE, NULL, 0));
+	assert_false(can_merge(&plain, SNAP_ACTIVE, ordinary, 2));
+	assert_false(can_merge(&plain, SNAP_ACTIVE, below, 2));
+	assert_false(can_merge(&plain, SNAP_ACTIVE, between, 3));
+	/* Those are binds. */
+	assert_false(can_merge(&plain, SNAP_VIEW, below, 1));
+	assert_false(can_merge(&plain, SNAP_VIEW, same, 2));
+	assert_true(can_merge(&plain, SNAP_ACTIVE, same, 2));
+}
+
+/* The longest that is taken is what a page less containerd's share holds. */
+static void test_merged_page(void **state)
+{
+	const struct stack usual = {.root = "/var/lib/estargz"};
+	struct chain_link v[128];
+	struct digest d = key();
+	size_t n = 1;
+
+	(void)state;
+	for (unsigned i = 0; i < 128; i++)
+		v[i] = (struct chain_link){.id = 100000 - i,
+					   .layer = 100000 + i};
+	assert_true(can_merge(&usual, SNAP_ACTIVE, v, 120));
+	while (can_merge(&usual, SNAP_ACTIVE, v, n))
+		n++;
+	assert_in_range(n, 121, 128);
+	assert_true(strlen(merged_text(&usual, SNAP_ACTIVE, v, n - 1, &d) +
+			   strlen("overlay overlay ")) +
+			    1 <=
+		    STACK_OPTION_BYTES_MAX);
+	assert_true(strlen(merged_text(&usual, SNAP_ACTIVE, v, n, &d) +
+			   strlen("overlay overlay ")) +
+			    1 >
+		    STACK_OPTION_BYTES_MAX);
+}
+
 /* One superblock twice is ELOOP; the upper place is the one that counts. */
 static void test_repeated_layer(void **state)
 {
@@ -146,8 +281,9 @@ static void test_committed_has_none(void **state)
 	struct err e = {0};
 
 	(void)state;
-	assert_int_equal(stack_mount(&plain, SNAP_COMMITTED, 1, &chain, &m, &e),
-			 -EINVAL);
+	assert_int_equal(
+		stack_mount(&plain, SNAP_COMMITTED, 1, &chain, NULL, &m, &e),
+		-EINVAL);
 	assert_null(m.type);
 	assert_non_null(strstr(e.text, "committed"));
 }
@@ -158,6 +294,11 @@ int main(void)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_lazy),
+		cmocka_unit_test(test_native),
+		cmocka_unit_test(test_merged),
+		cmocka_unit_test(test_merged_repeated),
+		cmocka_unit_test(test_not_merged),
+		cmocka_unit_test(test_merged_page),
 		cmocka_unit_test(test_repeated_layer),
 		cmocka_unit_test(test_128_layers),
 		cmocka_unit_test(test_committed_has_none),
