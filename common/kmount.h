@@ -17,12 +17,12 @@ enum kmount_kind {
 	KMOUNT_NONE,   /* the kernel has no EROFS, or may not mount it */
 	KMOUNT_LOOP,   /* through a loop device that ends with the mount */
 	KMOUNT_FILE,   /* file-backed, pages cached twice */
-	KMOUNT_DIRECT, /* file-backed, with directio */
+	KMOUNT_DIRECT, /* file-backed, with directio: the first that is tried */
 };
 
 /**
  * kmount_detached() - a mount without a place: read-only, dev and suid as they are
- * @image:	path, without symbolic links, not on overlayfs
+ * @image:	path, without symbolic links; on overlayfs and tmpfs a loop device has it
  * @attr:	MOUNT_ATTR_… beside MOUNT_ATTR_RDONLY
  * @ret_kind:	how; may be NULL
  *
@@ -32,6 +32,11 @@ enum kmount_kind {
  */
 int kmount_detached(const char *image, unsigned attr,
 		    enum kmount_kind *ret_kind, struct err *e);
+
+/* One way alone, for tests; kmount_detached() tries one after the other. Return:
+ * as it; -EOPNOTSUPP, -ENOTBLK where the kernel does not know that way */
+int kmount_as(enum kmount_kind kind, const char *image, unsigned attr,
+	      struct err *e);
 
 /* The same at a place, an existing directory, above what may be there.
  * Return: 0, -errno with @e */

@@ -22,6 +22,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/tree.c %D%/tree.h \
 	%D%/index.c %D%/index.h \
 	%D%/layerdir.c %D%/layerdir.h \
+	%D%/kmount.c %D%/kmount.h \
 	%D%/trace.c %D%/trace.h \
 	%D%/loop.c %D%/loop.h \
 	%D%/listen.c %D%/listen.h \

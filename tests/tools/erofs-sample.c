@@ -4,8 +4,9 @@
  *   erofs-sample build IMAGE	writes the image, prints what it should hold
  *   erofs-sample list DIR	prints what the kernel shows where it is mounted
  *   erofs-sample read IMAGE	prints what our own reader finds in it
- *   erofs-sample mount IMAGE DIR	mounts it from the file (Linux >= 6.12), which
- *				mount(8) does not: it makes a loop device
+ *   erofs-sample mount [KIND] IMAGE DIR	mounts it as common/kmount.h does: loop, file,
+ *				direct, or what it chooses; prints how. Exit 3:
+ *				the kernel does not know that way
  *   erofs-sample bench N	prints how long index_build() takes, N entries
  * All three must be the same. One line a name, sorted.
  */
@@ -26,6 +27,7 @@
 #include "common/erofs.h"
 #include "common/index.h"
 #include "common/io.h"
+#include "common/kmount.h"
 #include "tests/unit/mktoc.h"
 
 #define WINDOW 4096u
@@ -768,6 +770,33 @@ static int cmd_bench(uint32_t n)
 	return 0;
 }
 
+static int mount_auto(const char *image, const char *dir)
+{
+	enum kmount_kind kind;
+	struct err e;
+
+	if (kmount_at(image, dir, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, &kind,
+		      &e) < 0)
+		errx(1, "%s", e.text);
+	puts(kmount_kind_str(kind));
+	return 0;
+}
+
+static int mount_as(const char *name, const char *image, const char *dir)
+{
+	enum kmount_kind kind = strcmp(name, "loop") == 0   ? KMOUNT_LOOP
+				: strcmp(name, "file") == 0 ? KMOUNT_FILE
+							    : KMOUNT_DIRECT;
+	struct err e;
+	int fd = kmount_as(kind, image, 0, &e);
+
+	if (fd < 0)
+		errx(fd == -ENOTBLK || fd == -EOPNOTSUPP ? 3 : 1, "%s", e.text);
+	if (move_mount(fd, "", AT_FDCWD, dir, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		err(1, "%s", dir);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int r = 2;
@@ -779,7 +808,9 @@ int main(int argc, char **argv)
 	else if (argc == 3 && strcmp(argv[1], "read") == 0)
 		r = cmd_read(argv[2]);
 	else if (argc == 4 && strcmp(argv[1], "mount") == 0)
-		return mount(argv[2], argv[3], "erofs", MS_RDONLY, NULL) < 0;
+		return mount_auto(argv[2], argv[3]);
+	else if (argc == 5 && strcmp(argv[1], "mount") == 0)
+		return mount_as(argv[2], argv[3], argv[4]);
 	else if (argc == 3 && strcmp(argv[1], "bench") == 0)
 		return cmd_bench((uint32_t)strtoul(argv[2], NULL, 10));
 	else
