@@ -135,7 +135,7 @@ static int prepare_ordinary(struct snapshots *s, enum snap_kind kind,
 	id = tree_id_new(s->tree);
 	r = make(s, id, kind, key, parent, labels, &owner, &chain, e);
 	dirs_end(s->dirs);
-	return r < 0 ? r : stack_mount(s->st, kind, id, &chain, NULL, ret, e);
+	return r < 0 ? r : stack_mount(s->st, kind, id, &chain, ret, e);
 }
 
 static int target_exists(const char *target, struct err *e)
@@ -262,8 +262,7 @@ int snapshots_mounts(struct snapshots *s, const char *key,
 			       key);
 	r = need(s, &chain, e);
 	return r < 0 ? r
-		     : stack_mount(s->st, snap.kind, snap.id, &chain, NULL, ret,
-				   e);
+		     : stack_mount(s->st, snap.kind, snap.id, &chain, ret, e);
 }
 
 static int usage_of(struct snapshots *s, int64_t id, uint64_t *ret_bytes,

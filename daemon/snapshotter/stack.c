@@ -45,24 +45,12 @@ static char *link_path(const struct stack *st, const struct chain_link *l)
 	return path;
 }
 
-/* A layer that was listed further up. */
-static bool repeated(const struct chain *chain, size_t at)
-{
-	int64_t layer = chain->v[at].layer;
-
-	for (size_t i = 0; layer > 0 && i < at; i++) {
-		if (chain->v[i].layer == layer)
-			return true;
-	}
-	return false;
-}
-
 static size_t n_distinct(const struct chain *chain)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < chain->n; i++)
-		n += repeated(chain, i) ? 0 : 1;
+		n += chain_repeats(chain, i) ? 0 : 1;
 	return n;
 }
 
@@ -118,7 +106,7 @@ static int add_links(const struct stack *st, struct buf *b,
 
 		if (path == NULL)
 			return -ENOMEM;
-		if (!repeated(chain, i))
+		if (!chain_repeats(chain, i))
 			r = buf_addf(b, "%s%s", i > 0 ? ":" : "", path);
 	}
 	return r;
@@ -136,17 +124,16 @@ static size_t n_ordinary(const struct chain *chain)
 
 /* Data is only in estargzfs's mounts, under its own names. */
 static int add_merged(const struct stack *st, struct buf *b,
-		      const struct chain *chain, const struct digest *merged)
+		      const struct chain *chain)
 {
-	char key[DIGEST_HEX_BYTES + 1];
 	size_t top = n_ordinary(chain);
 	int r = add_links(st, b, chain, top);
 
 	if (r == 0)
-		r = buf_addf(b, "%s%s/c/%s", top > 0 ? ":" : "", st->root,
-			     digest_hex(merged, key));
+		r = buf_addf(b, "%s%s/c/%" PRId64, top > 0 ? ":" : "", st->root,
+			     chain->merged);
 	for (size_t i = top; i < chain->n && r == 0; i++) {
-		if (!repeated(chain, i))
+		if (!chain_repeats(chain, i))
 			r = buf_addf(b, "::%s/m/%" PRId64, st->root,
 				     chain->v[i].layer);
 	}
@@ -154,20 +141,19 @@ static int add_merged(const struct stack *st, struct buf *b,
 }
 
 static int add_lowers(const struct stack *st, struct stack_mount *m,
-		      const struct chain *chain, const struct digest *merged)
+		      const struct chain *chain)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(OPTION_BYTES_MAX);
 	int r = buf_add_str(&b, "lowerdir=");
 
 	if (r == 0)
-		r = merged != NULL ? add_merged(st, &b, chain, merged)
-				   : add_links(st, &b, chain, chain->n);
+		r = chain->merged > 0 ? add_merged(st, &b, chain)
+				      : add_links(st, &b, chain, chain->n);
 	return r < 0 ? r : add_option(m, TAKE_PTR(b.p));
 }
 
 static int overlay(const struct stack *st, bool writable, int64_t id,
-		   const struct chain *chain, const struct digest *merged,
-		   struct stack_mount *m)
+		   const struct chain *chain, struct stack_mount *m)
 {
 	int r = 0;
 
@@ -181,7 +167,7 @@ static int overlay(const struct stack *st, bool writable, int64_t id,
 			r = add_dir(st, m, "upperdir", id, "/fs");
 	}
 	if (r == 0)
-		r = add_lowers(st, m, chain, merged);
+		r = add_lowers(st, m, chain);
 	if (r == 0 && st->userxattr)
 		r = add_option(m, strdup("userxattr"));
 	for (size_t i = 0; i < st->n_options && r == 0; i++)
@@ -209,7 +195,9 @@ bool stack_can_merge(const struct stack *st, enum snap_kind kind, int64_t id,
 		     const struct chain *chain)
 {
 	CLEANUP_STACK_MOUNT struct stack_mount m = {0};
-	const struct digest any = {0};
+	/* Numbers get longer. */
+	const struct chain merged = {
+		.v = chain->v, .n = chain->n, .merged = INT32_MAX};
 	size_t top = n_ordinary(chain);
 
 	if (top == chain->n || is_bind(kind, chain))
@@ -218,13 +206,13 @@ bool stack_can_merge(const struct stack *st, enum snap_kind kind, int64_t id,
 		if (chain->v[i].layer == 0)
 			return false;
 	}
-	return overlay(st, kind == SNAP_ACTIVE, id, chain, &any, &m) == 0 &&
+	return overlay(st, kind == SNAP_ACTIVE, id, &merged, &m) == 0 &&
 	       option_bytes(&m) <= STACK_OPTION_BYTES_MAX;
 }
 
 int stack_mount(const struct stack *st, enum snap_kind kind, int64_t id,
-		const struct chain *chain, const struct digest *merged,
-		struct stack_mount *ret, struct err *e)
+		const struct chain *chain, struct stack_mount *ret,
+		struct err *e)
 {
 	CLEANUP_STACK_MOUNT struct stack_mount m = {0};
 	bool writable = kind == SNAP_ACTIVE;
@@ -238,7 +226,7 @@ int stack_mount(const struct stack *st, enum snap_kind kind, int64_t id,
 	else if (is_bind(kind, chain))
 		r = bind_mount(link_path(st, &chain->v[0]), false, &m);
 	else
-		r = overlay(st, writable, id, chain, merged, &m);
+		r = overlay(st, writable, id, chain, &m);
 	if (r < 0)
 		return err_set(e, r, "mount: %s", err_name(r));
 	*ret = m;

@@ -18,7 +18,7 @@
  *
  *   one a layer   ROOT/m/<layer>, estargzfs's mount; ROOT/e/<layer>, the
  *                 kernel's of a complete one (chain_link.native)
- *   merged        <ordinary>:…:ROOT/c/<key>::ROOT/m/<layer>::…::ROOT/m/<layer>
+ *   merged        <ordinary>:…:ROOT/c/<chain>::ROOT/m/<layer>::…::ROOT/m/<layer>
  *                 the kernel's mount of what all of them come to, without data;
  *                 behind "::" what is only searched for the data of its files
  *
@@ -29,7 +29,6 @@
 #define SNAPSHOTTER_STACK_H
 
 #include "common/base.h"
-#include "common/digest.h"
 #include "common/err.h"
 #include "daemon/snapshotter/tree.h"
 
@@ -64,8 +63,8 @@ void stack_mount_done(struct stack_mount *m);
  * stack_can_merge() - whether merged metadata is of use for a snapshot
  *
  * There is a lazy layer, no ordinary one lies below a lazy one, it is to be an
- * overlayfs, and its options fit in STACK_OPTION_BYTES_MAX.
- * Context: as stack_mount()
+ * overlayfs, and its options fit in STACK_OPTION_BYTES_MAX. What @chain says of
+ * it already does not matter.
  */
 bool stack_can_merge(const struct stack *st, enum snap_kind kind, int64_t id,
 		     const struct chain *chain);
@@ -73,16 +72,14 @@ bool stack_can_merge(const struct stack *st, enum snap_kind kind, int64_t id,
 /**
  * stack_mount() - the mount of a snapshot
  * @id:		its own
- * @chain:	its ancestors
- * @merged:	key of the merged metadata of their lazy layers, where
- *		stack_can_merge(); NULL: one lower directory a layer
+ * @chain:	its ancestors; merged only where stack_can_merge()
  *
  * Committed snapshots have no mount: -EINVAL.
  * Return: 0, -ENOMEM
  */
 int stack_mount(const struct stack *st, enum snap_kind kind, int64_t id,
-		const struct chain *chain, const struct digest *merged,
-		struct stack_mount *ret, struct err *e);
+		const struct chain *chain, struct stack_mount *ret,
+		struct err *e);
 
 /* ROOT/snapshots/<id>, with "/fs" or "/work" behind it. Malloced, NULL when
  * out of memory. */

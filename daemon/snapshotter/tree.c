@@ -105,6 +105,17 @@ void chain_done(struct chain *c)
 	*c = (struct chain){0};
 }
 
+bool chain_repeats(const struct chain *c, size_t at)
+{
+	int64_t layer = c->v[at].layer;
+
+	for (size_t i = 0; layer > 0 && i < at; i++) {
+		if (c->v[i].layer == layer)
+			return true;
+	}
+	return false;
+}
+
 /*** Columns ***/
 
 static int column_labels(sqlite3_stmt *st, int at, struct labels *ret)

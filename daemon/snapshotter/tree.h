@@ -53,25 +53,27 @@ struct snap {
 #define CLEANUP_SNAP CLEANUP(snap_done)
 void snap_done(struct snap *s);
 
-/**
- * struct chain_link - a snapshot as the stack sees it
- * @native:	a lazy one whose layer the kernel has mounted, on ROOT/e/<layer>; not
- *		of the tree, but of who asks for a mount
- */
+/* A snapshot as the stack sees it. @native: its layer is mounted by the kernel's
+ * EROFS, which is to be named instead of the FUSE mount; who asks the tree gets
+ * false. */
 struct chain_link {
 	int64_t id;
 	int64_t layer;
 	bool native;
 };
 
-/* Ancestors, the nearest first. */
+/* Ancestors, the nearest first. @merged: id of the chain's merged metadata, with
+ * the FUSE mounts of all lazy layers as its data; 0: none, as the tree has it. */
 struct chain {
 	struct chain_link *v;
 	size_t n;
+	int64_t merged;
 };
 
 #define CLEANUP_CHAIN CLEANUP(chain_done)
 void chain_done(struct chain *c);
+/* Whether the link is of a layer that was listed further up. */
+bool chain_repeats(const struct chain *c, size_t at);
 
 /* A layer that is or was mounted: everything that is needed to mount it again,
  * the same for all snapshots of it. */
