@@ -114,7 +114,8 @@ UNIT_TESTS += %D%/test-layers
 nodist_EXTRA_%C%_test_layers_SOURCES = %D%/cxx.cc
 %C%_test_layers_LDADD = $(SNAPSHOTTER_LIBS) $(CMOCKA_LIBS) -lpthread
 UNIT_TESTS += %D%/test-stack
-%C%_test_stack_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
+%C%_test_stack_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
+	$(SQLITE_LIBS) -lpthread
 UNIT_TESTS += %D%/test-filter
 %C%_test_filter_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
 	$(PCRE_LIBS)
