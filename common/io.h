@@ -50,6 +50,9 @@ int io_parse_bytes(const char *s, uint64_t *ret);
 /* CLOCK_MONOTONIC. */
 uint64_t io_now_ns(void);
 
+/* 16 bytes of /proc/sys/kernel/random/boot_id; random where there is none. */
+void io_boot_id(uint8_t ret[16]);
+
 /**
  * io_send_fds() - one message with descriptors over a Unix socket
  * @fds:	[@n_fds], borrowed, @n_fds <= 8

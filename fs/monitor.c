@@ -676,7 +676,7 @@ static void init(struct monitor *m, const struct layer *layer,
 		.retry_ns = RETRY_MIN_NS,
 	};
 	(void)prctl(PR_SET_NAME, "estargzfs", 0, 0, 0);
-	state_boot_id(m->boot_id);
+	io_boot_id(m->boot_id);
 	oom_get(&c->oom);
 	oom_set(OOM_MONITOR);
 }

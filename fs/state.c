@@ -8,10 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
-#include "common/buf.h"
 #include "common/io.h"
 #include "common/layerdir.h"
 
@@ -25,27 +23,6 @@ static const char *const new_names[STATE_FILES] = {
 	[STATE_CHUNKS] = "chunks.new",
 	[STATE_PRESENT] = "present.new",
 };
-
-void state_boot_id(uint8_t ret[16])
-{
-	CLEANUP_BUF struct buf b = BUF_INIT(64);
-	size_t n = 0;
-
-	/* Not known: as if the machine had been booted since. */
-	if (getrandom(ret, 16, 0) != 16)
-		memset(ret, 0, 16);
-	if (io_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &b) < 0)
-		return;
-	for (size_t i = 0; i < b.len && n < 32; i++) {
-		const char *hex = "0123456789abcdef";
-		const char *at = strchr(hex, b.p[i]);
-
-		if (at == NULL || b.p[i] == '\0')
-			continue;
-		ret[n / 2] = (uint8_t)(ret[n / 2] << 4 | (at - hex));
-		n++;
-	}
-}
 
 static void close_files(struct state *s)
 {

@@ -80,7 +80,4 @@ void state_sync(const struct state *s);
 int state_share(struct state *s);
 void state_close(struct state *s);
 
-/* 16 bytes of /proc/sys/kernel/random/boot_id; random where there is none. */
-void state_boot_id(uint8_t ret[16]);
-
 #endif
