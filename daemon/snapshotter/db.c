@@ -164,7 +164,7 @@ static int ask_int(struct db *db, const char *text, int *ret, struct err *e)
 	return r < 0 ? r : 0;
 }
 
-/* Before anything is changed: is it ours? Return: 1 it is empty, 0 yes */
+/* Before anything is changed: is it ours? Return: its version, 0: it is empty */
 static int identify(struct db *db, struct err *e)
 {
 	int tables = 0, id = 0, version = 0;
@@ -178,20 +178,19 @@ static int identify(struct db *db, struct err *e)
 	if (r < 0)
 		return r;
 	if (tables == 0 && id == 0 && version == 0)
-		return 1;
+		return 0;
 	if (id != db->schema->application_id)
 		return err_set(e, -EBADMSG, "database: it is not ours");
-	if (version != db->schema->version)
+	if (version < 1 || version > db->schema->version)
 		return err_set(e, -EBADMSG,
 			       "database: version %d, this program knows %d",
 			       version, db->schema->version);
-	return 0;
+	return version;
 }
 
 static int set_up(struct db *db, struct err *e)
 {
-	bool empty;
-	int r;
+	int version, r;
 
 	(void)sqlite3_extended_result_codes(db->h, 1);
 	(void)sqlite3_busy_timeout(db->h, OPEN_TIMEOUT_MS);
@@ -208,11 +207,11 @@ static int set_up(struct db *db, struct err *e)
 		r = identify(db, e);
 	if (r < 0)
 		return r;
-	empty = r == 1;
+	version = r;
 	r = exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
 		 e);
-	if (r == 0 && empty)
-		r = exec(db, db->schema->create, e);
+	for (; r == 0 && version < db->schema->version; version++)
+		r = exec(db, db->schema->steps[version], e);
 	/* The log is opened by the first who writes. */
 	return r < 0 ? r : exec(db, "BEGIN IMMEDIATE; COMMIT", e);
 }

@@ -20,14 +20,15 @@
 
 /**
  * struct db_schema - what is in the file
- * @application_id, @version: of the file; unknown ones are left alone
- * @create:	SQL that makes it, application_id and user_version included
+ * @application_id: of the file; others are left alone
+ * @steps:	[@version] SQL that makes version i + 1 of version i, the first of
+ *		nothing, application_id; each a transaction that sets user_version
  * @sql:	[@n_sql] the statements; the first three are BEGIN, COMMIT, ROLLBACK
  */
 struct db_schema {
 	int application_id;
 	int version;
-	const char *create;
+	const char *const *steps;
 	const char *const *sql;
 	size_t n_sql;
 };
@@ -47,8 +48,8 @@ struct db {
 	char *reserve;
 };
 
-/* Locks the file as long as it is open.
- * Return: 0, -EBADMSG not ours or of another version, -EBUSY, -errno with @e */
+/* Locks the file as long as it is open, and brings an earlier version to ours.
+ * Return: 0, -EBADMSG not ours or of a later version, -EBUSY, -errno with @e */
 int db_open(struct db *db, const char *path, const struct db_schema *schema,
 	    struct err *e);
 void db_close(struct db *db);

@@ -596,11 +596,8 @@ static ssize_t hold_all(struct layers *ls, const struct chain *chain,
 	lock(ls);
 	for (size_t i = 0; n >= 0 && i < chain->n; i++) {
 		struct layer *l = layer_find(ls, chain->v[i].layer);
-		bool seen = chain->v[i].layer == 0;
 
-		for (ssize_t k = 0; k < n; k++)
-			seen = seen || v[k] == l;
-		if (seen)
+		if (chain->v[i].layer == 0 || chain_repeats(chain, i))
 			continue;
 		if (l == NULL) {
 			while (n > 0)
@@ -637,7 +634,8 @@ static int await_all(struct layers *ls, struct layer **v, ssize_t n,
 	return first;
 }
 
-int layers_need(struct layers *ls, const struct chain *chain, struct err *e)
+int layers_need(struct layers *ls, struct chain *chain, bool all_fuse UNUSED,
+		struct err *e)
 {
 	struct layer **v = calloc(chain->n + 1, sizeof(struct layer *));
 	ssize_t n;
@@ -647,10 +645,26 @@ int layers_need(struct layers *ls, const struct chain *chain, struct err *e)
 		return err_set(e, -ENOMEM, "no memory");
 	n = hold_all(ls, chain, v, e);
 	r = n < 0 ? (int)n : await_all(ls, v, n, e);
-	while (n > 0)
+	while (r < 0 && n > 0)
 		release(v[--n]);
 	free(v);
 	return r;
+}
+
+void layers_named(struct layers *ls, const struct chain *chain)
+{
+	for (size_t i = 0; i < chain->n; i++) {
+		struct layer *l;
+
+		if (chain_repeats(chain, i))
+			continue;
+		lock(ls);
+		l = layer_find(ls, chain->v[i].layer);
+		unlock(ls);
+		/* Held, it was not dropped. */
+		if (l != NULL)
+			release(l);
+	}
 }
 
 void layers_collect(struct layers *ls)

@@ -68,12 +68,19 @@ void layers_release(struct layers *ls, int64_t id);
 
 /**
  * layers_need() - all lazy layers of a chain are mounted and served, or are now
+ * @chain:	whose links it says are native
+ * @all_fuse:	either all lazy layers are native, or the FUSE mounts of all are
+ *		there and no link is native; else each is what it can be
  *
- * In parallel. And they are where they are said to be.
+ * In parallel. And they are where they are said to be, and stay there until
+ * layers_named(), which is called behind tree_create() or tree_name(), or where
+ * nothing will be named. Where this fails, it need not be.
  * Context: as layers_mount()
  * Return: 0; -EAGAIN with @e: "layer sha256:… is not available: …"
  */
-int layers_need(struct layers *ls, const struct chain *chain, struct err *e);
+int layers_need(struct layers *ls, struct chain *chain, bool all_fuse,
+		struct err *e);
+void layers_named(struct layers *ls, const struct chain *chain);
 
 /* Ends what no snapshot needs, and what is over the quota of the cache. */
 void layers_collect(struct layers *ls);

@@ -26,7 +26,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/spawn.c %D%/spawn.h \
 	%D%/stack.c %D%/stack.h \
 	%D%/supmsg.c %D%/supmsg.h \
-	%D%/tree.c %D%/tree_layers.c %D%/tree.h %D%/tree_impl.h
+	%D%/tree.c %D%/tree_layers.c %D%/tree_named.c %D%/tree.h %D%/tree_impl.h
 # protoc-c's, which does not know our warnings.
 noinst_LIBRARIES += %D%/libsnapshotspb.a
 nodist_%C%_libsnapshotspb_a_SOURCES = %D%/snapshots.pb-c.c %D%/snapshots.pb-c.h

@@ -32,9 +32,16 @@ static int64_t now_ns(void)
 	return (int64_t)ts.tv_sec * (int64_t)NSEC_PER_SEC + ts.tv_nsec;
 }
 
-static int need(struct snapshots *s, const struct chain *chain, struct err *e)
+/* What a reply is about to name is there, and stays until named(). */
+static int need(struct snapshots *s, struct chain *chain, struct err *e)
 {
-	return s->layers != NULL ? layers_need(s->layers, chain, e) : 0;
+	return s->layers != NULL ? layers_need(s->layers, chain, false, e) : 0;
+}
+
+static void named(struct snapshots *s, const struct chain *chain)
+{
+	if (s->layers != NULL)
+		layers_named(s->layers, chain);
 }
 
 /*** Prepare, View ***/
@@ -99,7 +106,7 @@ static int owner_of(struct snapshots *s, const struct chain *chain,
 static int make(struct snapshots *s, int64_t id, enum snap_kind kind,
 		const char *key, const char *parent,
 		const struct labels *labels, const struct stat *owner,
-		struct chain *ret_chain, struct err *e)
+		const struct chain *chain, struct err *e)
 {
 	int r;
 
@@ -107,11 +114,30 @@ static int make(struct snapshots *s, int64_t id, enum snap_kind kind,
 		      owner->st_gid, e);
 	if (r < 0)
 		return r;
-	r = tree_create(s->tree, id, kind, key, parent, labels, now_ns(),
-			ret_chain, e);
+	r = tree_create(s->tree, id, kind, key, parent, labels, now_ns(), chain,
+			e);
 	if (r < 0)
 		dirs_drop(s->dirs, id);
 	return r;
+}
+
+static int prepare_above(struct snapshots *s, enum snap_kind kind,
+			 const char *key, const char *parent,
+			 const struct chain *chain, const struct labels *labels,
+			 struct stack_mount *ret, struct err *e)
+{
+	struct stat owner;
+	int64_t id;
+	int r;
+
+	r = owner_of(s, chain, labels, &owner, e);
+	if (r < 0)
+		return r;
+	dirs_begin(s->dirs);
+	id = tree_id_new(s->tree);
+	r = make(s, id, kind, key, parent, labels, &owner, chain, e);
+	dirs_end(s->dirs);
+	return r < 0 ? r : stack_mount(s->st, kind, id, chain, ret, e);
 }
 
 static int prepare_ordinary(struct snapshots *s, enum snap_kind kind,
@@ -119,23 +145,17 @@ static int prepare_ordinary(struct snapshots *s, enum snap_kind kind,
 			    const struct labels *labels,
 			    struct stack_mount *ret, struct err *e)
 {
-	CLEANUP_CHAIN struct chain before = {0}, chain = {0};
-	struct stat owner;
-	int64_t id;
+	CLEANUP_CHAIN struct chain chain = {0};
 	int r;
 
-	r = parent_chain(s, parent, &before, e);
+	r = parent_chain(s, parent, &chain, e);
 	if (r == 0)
-		r = need(s, &before, e);
-	if (r == 0)
-		r = owner_of(s, &before, labels, &owner, e);
+		r = need(s, &chain, e);
 	if (r < 0)
 		return r;
-	dirs_begin(s->dirs);
-	id = tree_id_new(s->tree);
-	r = make(s, id, kind, key, parent, labels, &owner, &chain, e);
-	dirs_end(s->dirs);
-	return r < 0 ? r : stack_mount(s->st, kind, id, &chain, ret, e);
+	r = prepare_above(s, kind, key, parent, &chain, labels, ret, e);
+	named(s, &chain);
+	return r;
 }
 
 static int target_exists(const char *target, struct err *e)
@@ -261,6 +281,10 @@ int snapshots_mounts(struct snapshots *s, const char *key,
 		return err_set(e, -EBUSY, "snapshot %s is not active or a view",
 			       key);
 	r = need(s, &chain, e);
+	if (r < 0)
+		return r;
+	r = tree_name(s->tree, snap.id, &chain, e);
+	named(s, &chain);
 	return r < 0 ? r
 		     : stack_mount(s->st, snap.kind, snap.id, &chain, ret, e);
 }

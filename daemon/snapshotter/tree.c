@@ -13,7 +13,7 @@
 #define LABELS_BYTES_MAX MIB(8)
 
 /* Labels are only ever looked at in C: key NUL value NUL, sorted. */
-static const char create_sql[] =
+static const char version_1[] =
 	"BEGIN EXCLUSIVE;"
 	"CREATE TABLE layers ("
 	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
@@ -35,6 +35,30 @@ static const char create_sql[] =
 	"PRAGMA user_version = 1;"
 	"COMMIT";
 static_assert(APPLICATION_ID == 1702066791, "the schema says so");
+
+/* Replies of version 1 have named the FUSE mounts of all lazy ancestors. */
+static const char version_2[] =
+	"BEGIN EXCLUSIVE;"
+	"CREATE TABLE named ("
+	" snapshot INTEGER NOT NULL REFERENCES snapshots (id)"
+	"  ON DELETE CASCADE,"
+	" kind INTEGER NOT NULL, object INTEGER NOT NULL,"
+	" PRIMARY KEY (snapshot, kind, object)) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX named_object ON named (kind, object);"
+	"CREATE TABLE chains ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" key BLOB NOT NULL UNIQUE) STRICT;"
+	"CREATE TABLE boot (id BLOB NOT NULL) STRICT;"
+	"INSERT INTO named WITH RECURSIVE up (snapshot, parent, layer) AS ("
+	" SELECT id, parent, layer FROM snapshots WHERE kind <> 3"
+	" UNION ALL SELECT up.snapshot, s.parent, s.layer"
+	" FROM up JOIN snapshots s ON s.id = up.parent)"
+	" SELECT DISTINCT snapshot, 1, layer FROM up WHERE layer IS NOT NULL;"
+	"PRAGMA user_version = 2;"
+	"COMMIT";
+static_assert(SNAP_COMMITTED == 3 && NAMED_FUSE == 1, "the schema says so");
+
+static const char *const steps[] = {version_1, version_2};
 
 #define SNAP_COLUMNS                                                  \
 	"SELECT s.id, s.name, p.name, s.kind, s.created, s.updated, " \
@@ -81,12 +105,28 @@ static const char *const sql[STMTS] = {
 	[LAYER_DELETE] = "DELETE FROM layers WHERE id = ?1 AND NOT EXISTS "
 			 "(SELECT 1 FROM snapshots WHERE layer = ?1)",
 	[LAYER_OLDEST] = "SELECT min(id) FROM snapshots WHERE layer = ?1",
+	[NAMED_INSERT] = "INSERT OR IGNORE INTO named (snapshot, kind, object) "
+			 "VALUES (?1, ?2, ?3)",
+	[NAMED_FORGET] = "DELETE FROM named WHERE snapshot = ?1",
+	[NAMED_COUNT] = "SELECT count(*) FROM named "
+			"WHERE kind = ?1 AND object = ?2",
+	[CHAIN_FIND] = "SELECT id FROM chains WHERE key = ?1",
+	[CHAIN_INSERT] = "INSERT INTO chains (key) VALUES (?1)",
+	[CHAIN_PAGE] = "SELECT id, key FROM chains WHERE id > ?1 "
+		       "ORDER BY id LIMIT ?2",
+	[CHAIN_DELETE] = "DELETE FROM chains WHERE key = ?1 AND NOT EXISTS "
+			 "(SELECT 1 FROM named WHERE kind = ?2 "
+			 "AND object = chains.id)",
+	[BOOT_GET] = "SELECT id FROM boot",
+	[BOOT_CLEAR] = "DELETE FROM named",
+	[BOOT_DELETE] = "DELETE FROM boot",
+	[BOOT_INSERT] = "INSERT INTO boot (id) VALUES (?1)",
 };
 
 static const struct db_schema schema = {
 	.application_id = APPLICATION_ID,
-	.version = 1,
-	.create = create_sql,
+	.version = ARRAY_SIZE(steps),
+	.steps = steps,
 	.sql = sql,
 	.n_sql = STMTS,
 };
@@ -401,11 +441,22 @@ static int insert(struct tree *t, const struct new_row *n, int64_t parent,
 	return db_step(&t->db, st, e);
 }
 
+/* Whether @chain, which was asked for in a transaction before, is still that of a
+ * parent: ids are never given twice, and what is committed keeps its ancestors. */
+static int check_parent(int64_t parent, const struct chain *chain,
+			const char *key, struct err *e)
+{
+	if (chain == NULL || parent == (chain->n > 0 ? chain->v[0].id : 0))
+		return 0;
+	return err_set(e, -EAGAIN, "parent %s: was made anew", key);
+}
+
 /* In a transaction. What is wrong with the parent comes first, as containerd
  * has it. */
 static int create(struct tree *t, const struct new_row *n,
-		  struct chain *ret_chain, struct err *e)
+		  const struct chain *chain, struct err *e)
 {
+	CLEANUP_CHAIN struct chain above = {0};
 	int64_t parent = 0, other;
 	enum snap_kind kind;
 	int r;
@@ -427,16 +478,19 @@ static int create(struct tree *t, const struct new_row *n,
 	if (r > 0)
 		return err_set(e, -EEXIST, "snapshot %s: already exists",
 			       n->name);
-	r = get_chain(t, parent, ret_chain, e);
-	if (r < 0)
-		return r;
-	return insert(t, n, parent, e);
+	r = get_chain(t, parent, &above, e);
+	if (r == 0)
+		r = check_parent(parent, chain, n->parent, e);
+	if (r == 0)
+		r = insert(t, n, parent, e);
+	if (r == 0 && chain != NULL)
+		r = tree_name_locked(t, n->id, chain, e);
+	return r;
 }
 
 static int add(struct tree *t, struct new_row *n, const struct labels *labels,
-	       struct chain *ret_chain, struct err *e)
+	       const struct chain *chain, struct err *e)
 {
-	CLEANUP_CHAIN struct chain chain = {0};
 	int r;
 
 	r = new_row_check(n, labels, e);
@@ -447,20 +501,16 @@ static int add(struct tree *t, struct new_row *n, const struct labels *labels,
 			n->id = t->next_id++;
 		r = db_begin(&t->db, e);
 		if (r == 0)
-			r = db_end(&t->db, create(t, n, &chain, e), e);
+			r = db_end(&t->db, create(t, n, chain, e), e);
 	}
 	buf_done(&n->labels);
-	if (r == 0 && ret_chain != NULL) {
-		*ret_chain = chain;
-		chain = (struct chain){0};
-	}
 	return r;
 }
 
 int tree_create(struct tree *t, int64_t id, enum snap_kind kind,
 		const char *key, const char *parent,
 		const struct labels *labels, int64_t now_ns,
-		struct chain *ret_chain, struct err *e)
+		const struct chain *chain, struct err *e)
 {
 	struct new_row n = {
 		.id = id,
@@ -472,7 +522,7 @@ int tree_create(struct tree *t, int64_t id, enum snap_kind kind,
 
 	assert(id > 0);
 	assert(kind == SNAP_ACTIVE || kind == SNAP_VIEW);
-	return add(t, &n, labels, ret_chain, e);
+	return add(t, &n, labels, chain, e);
 }
 
 int tree_create_lazy(struct tree *t, const char *name, const char *parent,
@@ -515,6 +565,9 @@ static int commit(struct tree *t, const char *key, const struct new_row *n,
 			       n->name);
 	if (kind != SNAP_ACTIVE)
 		return err_set(e, -EBUSY, "snapshot %s is not active", key);
+	r = tree_forget_locked(t, id, e);
+	if (r < 0)
+		return r;
 	{
 		DB_STMT *st = db_stmt(&t->db, SNAP_COMMIT);
 
@@ -693,6 +746,8 @@ int tree_open(struct tree **ret, const char *path, struct err *e)
 		if (r >= 0)
 			t->next_id = sqlite3_column_int64(st, 0) + 1;
 	}
+	if (r >= 0)
+		r = tree_boot(t, e);
 	if (r < 0) {
 		tree_close(t);
 		return r;

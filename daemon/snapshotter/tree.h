@@ -12,6 +12,10 @@
  * A snapshot is ordinary (its files are in ROOT/snapshots/<id>/fs) or lazy
  * (layer > 0: its files are the mount ROOT/m/<layer>, see layers.h). Lazy ones
  * are always committed.
+ *
+ * What a reply has named (the mounts that its overlayfs is to be made of) is
+ * noted before the reply goes out, and forgotten with the snapshot that it was
+ * about, when that is committed, and by a reboot. Until then it stays.
  */
 #ifndef SNAPSHOTTER_TREE_H
 #define SNAPSHOTTER_TREE_H
@@ -114,16 +118,17 @@ void tree_id_skip(struct tree *t, int64_t id);
  * tree_create() - a new active snapshot or view
  * @id:		from tree_id_new()
  * @parent:	"" or the key of a committed one
- * @ret_chain:	may be NULL
+ * @chain:	@parent and its ancestors, as the reply will name them; NULL:
+ *		nothing will be named
  *
  * Return: 0; -EEXIST; -ENOENT no such parent; -EINVAL parent is not
- * committed, key is empty or too long; -EOVERFLOW too many ancestors; -errno,
- * all with @e
+ * committed, key is empty or too long; -EOVERFLOW too many ancestors;
+ * -EAGAIN @chain is of another @parent, which is gone; -errno, all with @e
  */
 int tree_create(struct tree *t, int64_t id, enum snap_kind kind,
 		const char *key, const char *parent,
 		const struct labels *labels, int64_t now_ns,
-		struct chain *ret_chain, struct err *e);
+		const struct chain *chain, struct err *e);
 
 /* A lazy layer becomes a committed snapshot at once. Errors as tree_create(). */
 int tree_create_lazy(struct tree *t, const char *name, const char *parent,
@@ -184,5 +189,36 @@ int tree_layer_drop(struct tree *t, int64_t id);
 /* Whether this is the oldest snapshot of its layer: the one that accounts for
  * its bytes. Return: 1, 0, -errno */
 int tree_layer_first(struct tree *t, const struct snap *s);
+
+/* What replies name; the values are those of the file. */
+enum named {
+	NAMED_FUSE = 1,   /* the FUSE mount of a layer, by its id */
+	NAMED_NATIVE = 2, /* the kernel's mount of a layer, by its id */
+	NAMED_CHAIN = 3,  /* merged metadata, by its id */
+};
+
+/* Another reply about the snapshot @id will name @chain, beside what those before
+ * it have named. Return: 0, -ENOENT it is gone, -errno with @e */
+int tree_name(struct tree *t, int64_t id, const struct chain *chain,
+	      struct err *e);
+/* How many snapshots have replies that name it. Return: >= 0, -errno */
+int64_t tree_named(struct tree *t, enum named kind, int64_t object);
+
+/**
+ * tree_chain_put() - the row of a chain's merged metadata, a new one where there
+ * is none
+ *
+ * Return: its id (> 0), never given before; -errno with @e
+ */
+int64_t tree_chain_put(struct tree *t, const struct digest *key, struct err *e);
+/* Return: its id, -ENOENT, -errno */
+int64_t tree_chain_get(struct tree *t, const struct digest *key);
+/* Calls @fn for every row with no lock held. @fn < 0 ends it. */
+int tree_chain_walk(struct tree *t,
+		    int (*fn)(void *arg, int64_t id, const struct digest *key),
+		    void *arg, struct err *e);
+/* Removes the row unless a reply names it. Return: 1 removed, 0 in use, or there
+ * is none */
+int tree_chain_drop(struct tree *t, const struct digest *key);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What tree.c and tree_layers.c share, and nobody else. */
+/* What tree.c, tree_layers.c and tree_named.c share, and nobody else. */
 #ifndef SNAPSHOTTER_TREE_IMPL_H
 #define SNAPSHOTTER_TREE_IMPL_H
 
@@ -28,6 +28,17 @@ enum tree_stmt {
 	LAYER_PAGE,
 	LAYER_DELETE,
 	LAYER_OLDEST,
+	NAMED_INSERT,
+	NAMED_FORGET,
+	NAMED_COUNT,
+	CHAIN_FIND,
+	CHAIN_INSERT,
+	CHAIN_PAGE,
+	CHAIN_DELETE,
+	BOOT_GET,
+	BOOT_CLEAR,
+	BOOT_DELETE,
+	BOOT_INSERT,
 	STMTS
 };
 
@@ -52,5 +63,13 @@ static inline void tree_unlock(struct tree *const *t)
 /* Up to the end of the scope; statements in it are done with before. */
 #define LOCKED(t) \
 	CLEANUP(tree_unlock) struct tree *locked_ UNUSED = tree_lock(t)
+
+/* In a transaction, as tree_name(). */
+int tree_name_locked(struct tree *t, int64_t id, const struct chain *chain,
+		     struct err *e);
+/* In a transaction: @id names nothing any more. */
+int tree_forget_locked(struct tree *t, int64_t id, struct err *e);
+/* What was named before the machine was booted is not there any more. */
+int tree_boot(struct tree *t, struct err *e);
 
 #endif

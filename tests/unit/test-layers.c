@@ -265,6 +265,7 @@ static void remove_snapshot(struct world *w, const char *name)
 
 static int need(struct world *w, const char *name, struct err *e)
 {
+	int r;
 	CLEANUP_CHAIN struct chain c = {0};
 	CLEANUP_SNAP struct snap s = {0};
 	struct chain_link *v;
@@ -276,7 +277,10 @@ static int need(struct world *w, const char *name, struct err *e)
 	assert_non_null(v);
 	v[c.n++] = (struct chain_link){.id = s.id, .layer = s.layer};
 	c.v = v;
-	return layers_need(w->ls, &c, e);
+	r = layers_need(w->ls, &c, false, e);
+	if (r == 0)
+		layers_named(w->ls, &c);
+	return r;
 }
 
 /* ---- tests ------------------------------------------------------------- */

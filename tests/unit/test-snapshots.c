@@ -39,6 +39,7 @@ struct layers {
 	int usage_error;
 	_Atomic int n_mounts, n_held, n_needs, n_collects;
 	struct chain needed;
+	bool native;  /* what links become */
 	int64_t used; /* the layer that was asked for */
 };
 static struct layers layers;
@@ -71,8 +72,10 @@ void layers_release(struct layers *ls, int64_t id)
 	ls->n_held--;
 }
 
-int layers_need(struct layers *ls, const struct chain *chain, struct err *err)
+int layers_need(struct layers *ls, struct chain *chain, bool all_fuse,
+		struct err *err)
 {
+	assert_false(all_fuse);
 	ls->n_needs++;
 	chain_done(&ls->needed);
 	if (chain->n > 0) {
@@ -81,9 +84,24 @@ int layers_need(struct layers *ls, const struct chain *chain, struct err *err)
 		memcpy(ls->needed.v, chain->v, chain->n * sizeof(*chain->v));
 		ls->needed.n = chain->n;
 	}
-	return ls->need_error != 0
-		       ? err_set(err, ls->need_error, "layer is not available")
-		       : 0;
+	if (ls->need_error != 0)
+		return err_set(err, ls->need_error, "layer is not available");
+	for (size_t i = 0; i < chain->n; i++)
+		chain->v[i].native = ls->native && chain->v[i].layer > 0;
+	ls->n_held++;
+	return 0;
+}
+
+/* By now what was needed is noted. */
+void layers_named(struct layers *ls, const struct chain *chain)
+{
+	enum named kind = ls->native ? NAMED_NATIVE : NAMED_FUSE;
+
+	ls->n_held--;
+	for (size_t i = 0; i < chain->n; i++) {
+		if (chain->v[i].layer > 0)
+			assert_true(tree_named(t, kind, chain->v[i].layer) > 0);
+	}
 }
 
 void layers_collect(struct layers *ls)
@@ -602,6 +620,35 @@ static void test_lazy(void **state)
 	assert_int_equal(layers.n_collects, 1);
 }
 
+/* What a reply names is noted, and what later ones name beside it. */
+static void test_names(void **state)
+{
+	CLEANUP_STACK_MOUNT struct stack_mount m = {0};
+	CLEANUP_LABELS struct labels l = {0};
+
+	(void)state;
+	lazy_labels(&l, "chain", '1');
+	assert_int_equal(make(SNAP_ACTIVE, "x", "", &l), -EEXIST);
+	assert_int_equal(tree_named(t, NAMED_FUSE, 1), 0);
+	assert_int_equal(make(SNAP_ACTIVE, "a", "chain", &none), 0);
+	assert_int_equal(make(SNAP_VIEW, "v", "chain", &none), 0);
+	assert_int_equal(tree_named(t, NAMED_FUSE, 1), 2);
+	layers.native = true;
+	assert_int_equal(snapshots_mounts(s, "a", &m, &e), 0);
+	assert_non_null(strstr(m.options[2], "/e/1"));
+	assert_int_equal(tree_named(t, NAMED_FUSE, 1), 2);
+	assert_int_equal(tree_named(t, NAMED_NATIVE, 1), 1);
+	/* What was refused has named nothing. */
+	assert_int_equal(make(SNAP_ACTIVE, "a", "chain", &none), -EEXIST);
+	layers.need_error = -EAGAIN;
+	assert_int_equal(make(SNAP_ACTIVE, "b", "chain", &none), -EAGAIN);
+	assert_int_equal(tree_named(t, NAMED_NATIVE, 1), 1);
+	assert_int_equal(layers.n_held, 0);
+	assert_int_equal(snapshots_remove(s, "a", &e), 0);
+	assert_int_equal(tree_named(t, NAMED_FUSE, 1), 1);
+	assert_int_equal(tree_named(t, NAMED_NATIVE, 1), 0);
+}
+
 static void test_lazy_needs_its_parent(void **state)
 {
 	CLEANUP_LABELS struct labels l = {0};
@@ -750,6 +797,7 @@ int main(void)
 		T(test_bad_root),
 		T(test_list),
 		T(test_lazy),
+		T(test_names),
 		T(test_lazy_needs_its_parent),
 		T(test_lazy_falls_back),
 		T(test_not_available),

@@ -200,19 +200,14 @@ static void test_chain(void **state)
 			committed(name, parent);
 		memcpy(parent, name, sizeof(name));
 	}
-	assert_int_equal(tree_create(t, tree_id_new(t), SNAP_ACTIVE, "a", "c4",
-				     &none, 1, &c, &e),
-			 0);
+	assert_int_equal(make(SNAP_ACTIVE, "a", "c4"), 0);
+	assert_int_equal(tree_get(t, "a", &s, &c, &e), 0);
 	assert_int_equal(c.n, 5);
 	for (size_t i = 1; i < c.n; i++)
 		assert_true(c.v[i - 1].id > c.v[i].id);
 	assert_int_equal(c.v[2].layer, layer);
 	assert_int_equal(c.v[1].layer, 0);
-	assert_int_equal(tree_get(t, "a", &s, &d, &e), 0);
 	assert_string_equal(s.parent, "c4");
-	assert_int_equal(d.n, 5);
-	assert_memory_equal(c.v, d.v, 5 * sizeof(*c.v));
-	chain_done(&d);
 	snap_done(&s);
 	assert_int_equal(tree_get(t, "c0", &s, &d, &e), 0);
 	assert_int_equal(d.n, 0);
@@ -221,6 +216,7 @@ static void test_chain(void **state)
 static void test_depth(void **state)
 {
 	CLEANUP_CHAIN struct chain c = {0};
+	CLEANUP_SNAP struct snap s = {0};
 	char name[16], parent[16] = "";
 
 	(void)state;
@@ -229,9 +225,8 @@ static void test_depth(void **state)
 		committed(name, parent);
 		memcpy(parent, name, sizeof(name));
 	}
-	assert_int_equal(tree_create(t, tree_id_new(t), SNAP_ACTIVE, "a", name,
-				     &none, 1, &c, &e),
-			 0);
+	assert_int_equal(make(SNAP_ACTIVE, "a", name), 0);
+	assert_int_equal(tree_get(t, "a", &s, &c, &e), 0);
 	assert_int_equal(c.n, TREE_DEPTH_MAX);
 	assert_int_equal(commit("a", "last"), 0);
 	assert_int_equal(make(SNAP_ACTIVE, "b", "last"), -EOVERFLOW);
@@ -504,11 +499,11 @@ static void test_not_ours(void **state)
 	(void)state;
 	tree_close(t);
 	t = NULL;
-	exec_sql("PRAGMA user_version = 2");
+	exec_sql("PRAGMA user_version = 3");
 	assert_int_equal(tree_open(&t, path, &e), -EBADMSG);
-	assert_non_null(strstr(e.text, "version 2"));
+	assert_non_null(strstr(e.text, "version 3"));
 	/* It was left alone. */
-	exec_sql("PRAGMA user_version = 1");
+	exec_sql("PRAGMA user_version = 2");
 	assert_int_equal(tree_open(&t, path, &e), 0);
 	tree_close(t);
 	t = NULL;
@@ -524,6 +519,218 @@ static void test_not_ours(void **state)
 	assert_null(t);
 	assert_int_equal(tree_open(&t, "/nonexistent/x.db", &e), -ENOENT);
 	assert_non_null(strstr(e.text, "/nonexistent/x.db"));
+}
+
+/* A file as version 1 has left it: an image of an ordinary layer over two lazy
+ * ones, with a container and a view of the lowest. */
+static const char version_1[] =
+	"CREATE TABLE layers ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" blob BLOB NOT NULL, toc BLOB NOT NULL, opaque_user INTEGER NOT NULL,"
+	" reference TEXT NOT NULL, repository TEXT NOT NULL,"
+	" UNIQUE (toc, blob, opaque_user)) STRICT;"
+	"CREATE TABLE snapshots ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" name TEXT NOT NULL UNIQUE,"
+	" parent INTEGER REFERENCES snapshots (id),"
+	" layer INTEGER REFERENCES layers (id),"
+	" kind INTEGER NOT NULL, created INTEGER NOT NULL,"
+	" updated INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+	" inodes INTEGER NOT NULL, labels BLOB NOT NULL) STRICT;"
+	"CREATE INDEX snapshots_parent ON snapshots (parent);"
+	"CREATE INDEX snapshots_layer ON snapshots (layer)"
+	" WHERE layer IS NOT NULL;"
+	"PRAGMA application_id = 1702066791;"
+	"PRAGMA user_version = 1;"
+	"INSERT INTO layers VALUES (4, x'01', x'01', 0, 'r', 'r'),"
+	" (5, x'02', x'02', 0, 'r', 'r'), (6, x'03', x'03', 0, 'r', 'r');"
+	"INSERT INTO snapshots VALUES (1, 'l4', NULL, 4, 3, 1, 1, 0, 0, x''),"
+	" (2, 'l5', 1, 5, 3, 1, 1, 0, 0, x''),"
+	" (3, 'o', 2, NULL, 3, 1, 1, 0, 0, x''),"
+	" (4, 'container', 3, NULL, 2, 1, 1, 0, 0, x''),"
+	" (5, 'view', 1, NULL, 1, 1, 1, 0, 0, x''),"
+	" (6, 'l6', NULL, 6, 3, 1, 1, 0, 0, x'')";
+
+static void test_version_1(void **state)
+{
+	CLEANUP_SNAP struct snap s = {0};
+	CLEANUP_CHAIN struct chain c = {0};
+
+	(void)state;
+	tree_close(t);
+	t = NULL;
+	remove_db();
+	exec_sql(version_1);
+	assert_int_equal(tree_open(&t, path, &e), 0);
+	assert_int_equal(tree_get(t, "container", &s, &c, &e), 0);
+	assert_int_equal(c.n, 3);
+	assert_int_equal(c.v[1].layer, 5);
+	/* What its replies have named is known, and not given up. */
+	assert_int_equal(tree_named(t, NAMED_FUSE, 4), 2);
+	assert_int_equal(tree_named(t, NAMED_FUSE, 5), 1);
+	assert_int_equal(tree_named(t, NAMED_FUSE, 6), 0);
+	assert_int_equal(tree_named(t, NAMED_NATIVE, 4), 0);
+	assert_int_equal(drop("container"), 0);
+	/* Once. */
+	tree_close(t);
+	assert_int_equal(tree_open(&t, path, &e), 0);
+	assert_int_equal(tree_named(t, NAMED_FUSE, 4), 1);
+	assert_int_equal(tree_named(t, NAMED_FUSE, 5), 0);
+	assert_int_equal(tree_id_new(t), 7);
+}
+
+static int64_t layer_of(uint8_t n)
+{
+	char r[] = "r";
+	struct layer_row row = {.reference = r, .repository = r};
+
+	row.blob.b[0] = n;
+	return tree_layer_put(t, &row, &e);
+}
+
+/* Two lazy layers, the lower one twice, and an ordinary one on top. */
+static void chain_of(struct chain *ret)
+{
+	CLEANUP_SNAP struct snap s = {0};
+	int64_t a = layer_of(1), b = layer_of(2);
+	struct chain_link *v;
+
+	assert_int_equal(tree_create_lazy(t, "a", "", &none, a, 1, &e), 0);
+	assert_int_equal(tree_create_lazy(t, "b", "a", &none, b, 1, &e), 0);
+	assert_int_equal(tree_create_lazy(t, "a2", "b", &none, a, 1, &e), 0);
+	committed("top", "a2");
+	assert_int_equal(tree_get(t, "top", &s, ret, &e), 0);
+	v = reallocarray(ret->v, ret->n + 1, sizeof(*v));
+	assert_non_null(v);
+	memmove(v + 1, v, ret->n++ * sizeof(*v));
+	v[0] = (struct chain_link){.id = s.id};
+	ret->v = v;
+	assert_int_equal(v[1].layer, a);
+	assert_int_equal(v[2].layer, b);
+	assert_int_equal(v[3].layer, a);
+}
+
+static int make_named(const char *key, const struct chain *c)
+{
+	return tree_create(t, tree_id_new(t), SNAP_ACTIVE, key, "top", &none, 1,
+			   c, &e);
+}
+
+static void assert_named(const struct chain *c, int a_fuse, int b_fuse,
+			 int b_native, int merged)
+{
+	assert_int_equal(tree_named(t, NAMED_FUSE, c->v[1].layer), a_fuse);
+	assert_int_equal(tree_named(t, NAMED_FUSE, c->v[2].layer), b_fuse);
+	assert_int_equal(tree_named(t, NAMED_NATIVE, c->v[2].layer), b_native);
+	assert_int_equal(tree_named(t, NAMED_CHAIN, 77), merged);
+}
+
+static void test_named(void **state)
+{
+	CLEANUP_CHAIN struct chain c = {0};
+	CLEANUP_SNAP struct snap s = {0};
+
+	(void)state;
+	chain_of(&c);
+	assert_named(&c, 0, 0, 0, 0);
+	assert_int_equal(make_named("k1", &c), 0);
+	assert_named(&c, 1, 1, 0, 0);
+	/* b is native by now: more is named, nothing is forgotten. */
+	c.v[2].native = true;
+	assert_int_equal(tree_get(t, "k1", &s, NULL, &e), 0);
+	assert_int_equal(tree_name(t, s.id, &c, &e), 0);
+	assert_int_equal(tree_name(t, s.id, &c, &e), 0);
+	assert_named(&c, 1, 1, 1, 0);
+	assert_int_equal(make_named("k2", &c), 0);
+	assert_named(&c, 2, 1, 2, 0);
+	/* Below merged metadata there are FUSE mounts alone. */
+	c.merged = 77;
+	assert_int_equal(make_named("k3", &c), 0);
+	assert_named(&c, 3, 2, 2, 1);
+	/* What was not made has named nothing. */
+	assert_int_equal(make_named("k3", &c), -EEXIST);
+	assert_named(&c, 3, 2, 2, 1);
+	assert_int_equal(drop("k1"), 0);
+	assert_named(&c, 2, 1, 1, 1);
+	assert_int_equal(tree_name(t, s.id, &c, &e), -ENOENT);
+	assert_named(&c, 2, 1, 1, 1);
+	/* Who has unpacked something has no mount any more. */
+	assert_int_equal(commit("k2", "n2"), 0);
+	assert_named(&c, 1, 1, 0, 1);
+	/* A crash later. */
+	tree_close(t);
+	assert_int_equal(tree_open(&t, path, &e), 0);
+	assert_named(&c, 1, 1, 0, 1);
+	/* And another boot. */
+	tree_close(t);
+	t = NULL;
+	exec_sql("UPDATE boot SET id = x'00112233445566778899aabbccddeeff'");
+	assert_int_equal(tree_open(&t, path, &e), 0);
+	assert_named(&c, 0, 0, 0, 0);
+	assert_int_equal(make_named("k4", &c), 0);
+	tree_close(t);
+	assert_int_equal(tree_open(&t, path, &e), 0);
+	assert_named(&c, 1, 1, 0, 1);
+}
+
+/* Whoever asked for the ancestors of a parent must get those. */
+static void test_parent_made_anew(void **state)
+{
+	CLEANUP_CHAIN struct chain c = {0};
+
+	(void)state;
+	chain_of(&c);
+	assert_int_equal(drop("top"), 0);
+	assert_int_equal(make_named("k", &c), -ENOENT);
+	committed("top", "b");
+	assert_int_equal(make_named("k", &c), -EAGAIN);
+	assert_non_null(strstr(e.text, "top"));
+	assert_named(&c, 0, 0, 0, 0);
+	assert_int_equal(drop("k"), -ENOENT);
+}
+
+static int count_chain(void *arg, int64_t id, const struct digest *key)
+{
+	int *n = arg;
+
+	assert_int_equal(tree_chain_get(t, key), id);
+	return ++*n == 70 ? -ECANCELED : 0;
+}
+
+static void test_chains(void **state)
+{
+	CLEANUP_CHAIN struct chain c = {0};
+	struct digest key = {0};
+	int64_t id;
+	int n = 0;
+
+	(void)state;
+	chain_of(&c);
+	assert_int_equal(tree_chain_get(t, &key), -ENOENT);
+	assert_int_equal(tree_chain_drop(t, &key), 0);
+	id = tree_chain_put(t, &key, &e);
+	assert_true(id > 0);
+	assert_int_equal(tree_chain_put(t, &key, &e), id);
+	assert_int_equal(tree_chain_get(t, &key), id);
+	c.merged = id;
+	assert_int_equal(make_named("k", &c), 0);
+	assert_int_equal(tree_chain_drop(t, &key), 0);
+	assert_int_equal(drop("k"), 0);
+	assert_int_equal(tree_chain_drop(t, &key), 1);
+	assert_int_equal(tree_chain_get(t, &key), -ENOENT);
+	/* Its mount point's name is not used again. */
+	assert_true(tree_chain_put(t, &key, &e) > id);
+	for (uint8_t i = 1; i < 70; i++) {
+		key.b[0] = i;
+		assert_true(tree_chain_put(t, &key, &e) > 0);
+	}
+	assert_int_equal(tree_chain_walk(t, count_chain, &n, &e), -ECANCELED);
+	assert_int_equal(n, 70);
+	key.b[0] = 3;
+	assert_int_equal(tree_chain_drop(t, &key), 1);
+	n = 0;
+	assert_int_equal(tree_chain_walk(t, count_chain, &n, &e), 0);
+	assert_int_equal(n, 69);
 }
 
 /* Labels that our own encoder would not have written. */
@@ -644,14 +851,26 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, fresh, end)
 	const struct CMUnitTest tests[] = {
-		T(test_life),           T(test_create_refuses),
-		T(test_commit_refuses), T(test_remove_with_children),
-		T(test_chain),          T(test_depth),
-		T(test_update),         T(test_walk),
-		T(test_layers),         T(test_ids),
-		T(test_survives),       T(test_one_process),
-		T(test_not_ours),       T(test_broken_row),
-		T(test_threads),        T(test_full_disk),
+		T(test_life),
+		T(test_create_refuses),
+		T(test_commit_refuses),
+		T(test_remove_with_children),
+		T(test_chain),
+		T(test_depth),
+		T(test_update),
+		T(test_walk),
+		T(test_layers),
+		T(test_ids),
+		T(test_survives),
+		T(test_one_process),
+		T(test_not_ours),
+		T(test_broken_row),
+		T(test_threads),
+		T(test_full_disk),
+		T(test_version_1),
+		T(test_named),
+		T(test_parent_made_anew),
+		T(test_chains),
 	};
 	int r;
 
