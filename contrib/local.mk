@@ -40,7 +40,7 @@ format:
 
 EXTRA_DIST += %D%/banned-allowed %D%/check %D%/check-banned \
 	%D%/check-format %D%/check-headers %D%/check-layers %D%/check-size \
-	%D%/clean-leftovers %D%/packages %D%/install-packages %D%/size-allowed \
+	%D%/clean-leftovers %D%/in-suite %D%/packages %D%/install-packages %D%/size-allowed \
 	%D%/sources.sh %D%/quickstart %D%/pre-commit %D%/git.orderfile
 
 bashcompletiondir = $(datadir)/bash-completion/completions
