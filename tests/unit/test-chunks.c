@@ -35,7 +35,7 @@ static struct table table_new(void)
 	struct table t = {
 		.h =
 			{
-				.magic = "eszchunk",
+				.magic = CHUNKS_MAGIC,
 				.version = CHUNKS_VERSION,
 				.blob_size = 12000,
 				.toc_off = 10000,

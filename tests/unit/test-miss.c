@@ -150,7 +150,7 @@ static size_t gzip(const uint8_t *p, size_t n, uint8_t *out, size_t cap)
 /* A blob of members of @per chunks each, and its chunk table. */
 static void make_layer(struct lab *l, unsigned per)
 {
-	struct chunks_header_le h = {.magic = "eszchunk"};
+	struct chunks_header_le h = {.magic = CHUNKS_MAGIC};
 	struct sha256 *sha = sha256_new();
 	struct chunk_le *c;
 	struct err e = {0};
@@ -275,7 +275,7 @@ static void run(struct lab *l)
 	}
 }
 
-static void stop(struct lab *l)
+static void finish(struct lab *l)
 {
 	miss_stop(&l->m);
 	for (unsigned i = 0; i < THREADS; i++) {
@@ -420,7 +420,7 @@ static void test_one_fetch_for_many_readers(void **state)
 	await(&l, 10, 0);
 	same(&l, 5 * CHUNK, 1900);
 	assert_int_equal(present_count(&l.pr), 1);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_member_of_several_chunks_fills_them_all(void **state)
@@ -437,7 +437,7 @@ static void test_member_of_several_chunks_fills_them_all(void **state)
 	await(&l, 1, 0);
 	same(&l, 6 * CHUNK, CHUNK);
 	assert_true(present_test_range(&l.pr, 4, 4));
-	stop(&l);
+	finish(&l);
 }
 
 static void test_read_over_chunks_is_one_request(void **state)
@@ -454,7 +454,7 @@ static void test_read_over_chunks_is_one_request(void **state)
 	answer(&l, &r);
 	await(&l, 1, 0);
 	same(&l, 8 * CHUNK + 17, 5 * CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_members_are_answered_before_their_run_has_ended(void **state)
@@ -477,7 +477,7 @@ static void test_members_are_answered_before_their_run_has_ended(void **state)
 	send_data(&l, r.id, r.len, true);
 	await(&l, 2, 0);
 	same(&l, 0, 8 * CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_corrupt_is_asked_again_from_elsewhere(void **state)
@@ -498,7 +498,7 @@ static void test_corrupt_is_asked_again_from_elsewhere(void **state)
 	await(&l, 1, 0);
 	same(&l, 3 * CHUNK, CHUNK);
 	assert_int_equal(stats_get(&l.st->errors_verify), 1);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_corrupt_twice_is_an_error_and_not_cached(void **state)
@@ -523,7 +523,7 @@ static void test_corrupt_twice_is_an_error_and_not_cached(void **state)
 	answer(&l, &r);
 	await(&l, 1, 1);
 	same(&l, 3 * CHUNK, CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_failed_fetch_is_an_error(void **state)
@@ -540,7 +540,7 @@ static void test_failed_fetch_is_an_error(void **state)
 	await(&l, 0, 1);
 	assert_int_equal(l.last_error, -EIO);
 	assert_int_equal(stats_get(&l.st->errors_fetch), 1);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_short_blob_is_an_error(void **state)
@@ -555,7 +555,7 @@ static void test_short_blob_is_an_error(void **state)
 	r = next_read(&l);
 	send_data(&l, r.id, r.len - 1, true);
 	await(&l, 0, 1);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_lost_fetcher_goes_on_where_it_was(void **state)
@@ -590,7 +590,7 @@ static void test_lost_fetcher_goes_on_where_it_was(void **state)
 	answer(&l, &again);
 	await(&l, 1, 0);
 	same(&l, 0, 8 * CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_deadline_and_late_answer(void **state)
@@ -614,7 +614,7 @@ static void test_deadline_and_late_answer(void **state)
 	(void)read_at(&l, 0, CHUNK);
 	await(&l, 1, 1);
 	same(&l, 0, CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_interrupt_gives_up_the_wait_not_the_fetch(void **state)
@@ -640,7 +640,7 @@ static void test_interrupt_gives_up_the_wait_not_the_fetch(void **state)
 	l.lane_optional = true;
 	(void)read_at(&l, 0, CHUNK);
 	await(&l, 1, 1);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_interrupt_before_the_wait(void **state)
@@ -657,7 +657,7 @@ static void test_interrupt_before_the_wait(void **state)
 	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 11 * NSEC_PER_SEC);
 	await(&l, 0, 1);
 	assert_int_equal(l.last_error, -EINTR);
-	stop(&l);
+	finish(&l);
 }
 
 /* A signal that does not kill: what was asked for comes all the same. */
@@ -676,7 +676,7 @@ static void test_interrupted_and_answered(void **state)
 	answer(&l, &r);
 	await(&l, 1, 0);
 	same(&l, 0, CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_full_disk_is_served_from_memory(void **state)
@@ -694,7 +694,7 @@ static void test_full_disk_is_served_from_memory(void **state)
 	same(&l, 2 * CHUNK + 5, 3 * CHUNK);
 	assert_int_equal(present_count(&l.pr), 0);
 	assert_true(stats_get(&l.st->errors_disk) > 0);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_background_fetches_all(void **state)
@@ -713,7 +713,7 @@ static void test_background_fetches_all(void **state)
 			answer(&l, &r);
 		}
 	}
-	stop(&l);
+	finish(&l);
 }
 
 /* Makes chunks [@first, @end) 4 MiB each: one file. */
@@ -755,7 +755,7 @@ static uint64_t prefetched(unsigned first, unsigned end)
 		     i < chunks_find_blob(&l.ch, r.off + r.len); i++)
 			asked |= UINT64_C(1) << i;
 	}
-	stop(&l);
+	finish(&l);
 	return asked;
 }
 
@@ -835,7 +835,7 @@ static void test_prefetch_by_trace(void **state)
 	expect_read(&l, PROTO_CLASS_PREFETCH, 42, 43);
 	nothing_asked(&l);
 	assert_int_equal(stats_get(&l.st->trace_ranges), 4);
-	stop(&l);
+	finish(&l);
 }
 
 /* Readers do not wait for it to be known. */
@@ -850,7 +850,7 @@ static void test_readers_do_not_wait_for_a_trace(void **state)
 	(void)read_at(&l, 3 * CHUNK, CHUNK);
 	expect_read(&l, PROTO_CLASS_DEMAND, 3, 4);
 	await(&l, 1, 0);
-	stop(&l);
+	finish(&l);
 }
 
 /* Without one it is as it was. */
@@ -868,7 +868,7 @@ static void test_no_trace_after_all(void **state)
 	r = next_read(&l);
 	assert_int_equal(r.class_, PROTO_CLASS_PREFETCH);
 	assert_int_equal(r.off, 0);
-	stop(&l);
+	finish(&l);
 }
 
 /* A fetcher that says such things is not one to talk to. */
@@ -888,7 +888,7 @@ static void test_bad_hints(void **state)
 		hint(&l, PROTO_HINT_END, bad[i], 1);
 		assert_true(readable(l.far, WAIT_MS));
 		assert_int_equal(recv(l.far, &p, 1, 0), 0);
-		stop(&l);
+		finish(&l);
 	}
 }
 
@@ -908,7 +908,7 @@ static void test_reader_raises_what_the_background_asked_for(void **state)
 	answer(&l, &r);
 	await(&l, 1, 0);
 	same(&l, 7 * CHUNK, CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 /* A background fetch that fails does not fail the reader who joined it. */
@@ -932,7 +932,7 @@ static void test_reader_outlives_a_failed_background_fetch(void **state)
 	answer(&l, &r);
 	await(&l, 1, 0);
 	same(&l, 1 * CHUNK, CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_sequential_reader_is_read_ahead_of(void **state)
@@ -959,7 +959,7 @@ static void test_sequential_reader_is_read_ahead_of(void **state)
 	await(&l, 16, 0);
 	same(&l, 0, 16 * CHUNK);
 	assert_true(ahead);
-	stop(&l);
+	finish(&l);
 }
 
 static void test_suspect_chunk_is_verified_not_fetched(void **state)
@@ -985,7 +985,7 @@ static void test_suspect_chunk_is_verified_not_fetched(void **state)
 	answer(&l, &r);
 	await(&l, 2, 0);
 	same(&l, CHUNK, 2 * CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 /* Members that lie in the tail which brought the TOC are not fetched again. */
@@ -1008,7 +1008,7 @@ static void test_tail_is_adopted(void **state)
 	await(&l, 1, 0);
 	same(&l, (N_CHUNKS - 4) * CHUNK, 4 * CHUNK);
 	nothing_asked(&l);
-	stop(&l);
+	finish(&l);
 }
 
 /* What was asked for ahead waits longer than readers do. Where it crawls, only
@@ -1039,7 +1039,7 @@ static void test_crawling_read_ahead_is_given_up(void **state)
 	answer(&l, &r);
 	await(&l, 1, 1);
 	same(&l, 0, CHUNK);
-	stop(&l);
+	finish(&l);
 }
 
 /* What another process brought is noticed at the tick, and answered. */
@@ -1061,7 +1061,7 @@ static void test_other_process_was_faster(void **state)
 	await(&l, 1, 0);
 	same(&l, 4 * CHUNK, CHUNK);
 	answer(&l, &r);
-	stop(&l);
+	finish(&l);
 }
 
 /* An answer to a part that no READ has is a fetcher gone mad. */
@@ -1079,7 +1079,7 @@ static void test_wrong_id_ends_the_link(void **state)
 	while (!miss_link_wanted(&l.m))
 		sched_yield();
 	assert_int_equal(present_count(&l.pr), 0);
-	stop(&l);
+	finish(&l);
 }
 
 /* So is one that never says a word of a READ. */
@@ -1097,7 +1097,7 @@ static void test_silent_fetcher_is_given_up(void **state)
 	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 60 * NSEC_PER_SEC);
 	assert_true(miss_link_wanted(&l.m));
 	await(&l, 0, 1);
-	stop(&l);
+	finish(&l);
 }
 
 int main(void)
