@@ -21,7 +21,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/events.c %D%/events.h %D%/paths.c %D%/paths.h \
 	%D%/build.c %D%/build.h \
 	%D%/session.c %D%/session.h \
-	%D%/ops.c %D%/ops.h \
+	%D%/ops.c %D%/ops.h %D%/datadir.c %D%/datadir.h \
 	%D%/miss.c %D%/miss.h \
 	%D%/wait.c %D%/wait.h \
 	%D%/refuse.c %D%/refuse.h \

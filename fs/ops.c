@@ -49,6 +49,10 @@ static void reply_errno(fuse_req_t req, int r)
 
 static int inode_of(struct fs *fs, fuse_ino_t ino, struct erofs_inode *ret)
 {
+	if (ino == DATADIR_INO) {
+		datadir_inode(ret);
+		return 0;
+	}
 	return erofs_inode_get(
 		&fs->im, ino == FUSE_ROOT_ID ? fs->im.root_nid : ino, ret);
 }
@@ -76,7 +80,7 @@ static void attr_of(const struct erofs_inode *in, struct stat *st)
 static int entry_of(struct fs *fs, uint64_t nid, struct fuse_entry_param *ret)
 {
 	struct erofs_inode in;
-	int r = erofs_inode_get(&fs->im, nid, &in);
+	int r = inode_of(fs, nid, &in);
 
 	if (r < 0)
 		return r;
@@ -114,19 +118,34 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		conn->max_readahead = 0;
 }
 
+static int find(struct fs *fs, fuse_ino_t parent, const char *name,
+		uint64_t *ret_nid)
+{
+	struct erofs_inode dir;
+	size_t len = strlen(name);
+	int r;
+
+	if (len >= NAME_BYTES)
+		return -ENAMETOOLONG;
+	if (parent == DATADIR_INO)
+		return datadir_find(&fs->data, name, ret_nid);
+	if (parent == FUSE_ROOT_ID && strcmp(name, fs->data.name) == 0) {
+		*ret_nid = DATADIR_INO;
+		return 0;
+	}
+	r = inode_of(fs, parent, &dir);
+	if (r < 0)
+		return r;
+	return erofs_lookup(&fs->im, &dir, name, len, ret_nid, NULL);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fs_of(req);
 	struct fuse_entry_param ent;
-	struct erofs_inode dir;
 	uint64_t nid;
-	int r;
+	int r = find(fs, parent, name, &nid);
 
-	r = inode_of(fs, parent, &dir);
-	if (r == 0 && strlen(name) >= NAME_BYTES)
-		r = -ENAMETOOLONG;
-	if (r == 0)
-		r = erofs_lookup(&fs->im, &dir, name, strlen(name), &nid, NULL);
 	if (r == -ENOENT) {
 		/* Inode 0 with a timeout: the kernel remembers that too. */
 		memset(&ent, 0, sizeof(ent));

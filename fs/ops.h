@@ -4,7 +4,8 @@
  * once, from the mapped EROFS metadata; a READ of chunks that are there is
  * answered on the thread that took it, else it becomes a waiter.
  *
- * Inode numbers are EROFS nids, but for the root, whose FUSE number is 1.
+ * Inode numbers are EROFS nids, but for the root, whose FUSE number is 1, and
+ * the directory of fs/datadir.h.
  */
 #ifndef FS_OPS_H
 #define FS_OPS_H
@@ -17,6 +18,7 @@
 #include "common/erofs.h"
 #include "common/present.h"
 #include "fs/cache.h"
+#include "fs/datadir.h"
 #include "fs/miss.h"
 #include "fs/refuse.h"
 #include "fs/stats.h"
@@ -34,6 +36,7 @@ struct fs {
 	struct stats *st;
 	struct events *events; /* or NULL */
 	struct refusals refusals;
+	struct datadir data;
 	pthread_key_t lane_key;
 	bool has_xattrs;
 	bool noreadahead;

@@ -14,7 +14,8 @@ SH_TESTS += \
 	%D%/m11-powercut.sh \
 	%D%/m12-supervised.sh \
 	%D%/m13-prune.sh \
-	%D%/m14-trace.sh
+	%D%/m14-trace.sh \
+	%D%/m15-datapath.sh
 
 EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/convert.sh tests/snap.sh tests/images.sh \
 	tests/systemd.sh \
