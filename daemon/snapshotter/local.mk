@@ -18,6 +18,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/layer.c %D%/layer.h \
 	%D%/layers.c %D%/layers.h \
 	%D%/lazy.c \
+	%D%/metaproc.c %D%/metaproc.h \
 	%D%/pb.c %D%/pb.h \
 	%D%/pool.c %D%/pool.h \
 	%D%/scope.c %D%/scope.h \

@@ -198,6 +198,15 @@ int spawn(struct spawner *s, const char *const *argv, int fd, bool quiet,
 	return 0;
 }
 
+int spawn_own(const char *const *argv, int fd, pid_t *ret, struct err *e)
+{
+	int r = start(argv, fd, false, ret);
+
+	return r < 0 ? err_set(e, r, "cannot start %s: %s", argv[0],
+			       err_name(r))
+		     : 0;
+}
+
 int spawn_adopt(struct spawner *s, pid_t pid, void (*fn)(void *arg, int status),
 		void *arg, struct child **ret)
 {

@@ -63,6 +63,10 @@ int spawn(struct spawner *s, const char *const *argv, int fd, bool quiet,
 int spawn_adopt(struct spawner *s, pid_t pid, void (*fn)(void *arg, int status),
 		void *arg, struct child **ret);
 
+/* Starts a program as spawn() does, not looked after: the caller waits for it.
+ * Return: 0, -errno with @e */
+int spawn_own(const char *const *argv, int fd, pid_t *ret, struct err *e);
+
 /* SIGKILL. Until fn has been called. */
 void child_kill(const struct child *c);
 /* fn is not called any more. Context: the loop's thread */
