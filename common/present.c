@@ -158,7 +158,10 @@ int present_open(struct present *p, void *map, size_t map_len,
 	it.suspect = it.durable + words;
 	if (le32_load(m + HEADER(state)) > PRESENT_COMPLETE || !tail_clear(&it))
 		return err_set(e, -EBADMSG, "present: torn");
-	if (exclusive)
+	/* Whoever is first in a boot, even where somebody only looked and had
+	 * the lock. Of two that are first at once, one may undo a bit that the
+	 * other has set: then that chunk is verified, or fetched, again. */
+	if (exclusive || memcmp(m + HEADER(boot_id), boot_id, 16) != 0)
 		settle(&it, boot_id);
 	*p = it;
 	return 0;

@@ -56,10 +56,10 @@ void present_init(void *map, size_t map_len, uint64_t n_chunks,
 
 /**
  * present_open() - use a mapped file
- * @exclusive:	nobody else serves the layer: if the boot id differs from
- *		@boot_id, what is in have but not in durable goes to suspect,
- *		and the boot id is set. Where not @exclusive, have is as it is.
+ * @exclusive:	nobody else serves the layer: what a kill has left is put right
  *
+ * If the boot id differs from @boot_id, what is in have but not in durable
+ * goes to suspect, and the boot id is set.
  * Return: 0, -EBADMSG (torn, or of another index), -EOPNOTSUPP
  */
 int present_open(struct present *p, void *map, size_t map_len,

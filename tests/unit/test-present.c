@@ -106,7 +106,7 @@ static void test_boot_makes_the_unsynced_suspect(void **state)
 	present_synced(&f.p, snap);
 	assert_int_equal(present_count_durable(&f.p), 2);
 	/* Others that open it change nothing, nor does the same boot. */
-	assert_int_equal(reopen(&f, next_boot, false), 0);
+	assert_int_equal(reopen(&f, boot, false), 0);
 	assert_int_equal(reopen(&f, boot, true), 0);
 	assert_int_equal(present_count(&f.p), 3);
 	assert_false(present_suspect(&f.p, 2));
@@ -123,6 +123,23 @@ static void test_boot_makes_the_unsynced_suspect(void **state)
 	assert_true(present_suspect(&f.p, 2));
 	assert_true(present_set(&f.p, 2));
 	assert_false(present_suspect(&f.p, 2));
+	free(f.map);
+}
+
+/* Somebody looked at the directory when the first of the new boot opened it. */
+static void test_boot_is_seen_by_who_is_not_alone(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	make(&f, 10);
+	present_set(&f.p, 2);
+	assert_int_equal(reopen(&f, next_boot, false), 0);
+	assert_false(present_test(&f.p, 2));
+	assert_true(present_suspect(&f.p, 2));
+	present_set(&f.p, 2);
+	assert_int_equal(reopen(&f, next_boot, false), 0);
+	assert_true(present_test(&f.p, 2));
 	free(f.map);
 }
 
@@ -250,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_bits_and_counts),
 		cmocka_unit_test(test_ranges_and_next_missing),
 		cmocka_unit_test(test_boot_makes_the_unsynced_suspect),
+		cmocka_unit_test(test_boot_is_seen_by_who_is_not_alone),
 		cmocka_unit_test(test_suspect_found_bad_is_forgotten),
 		cmocka_unit_test(test_failed_sync_forgets_the_unsynced),
 		cmocka_unit_test(test_complete_only_with_every_bit),
