@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "common/io.h"
 
 #define PIN "pin"
+#define IMAGE "layer.erofs"
 #define USER ".user"
 #define BLOCK_BYTES 512u /* of st_blocks */
 
@@ -227,11 +229,35 @@ int layerdir_unpin_others(const char *root,
 
 /* ---- eviction ----------------------------------------------------------- */
 
-/* Whether nobody serves or makes it now; then @dirfd holds its lock. */
-static bool lock_unused(int dirfd)
+/**
+ * lease_image() - find out whether anybody has layer.erofs open
+ * @ret_fd:	holds a lease on it: who opens it waits until it is closed; -1
+ *		where there is none
+ *
+ * The kernel has it open while it is mounted by EROFS, directly or through a
+ * loop device: in any mount namespace, and also below an overlayfs after the
+ * mount itself was detached, which no list of mounts shows. Where leases are
+ * not to be had it counts as closed: a mount keeps the file that is removed.
+ * Return: true: nobody has
+ */
+static bool lease_image(int dirfd, int *ret_fd)
+{
+	int fd = openat(dirfd, IMAGE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	*ret_fd = fd;
+	if (fd < 0)
+		return true;
+	/* Who comes meanwhile has us told by a signal that does nothing. */
+	(void)fcntl(fd, F_SETSIG, SIGURG);
+	return fcntl(fd, F_SETLEASE, F_WRLCK) == 0 || errno != EAGAIN;
+}
+
+/* Whether nobody serves, makes or mounts it now; then @dirfd holds its lock, and
+ * @ret_fd its lease. */
+static bool lock_unused(int dirfd, int *ret_fd)
 {
 	return flock(dirfd, LOCK_EX | LOCK_NB) == 0 && !is_gone(dirfd) &&
-	       !has_pin(dirfd);
+	       !has_pin(dirfd) && lease_image(dirfd, ret_fd);
 }
 
 static int look(void *arg, const char *path)
@@ -240,10 +266,11 @@ static int look(void *arg, const char *path)
 	struct cache c = {0};
 	struct cache *v;
 	CLEANUP_CLOSE int dirfd = open_dir(path);
+	CLEANUP_CLOSE int image = -EBADF;
 
 	if (dirfd < 0 || measure(dirfd, &c) < 0)
 		return 0; /* it went, or is nothing of ours */
-	c.in_use = !lock_unused(dirfd);
+	c.in_use = !lock_unused(dirfd, &image);
 	v = realloc(all->v, (all->n + 1) * sizeof(*v));
 	if (v == NULL)
 		return -ENOMEM;
@@ -291,8 +318,9 @@ static int remove_files(int dirfd, const char *path)
 static int remove_cache(const char *path)
 {
 	CLEANUP_CLOSE int dirfd = open_dir(path);
+	CLEANUP_CLOSE int image = -EBADF;
 
-	if (dirfd < 0 || !lock_unused(dirfd))
+	if (dirfd < 0 || !lock_unused(dirfd, &image))
 		return 0;
 	return remove_files(dirfd, path) == 0;
 }

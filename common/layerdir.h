@@ -8,7 +8,8 @@
  *
  * A cache is in use while somebody holds a shared flock on its directory
  * (fs/state.h), or while it has a pin: an empty file that the snapshotter
- * keeps there as long as a snapshot of the layer exists, mounted or not.
+ * keeps there as long as a snapshot of the layer exists, mounted or not; or
+ * while anybody has layer.erofs open, as the kernel has that mounts it.
  * What is in use is never removed. The time of last use is the mtime of the
  * file "present", which every mount of the layer sets when it begins and ends.
  */

@@ -146,6 +146,34 @@ static void test_what_is_in_use_stays(void **state)
 	assert_false(is_there(2));
 }
 
+/* As the kernel has it that has mounted it: nobody holds a lock. */
+static void test_open_is_used(void **state)
+{
+	const struct digest d = nth(1);
+	CLEANUP_FREE char *path = layerdir_path(root, &d, false, false);
+	CLEANUP_FREE char *image = NULL;
+	struct layerdir_evicted done;
+	struct err e = {0};
+	int fd;
+
+	(void)state;
+	make(1);
+	make(2);
+	assert_true(asprintf(&image, "%s/layer.erofs", path) > 0);
+	fd = open(image, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(layerdir_evict(root, 0, false, NULL, NULL, &done, &e),
+			 0);
+	assert_int_equal(done.n, 1);
+	assert_int_equal(done.n_used, 1);
+	assert_true(is_there(1));
+	assert_false(is_there(2));
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(layerdir_evict(root, 0, false, NULL, NULL, &done, &e),
+			 0);
+	assert_int_equal(done.n_left, 0);
+}
+
 static bool keep_first(void *arg, const struct digest *toc, bool user)
 {
 	(void)arg;
@@ -240,6 +268,8 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_in_use_stays,
 						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open_is_used, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_pins_of_nobody, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_leftovers, setup,
