@@ -91,12 +91,16 @@ SIZE=$(jq '.layers[0].size' <"$(manifest_of "$IMAGES" small-gz1)")
 ok "mounts with background" mount_esgz "$IMG" "$M" plain_http,layer=0
 came() { [ "$(srv_ctl "$SRV_URL/_ctl/sent?path=/blobs/")" -ge $((SIZE * 98 / 100)) ]; }
 ok "the whole blob comes by itself" wait_for 60 came
-complete() {
-	"$ESTARGZ" status --json | jq -e --arg s "$(layer_digest "$IMAGES" small-gz1 0)" '
-		.. | objects | select(.digest? == $s) | .state == "complete"'
+# status_is TAG LAYER CONDITION: of this mount, and not of one that was here
+# before and whose process has not ended yet.
+status_is() {
+	"$ESTARGZ" status --json | jq -e --arg t "$M" \
+		--arg d "$(layer_digest "$IMAGES" "$1" "$2")" \
+		"any(.[]; .target == \$t and .digest == \$d and $3)"
 }
 if [ -x "$ESTARGZ" ]; then
-	ok "estargz status says that it is complete" wait_for 60 complete
+	ok "estargz status says that it is complete" wait_for 60 \
+		status_is small-gz1 0 '.state == "complete"'
 else
 	skip "estargz status" "estargz is not built"
 fi
@@ -116,11 +120,8 @@ ok "mounts with prefetch" mount_esgz "$SRV_ADDR/lab/img:small-landmark" "$M" \
 	plain_http,nobackground,layer=2
 # The file has 9,002,862 bytes of the blob; what the tail brings beside them is
 # less than the smallest of its chunks.
-prefetched() {
-	"$ESTARGZ" status --json | jq -e --arg t "$M" \
-		'any(.[]; .target == $t and .bytes_present >= 9000000)'
-}
-ok "prefetch fetches the prioritised files" wait_for 30 prefetched
+ok "prefetch fetches the prioritised files" wait_for 30 \
+	status_is small-landmark 2 '.bytes_present >= 9000000'
 srv_fault '{"kind":"drop","skip":0}'
 ok "a prioritised file reads with the server down" wait_for 20 \
 	cat "$M/random9M"
