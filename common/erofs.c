@@ -11,6 +11,7 @@
 
 #include "common/checked.h"
 #include "common/erofs_format.h"
+#include "common/limits.h"
 #include "common/rd.h"
 
 static const char *const xattr_prefixes[EROFS_XATTR_N_] = {
@@ -76,8 +77,8 @@ static const uint8_t *at(const struct erofs_image *im, uint64_t off,
 	return im->map + off;
 }
 
-int erofs_open(struct erofs_image *im, const void *map, size_t map_len,
-	       struct err *e)
+static int open_known(struct erofs_image *im, const void *map, size_t map_len,
+		      uint32_t features, struct err *e)
 {
 	struct erofs_image it = {.map = map, .map_len = map_len};
 	const uint8_t *sb = at(&it, EROFS_SUPER_OFF, EROFS_SUPER_BYTES);
@@ -94,7 +95,7 @@ int erofs_open(struct erofs_image *im, const void *map, size_t map_len,
 	    sb[EROFS_SB_DIR_BLOCK_BITS] != 0)
 		return err_set(e, -EOPNOTSUPP, "erofs: block size 2^%u",
 			       sb[EROFS_SB_BLOCK_BITS]);
-	if ((incompat & ~EROFS_INCOMPAT_ZERO_PADDING) != 0)
+	if ((incompat & ~features) != 0)
 		return err_set(e, -EOPNOTSUPP, "erofs: features %#x", incompat);
 	if ((compat & EROFS_COMPAT_SB_CHKSUM) != 0 &&
 	    le32_load(sb + EROFS_SB_CHECKSUM) != erofs_super_checksum(map))
@@ -108,8 +109,24 @@ int erofs_open(struct erofs_image *im, const void *map, size_t map_len,
 	it.n_blocks = le32_load(sb + EROFS_SB_BLOCKS);
 	it.epoch = (int64_t)le64_load(sb + EROFS_SB_EPOCH);
 	it.epoch_nsec = le32_load(sb + EROFS_SB_EPOCH_NSEC);
+	memcpy(it.uuid, sb + EROFS_SB_UUID, sizeof(it.uuid));
+	it.holes = (incompat & EROFS_INCOMPAT_CHUNKED_FILE) != 0;
 	*im = it;
 	return 0;
+}
+
+int erofs_open(struct erofs_image *im, const void *map, size_t map_len,
+	       struct err *e)
+{
+	return open_known(im, map, map_len, EROFS_INCOMPAT_ZERO_PADDING, e);
+}
+
+int erofs_open_any(struct erofs_image *im, const void *map, size_t map_len,
+		   struct err *e)
+{
+	return open_known(
+		im, map, map_len,
+		EROFS_INCOMPAT_ZERO_PADDING | EROFS_INCOMPAT_CHUNKED_FILE, e);
 }
 
 bool erofs_has_xattrs(const struct erofs_image *im)
@@ -150,6 +167,42 @@ static void inode_decode_compact(const struct erofs_image *im, const uint8_t *p,
 	in->nlink = le16_load(p + EROFS_IC_NLINK);
 }
 
+uint32_t erofs_hole_format(uint64_t size)
+{
+	uint64_t blocks = ((size - 1) >> EROFS_BLOCK_BITS) + 1;
+	uint32_t bits = 0;
+
+	assert(size > 0);
+	while (bits < EROFS_CHUNK_BITS_MAX && blocks > UINT64_C(1) << bits)
+		bits++;
+	return bits;
+}
+
+uint64_t erofs_hole_chunks(uint64_t size)
+{
+	return ((size - 1) >> (erofs_hole_format(size) + EROFS_BLOCK_BITS)) + 1;
+}
+
+/* Whether a file is a hole as our writer makes them. */
+static bool is_hole(const struct erofs_image *im, uint32_t format,
+		    const struct erofs_inode *in)
+{
+	uint64_t n;
+	const uint8_t *p;
+
+	if (!im->holes || in->size > EROFS_BYTES_MAX ||
+	    format != erofs_hole_format(in->size))
+		return false;
+	n = erofs_hole_chunks(in->size);
+	p = at(im, in->inode_off + in->inode_bytes + in->xattr_bytes,
+	       n * EROFS_MAP_ENTRY_BYTES);
+	for (uint64_t i = 0; p != NULL && i < n; i++) {
+		if (le32_load(p + i * EROFS_MAP_ENTRY_BYTES) != EROFS_NULL_ADDR)
+			return false;
+	}
+	return p != NULL;
+}
+
 /* What i_u means, by type, and whether the layout is one we read. */
 static int inode_decode_data(const struct erofs_image *im, uint32_t u,
 			     struct erofs_inode *in)
@@ -161,6 +214,8 @@ static int inode_decode_data(const struct erofs_image *im, uint32_t u,
 	case S_IFREG:
 		if (in->size == 0)
 			return 0;
+		if (in->layout == EROFS_LAYOUT_CHUNK)
+			return is_hole(im, u, in) ? 0 : -EBADMSG;
 		if (!plain || !checked_range(start, in->size,
 					     im->n_blocks << EROFS_BLOCK_BITS))
 			return -EBADMSG;
@@ -419,33 +474,13 @@ int erofs_readlink(const struct erofs_image *im, const struct erofs_inode *in,
 	return 0;
 }
 
-/*
- * A walk over the attributes of an inode: the shared ones, by their numbers,
- * then the inline ones.
- */
-struct xattr_iter {
-	const struct erofs_image *im;
-	uint64_t id_off;
-	uint64_t off;
-	uint64_t end;
-	uint32_t n_shared;
-};
-
-struct xattr {
-	const char *prefix; /* NULL where the index is unknown */
-	const char *name;
-	const uint8_t *value;
-	uint32_t name_len;
-	uint32_t value_len;
-};
-
-static int xattr_iter_init(struct xattr_iter *it, const struct erofs_image *im,
-			   const struct erofs_inode *in)
+int erofs_xattr_begin(struct erofs_xattr_iter *it, const struct erofs_image *im,
+		      const struct erofs_inode *in)
 {
 	uint64_t off = in->inode_off + in->inode_bytes;
 	const uint8_t *p;
 
-	*it = (struct xattr_iter){.im = im};
+	*it = (struct erofs_xattr_iter){.im = im};
 	if (in->xattr_bytes == 0)
 		return 0;
 	p = at(im, off, in->xattr_bytes);
@@ -460,14 +495,14 @@ static int xattr_iter_init(struct xattr_iter *it, const struct erofs_image *im,
 
 /* Return: bytes of the entry at @off, which must end before @end; -EBADMSG. */
 static int xattr_decode(const struct erofs_image *im, uint64_t off,
-			uint64_t end, struct xattr *ret)
+			uint64_t end, struct erofs_xattr *ret)
 {
 	const uint8_t *p = at(im, off, EROFS_XATTR_ENTRY_BYTES);
 	uint32_t n = EROFS_XATTR_ENTRY_BYTES;
 
 	if (p == NULL)
 		return -EBADMSG;
-	ret->prefix = erofs_xattr_prefix(p[EROFS_XE_INDEX]);
+	ret->index = p[EROFS_XE_INDEX];
 	ret->name_len = p[EROFS_XE_NAME_LEN];
 	ret->value_len = le16_load(p + EROFS_XE_VALUE_LEN);
 	if (!checked_range(off, n + ret->name_len + ret->value_len, end) ||
@@ -480,8 +515,7 @@ static int xattr_decode(const struct erofs_image *im, uint64_t off,
 	return (int)ALIGN_UP(n + ret->name_len + ret->value_len, 4u);
 }
 
-/* Return: 1 one, 0 the end, -EBADMSG. */
-static int xattr_next(struct xattr_iter *it, struct xattr *ret)
+int erofs_xattr_next(struct erofs_xattr_iter *it, struct erofs_xattr *ret)
 {
 	int r;
 
@@ -510,18 +544,19 @@ int erofs_xattr_get(const struct erofs_image *im, const struct erofs_inode *in,
 		    const char *name, const uint8_t **ret, size_t *ret_len)
 {
 	size_t len = strlen(name);
-	struct xattr_iter it;
-	struct xattr x;
+	struct erofs_xattr_iter it;
+	struct erofs_xattr x;
 	int r;
 
-	r = xattr_iter_init(&it, im, in);
+	r = erofs_xattr_begin(&it, im, in);
 	if (r < 0)
 		return r;
-	while ((r = xattr_next(&it, &x)) > 0) {
-		size_t n = x.prefix == NULL ? 0 : strlen(x.prefix);
+	while ((r = erofs_xattr_next(&it, &x)) > 0) {
+		const char *prefix = erofs_xattr_prefix(x.index);
+		size_t n = prefix == NULL ? 0 : strlen(prefix);
 
 		if (n == 0 || len != n + x.name_len ||
-		    memcmp(name, x.prefix, n) != 0 ||
+		    memcmp(name, prefix, n) != 0 ||
 		    memcmp(name + n, x.name, x.name_len) != 0)
 			continue;
 		*ret = x.value;
@@ -534,23 +569,24 @@ int erofs_xattr_get(const struct erofs_image *im, const struct erofs_inode *in,
 ssize_t erofs_xattr_list(const struct erofs_image *im,
 			 const struct erofs_inode *in, char *buf, size_t cap)
 {
-	struct xattr_iter it;
-	struct xattr x;
+	struct erofs_xattr_iter it;
+	struct erofs_xattr x;
 	size_t len = 0;
 	int r;
 
-	r = xattr_iter_init(&it, im, in);
+	r = erofs_xattr_begin(&it, im, in);
 	if (r < 0)
 		return r;
-	while ((r = xattr_next(&it, &x)) > 0) {
-		size_t n = x.prefix == NULL ? 0 : strlen(x.prefix);
+	while ((r = erofs_xattr_next(&it, &x)) > 0) {
+		const char *prefix = erofs_xattr_prefix(x.index);
+		size_t n = prefix == NULL ? 0 : strlen(prefix);
 
 		if (n == 0)
 			continue;
 		if (cap > 0) {
 			if (n + x.name_len + 1 > cap - len)
 				return -ERANGE;
-			memcpy(buf + len, x.prefix, n);
+			memcpy(buf + len, prefix, n);
 			memcpy(buf + len + n, x.name, x.name_len);
 			buf[len + n + x.name_len] = '\0';
 		}

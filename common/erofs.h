@@ -24,6 +24,7 @@
  * @root_nid:	inode number of the root directory
  * @n_inodes:	as the superblock counts them
  * @n_blocks:	4 KiB blocks of the whole image
+ * @holes:	its files are holes; data_off says nothing
  */
 struct erofs_image {
 	const uint8_t *map;
@@ -35,11 +36,17 @@ struct erofs_image {
 	uint64_t xattr_off;
 	int64_t epoch;
 	uint32_t epoch_nsec;
+	bool holes;
+	uint8_t uuid[16];
 };
 
 /* Return: 0, -EBADMSG, -EOPNOTSUPP (feature or block size we do not read). */
 int erofs_open(struct erofs_image *im, const void *map, size_t map_len,
 	       struct err *e);
+
+/* The same, of an image without data as well (common/merge.h). */
+int erofs_open_any(struct erofs_image *im, const void *map, size_t map_len,
+		   struct err *e);
 
 /**
  * struct erofs_inode - one inode, decoded
@@ -117,6 +124,36 @@ int erofs_xattr_get(const struct erofs_image *im, const struct erofs_inode *in,
  * @cap is 0 only counts. Return: bytes, -ERANGE, -EBADMSG. */
 ssize_t erofs_xattr_list(const struct erofs_image *im,
 			 const struct erofs_inode *in, char *buf, size_t cap);
+
+/**
+ * struct erofs_xattr - an attribute, as the image has it
+ * @index:	enum erofs_xattr_index (common/erofs_format.h), or unknown
+ * @name:	[@name_len] what is behind the index's prefix, without NUL
+ * @value:	[@value_len]
+ */
+struct erofs_xattr {
+	const char *name;
+	const uint8_t *value;
+	uint32_t name_len;
+	uint32_t value_len;
+	uint8_t index;
+};
+
+/* A walk over the attributes of an inode: the shared ones, by their numbers,
+ * then the inline ones. The members are private. */
+struct erofs_xattr_iter {
+	const struct erofs_image *im;
+	uint64_t id_off;
+	uint64_t off;
+	uint64_t end;
+	uint32_t n_shared;
+};
+
+/* Return: 0, -EBADMSG */
+int erofs_xattr_begin(struct erofs_xattr_iter *it, const struct erofs_image *im,
+		      const struct erofs_inode *in);
+/* Return: 1 one, 0 the end, -EBADMSG */
+int erofs_xattr_next(struct erofs_xattr_iter *it, struct erofs_xattr *ret);
 
 /* Whether any inode of the image has an attribute (from the volume label that
  * our writer sets; true where not known). */

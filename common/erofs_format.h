@@ -42,6 +42,7 @@
 #define EROFS_COMPAT_MTIME 2u
 /* Only says how LZ4 data would be padded: harmless without compression. */
 #define EROFS_INCOMPAT_ZERO_PADDING 1u
+#define EROFS_INCOMPAT_CHUNKED_FILE 4u
 
 /* What our writer puts into the volume label. The kernel's feature bits are
  * not ours to take, so the label says whether there are xattrs. */
@@ -60,7 +61,7 @@
 #define EROFS_IC_UID 24u       /* u16, compact */
 #define EROFS_IC_GID 26u       /* u16, compact */
 #define EROFS_I_SIZE 8u        /* u64 */
-#define EROFS_I_U 16u          /* u32: start block, or device */
+#define EROFS_I_U 16u          /* u32: start block, device, chunk format */
 #define EROFS_I_INO 20u        /* u32 */
 #define EROFS_I_UID 24u        /* u32 */
 #define EROFS_I_GID 28u        /* u32 */
@@ -73,6 +74,15 @@
 #define EROFS_FORMAT_KNOWN 0xfu
 #define EROFS_LAYOUT_PLAIN 0u
 #define EROFS_LAYOUT_INLINE 2u
+#define EROFS_LAYOUT_CHUNK 4u
+
+/*
+ * A file that is a hole: as few chunks as can be, each without a block
+ * (EROFS_NULL_ADDR), in a map of one u32 each behind the xattrs. The chunk format
+ * is the logarithm of the blocks of a chunk, at most 31.
+ */
+#define EROFS_MAP_ENTRY_BYTES 4u
+#define EROFS_CHUNK_BITS_MAX 31u
 
 /* Directory entries: an array at the start of each block, then the names. */
 #define EROFS_DIRENT_BYTES 12u
@@ -126,6 +136,10 @@ const char *erofs_xattr_prefix(unsigned index);
  */
 bool erofs_xattr_split(const char *name, uint8_t *ret_index,
 		       const char **ret_rest);
+
+/* Of a hole of @size > 0 bytes: its chunk format, and how many chunks. */
+uint32_t erofs_hole_format(uint64_t size);
+uint64_t erofs_hole_chunks(uint64_t size);
 
 /* The checksum of the superblock: crc32c over block 0 from EROFS_SUPER_OFF
  * on, the checksum field taken as zero. @block0 has EROFS_BLOCK_BYTES. */

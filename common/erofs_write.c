@@ -126,6 +126,8 @@ static uint64_t place(struct erofs_w_inode *in, uint64_t pos)
 		pos = ALIGN_UP(pos, EROFS_BLOCK_BYTES);
 	used = pos % EROFS_BLOCK_BYTES;
 	in->layout = EROFS_LAYOUT_PLAIN;
+	if (in->hole && in->size > 0)
+		in->layout = EROFS_LAYOUT_CHUNK;
 	if ((!S_ISDIR(in->mode) && !S_ISLNK(in->mode)) || tail == 0 ||
 	    fixed + tail > EROFS_BLOCK_BYTES)
 		return pos;
@@ -141,6 +143,8 @@ static uint64_t place(struct erofs_w_inode *in, uint64_t pos)
 /* Bytes behind the inode and its xattrs, in the inode area. */
 static uint64_t tail_bytes(const struct erofs_w_inode *in)
 {
+	if (in->layout == EROFS_LAYOUT_CHUNK)
+		return erofs_hole_chunks(in->size) * EROFS_MAP_ENTRY_BYTES;
 	return in->layout == EROFS_LAYOUT_INLINE ? in->size % EROFS_BLOCK_BYTES
 						 : 0;
 }
@@ -152,7 +156,7 @@ int erofs_w_layout(struct erofs_w *w, struct err *e)
 
 	assert(w->n_inodes > 0);
 	assert(S_ISDIR(w->inodes[0].mode));
-	w->has_xattrs = false;
+	w->has_xattrs = w->has_holes = false;
 	for (uint32_t i = 0; i < w->n_inodes; i++) {
 		struct erofs_w_inode *in = &w->inodes[i];
 
@@ -164,6 +168,7 @@ int erofs_w_layout(struct erofs_w *w, struct err *e)
 			return r;
 		w->has_xattrs |= in->n_xattrs > 0;
 		in->off = place(in, pos);
+		w->has_holes |= in->layout == EROFS_LAYOUT_CHUNK;
 		pos = in->off + EROFS_INODE_BYTES + in->xattr_bytes +
 		      tail_bytes(in);
 		if (pos > EROFS_META_BYTES_MAX)
@@ -238,6 +243,8 @@ static void emit_inode(const struct erofs_w *w, uint32_t i, uint8_t *out)
 
 	if (S_ISCHR(in->mode) || S_ISBLK(in->mode))
 		u = in->rdev;
+	if (in->layout == EROFS_LAYOUT_CHUNK)
+		u = erofs_hole_format(in->size);
 	le16_store(p + EROFS_I_FORMAT, (uint16_t)(EROFS_FORMAT_EXTENDED |
 						  (uint32_t)in->layout << 1));
 	if (in->xattr_bytes > 0)
@@ -256,6 +263,9 @@ static void emit_inode(const struct erofs_w *w, uint32_t i, uint8_t *out)
 	le32_store(p + EROFS_I_NLINK, in->nlink);
 	if (in->n_xattrs > 0)
 		emit_xattrs(in, p + EROFS_INODE_BYTES);
+	if (in->layout == EROFS_LAYOUT_CHUNK)
+		memset(p + EROFS_INODE_BYTES + in->xattr_bytes, 0xff,
+		       tail_bytes(in)); /* EROFS_NULL_ADDR */
 }
 
 /* Where byte @at of a directory or symlink is; [at, block end) is there. */
@@ -334,6 +344,8 @@ static void emit_super(const struct erofs_w *w, uint8_t *out)
 	le32_store(sb + EROFS_SB_BLOCKS, (uint32_t)w->n_blocks);
 	memcpy(sb + EROFS_SB_UUID, w->uuid, sizeof(w->uuid));
 	memcpy(sb + EROFS_SB_LABEL, label, strlen(label));
+	if (w->has_holes)
+		le32_store(sb + EROFS_SB_INCOMPAT, EROFS_INCOMPAT_CHUNKED_FILE);
 	le32_store(sb + EROFS_SB_CHECKSUM, erofs_super_checksum(out));
 }
 

@@ -47,8 +47,9 @@ struct erofs_w_dirent {
  * @link:	symlink: target, @size bytes
  * @size:	regular file or symlink: bytes. Directory: set by the layout.
  * @data_off:	regular file: where its data is in the image, 4 KiB-aligned.
- *		Set between layout and emit; 0 where @size is 0.
+ *		Set between layout and emit; 0 where @size is 0, or @hole.
  *		Others: private.
+ * @hole:	regular file: it has a size and no data
  * @off:	set by the layout; nid = @off / 32
  * @mode:	st_mode
  * @rdev:	device: as erofs_w_rdev() gives it
@@ -74,6 +75,7 @@ struct erofs_w_inode {
 	uint32_t n;
 	uint32_t xattr_bytes; /* private */
 	uint8_t layout;       /* private */
+	bool hole;
 };
 
 /**
@@ -91,6 +93,7 @@ struct erofs_w {
 	uint32_t n_dirents;
 	uint8_t uuid[16];
 	bool has_xattrs; /* private */
+	bool has_holes;  /* private */
 };
 
 /* A device number as EROFS has it; false where the kernel has no such one. */
