@@ -17,6 +17,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/toc_text.c %D%/toc_text.h \
 	%D%/erofs.c %D%/erofs.h %D%/erofs_format.h \
 	%D%/erofs_write.c %D%/erofs_write.h \
+	%D%/erofs_check.c %D%/erofs_check.h \
 	%D%/chunks.c %D%/chunks.h \
 	%D%/present.c %D%/present.h \
 	%D%/tree.c %D%/tree.h \
