@@ -23,6 +23,9 @@
 #define EROFS_META_BYTES_MAX MIB(1024)
 /* Names in a layer, parents that no entry has included. */
 #define TREE_NODES_MAX 2000000u
+/* One image of a chain of layers: its names are bounded as a layer's are. */
+#define MERGE_LAYERS_MAX 512u
+#define MERGE_XATTRS_MAX (2u * TREE_NODES_MAX + TOC_XATTRS_TOTAL_MAX)
 
 /* Chunks up to this are decoded in one shot; larger ones are streamed. */
 #define CHUNK_ONESHOT_BYTES_MAX MIB(16)

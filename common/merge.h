@@ -35,13 +35,13 @@ struct merge_layer {
 };
 
 /* Names a chain: over the version of the format, @opaque_user and the digests, topmost
- * first. What is equal has equal bytes. */
-void merge_key(const struct digest *tocs, size_t n, bool opaque_user,
-	       struct digest *ret);
+ * first. What is equal has equal bytes. Return: 0, -ENOMEM */
+int merge_key(const struct digest *tocs, size_t n, bool opaque_user,
+	      struct digest *ret);
 
 /**
  * merge_build() - make the image
- * @layers:	[@n], topmost first, each once
+ * @layers:	[@n], 1 to MERGE_LAYERS_MAX, topmost first, each once
  * @opaque_user: the layers were indexed for userxattr, and so is the image
  * @key:	of merge_key(); its first 16 bytes are the UUID
  * @ret:	the whole image
