@@ -16,8 +16,6 @@
 #include "common/buf.h"
 #include "common/err.h"
 
-#define IO_FDS_MAX 8
-
 int io_write_all(int fd, const void *p, size_t n)
 {
 	const char *at = p;

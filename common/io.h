@@ -8,6 +8,8 @@
 struct buf;
 struct err;
 
+#define IO_FDS_MAX 253 /* SCM_MAX_FD of the kernel */
+
 /* All return 0 or -errno; EINTR is retried. */
 int io_write_all(int fd, const void *p, size_t n);
 int io_pwrite_all(int fd, const void *p, size_t n, uint64_t off);
@@ -55,7 +57,7 @@ void io_boot_id(uint8_t ret[16]);
 
 /**
  * io_send_fds() - one message with descriptors over a Unix socket
- * @fds:	[@n_fds], borrowed, @n_fds <= 8
+ * @fds:	[@n_fds], borrowed, @n_fds <= IO_FDS_MAX
  *
  * MSG_NOSIGNAL; @flags may add MSG_DONTWAIT.
  * Return: 0 or -errno (-EAGAIN, -EPIPE, …)

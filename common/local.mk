@@ -23,6 +23,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/tree.c %D%/tree.h \
 	%D%/index.c %D%/index.h \
 	%D%/datapath.h %D%/merge.c %D%/merge.h \
+	%D%/meta.c %D%/meta.h \
 	%D%/layerdir.c %D%/layerdir.h \
 	%D%/kmount.c %D%/kmount.h \
 	%D%/trace.c %D%/trace.h \

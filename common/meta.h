@@ -23,7 +23,8 @@
 enum meta_type {
 	META_MERGE =
 		1, /* descriptors: output (empty, writable), then of each layer layer.erofs, chunks */
-	META_CHECK = 2, /* layer.erofs, chunks, present */
+	META_CHECK = 2,       /* layer.erofs, chunks, present */
+	META_CHECK_CHAIN = 3, /* meta.erofs */
 };
 
 struct meta_request {
@@ -32,7 +33,7 @@ struct meta_request {
 	uint32_t n; /* layers */
 	uint32_t opaque_user;
 	struct digest
-		key; /* MERGE: of merge_key() over what the layers' indexes say they are */
+		key; /* MERGE, CHECK_CHAIN: of merge_key() over what the layers' indexes say they are */
 };
 
 /* Text behind it: one line where code (a positive errno) is not 0. */
@@ -68,7 +69,18 @@ int meta_merge(int sock, int out, const struct meta_files *layers, size_t n,
  */
 int meta_check(int sock, const struct meta_files *layer, struct err *e);
 
-/* The other end. Return: exit status */
+/**
+ * meta_check_chain() - may the kernel be given what meta_merge() had written?
+ * @image:	meta.erofs, readable
+ *
+ * The process that wrote it has parsed what is hostile; this one is another.
+ * Return: 0; -EBADMSG; others as meta_merge()
+ */
+int meta_check_chain(int sock, int image, const struct digest *key,
+		     struct err *e);
+
+/* The other end, in a process of its own, which ends when the thread that started it
+ * does (fs/meta.c). Return: exit status */
 int meta_serve(int sock);
 
 #endif

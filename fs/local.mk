@@ -17,7 +17,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/ctl.h \
 	%D%/oom.c %D%/oom.h %D%/mnt.c %D%/mnt.h %D%/super.c %D%/super.h \
 	%D%/worker.c %D%/worker.h \
-	%D%/sandbox.c %D%/sandbox.h \
+	%D%/sandbox.c %D%/sandbox.h %D%/meta.c \
 	%D%/events.c %D%/events.h %D%/paths.c %D%/paths.h \
 	%D%/build.c %D%/build.h \
 	%D%/session.c %D%/session.h \

@@ -6,7 +6,8 @@
  *     └ monitor (monitor.c)      one a layer: mounts, supervises, privileged
  *         └ worker (worker.c)    parses, serves; sandboxed
  *
- * With --supervisor there is no front: this process becomes the monitor.
+ * With --supervisor there is no front: this process becomes the monitor. With
+ * --meta nothing is mounted: see common/meta.h.
  */
 #include "config.h"
 
@@ -21,6 +22,7 @@
 
 #include "common/err.h"
 #include "common/log.h"
+#include "common/meta.h"
 #include "fs/connect.h"
 #include "fs/image.h"
 #include "fs/monitor.h"
@@ -205,7 +207,9 @@ int main(int argc, char **argv)
 		options_done(&o);
 		return 1;
 	}
-	if (o.action == OPTIONS_HELP)
+	if (o.action == OPTIONS_META)
+		r = meta_serve(o.meta_fd);
+	else if (o.action == OPTIONS_HELP)
 		(void)fputs(options_help, stdout);
 	else if (o.action == OPTIONS_VERSION)
 		(void)printf("mount.estargz %s\n", PACKAGE_VERSION);
@@ -213,7 +217,7 @@ int main(int argc, char **argv)
 		log_set_level(o.log_level);
 		r = o.supervisor_fd < 0 ? run(&o, &e) : supervised(&o, &e);
 	}
-	if (r < 0)
+	if (r < 0 && o.source != NULL)
 		(void)fprintf(stderr, "mount.estargz: %s: %s\n", o.source,
 			      e.text[0] != '\0' ? e.text : err_name(r));
 	options_done(&o);

@@ -13,6 +13,7 @@
 #include "common/layerdir.h"
 
 #define OPTION_SUPERVISOR 256 /* no letter */
+#define OPTION_META 257
 
 const char options_help[] =
 	"Usage: mount.estargz SOURCE TARGET [-f] [-v] [-o OPTION[,OPTION...]]\n"
@@ -47,6 +48,7 @@ const char options_help[] =
 	"     log_level=err|warn|info|debug  [info]\n"
 	"     ro, nodev, nosuid, noexec, ... as mount(8) has them\n"
 	"      --supervisor=FD  serve in this process, for a supervisor\n"
+	"      --meta=FD      mount nothing, merge or check metadata\n"
 	"  -h, --help         print this\n"
 	"  -V, --version      print the version\n";
 
@@ -239,16 +241,16 @@ static int set_flag(struct options *o, const char *word, struct err *e)
 	return err_set(e, -EINVAL, "option %s: unknown option", word);
 }
 
-static int set_supervisor(struct options *o, const char *value, struct err *e)
+static int set_fd(int *to, const char *key, const char *value, struct err *e)
 {
 	char *end;
 	long fd = strtol(value, &end, 10);
 
 	/* The first three have other uses. */
 	if (end == value || *end != '\0' || fd <= STDERR_FILENO || fd > INT_MAX)
-		return err_set(e, -EINVAL, "--supervisor=%s: not a descriptor",
+		return err_set(e, -EINVAL, "--%s=%s: not a descriptor", key,
 			       value);
-	o->supervisor_fd = (int)fd;
+	*to = (int)fd;
 	return 0;
 }
 
@@ -283,6 +285,7 @@ static int parse_args(struct options *o, int argc, char **argv, struct err *e)
 		{"verbose", no_argument, NULL, 'v'},
 		{"options", required_argument, NULL, 'o'},
 		{"supervisor", required_argument, NULL, OPTION_SUPERVISOR},
+		{"meta", required_argument, NULL, OPTION_META},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
@@ -307,10 +310,13 @@ static int parse_args(struct options *o, int argc, char **argv, struct err *e)
 				return r;
 			break;
 		case OPTION_SUPERVISOR:
-			r = set_supervisor(o, optarg, e);
+			r = set_fd(&o->supervisor_fd, "supervisor", optarg, e);
 			if (r < 0)
 				return r;
 			break;
+		case OPTION_META:
+			o->action = OPTIONS_META;
+			return set_fd(&o->meta_fd, "meta", optarg, e);
 		case 'h':
 			o->action = OPTIONS_HELP;
 			return 0;
@@ -347,6 +353,7 @@ int options_parse(struct options *o, int argc, char **argv, struct err *e)
 
 	*o = (struct options){
 		.supervisor_fd = -1,
+		.meta_fd = -1,
 		.mount_flags = MS_RDONLY,
 		.read_timeout_s = OPTIONS_READ_TIMEOUT_S,
 		.events_max = OPTIONS_EVENTS_MAX,

@@ -16,7 +16,8 @@
 enum options_action {
 	OPTIONS_MOUNT,
 	OPTIONS_HELP,
-	OPTIONS_VERSION
+	OPTIONS_VERSION,
+	OPTIONS_META /* meta_serve() on meta_fd */
 };
 
 /**
@@ -37,6 +38,7 @@ struct options {
 	char *fetcher;
 	char *events;
 	int supervisor_fd;
+	int meta_fd;
 	unsigned long mount_flags;
 	uint32_t read_timeout_s;
 	uint64_t events_max;

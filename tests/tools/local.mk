@@ -21,3 +21,5 @@ noinst_PROGRAMS += %D%/imgcopy
 nodist_EXTRA_%C%_imgcopy_SOURCES = %D%/cxx.cc
 %C%_imgcopy_SOURCES = %D%/imgcopy.c
 %C%_imgcopy_LDADD = $(IMAGE_LIBS)
+noinst_PROGRAMS += %D%/metactl
+%C%_metactl_SOURCES = %D%/metactl.c
