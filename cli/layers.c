@@ -122,6 +122,7 @@ static int converted(struct transform_layer *l, int fd, struct err *e)
 	l->fd = fd;
 	l->has_toc = true;
 	l->toc = l->built.toc;
+	l->tail_bytes = l->built.tail_bytes;
 	l->diff_id = l->built.diff_id;
 	l->uncompressed_bytes = l->built.uncompressed_bytes;
 	return 0;

@@ -37,7 +37,8 @@ static int blob_read(struct blob *b, uint64_t off, size_t n, struct buf *ret,
 }
 
 /* Finds and hashes the TOC. Return: 1, 0 where there is none. */
-static int toc_digest(struct blob *b, struct digest *ret, struct err *e)
+static int toc_digest(struct blob *b, struct digest *ret, uint64_t *ret_tail,
+		      struct err *e)
 {
 	CLEANUP_BUF struct buf end = BUF_INIT(TOC_FOOTER_BYTES_MAX);
 	CLEANUP_BUF struct buf toc = BUF_INIT(TOC_BLOB_BYTES_MAX);
@@ -68,15 +69,15 @@ static int toc_digest(struct blob *b, struct digest *ret, struct err *e)
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
 	sha256_all(h, json.p, json.len, ret);
+	*ret_tail = b->size - f.toc_off;
 	return 1;
 }
 
-int reuse_check(struct image_src *src, const struct transform_layer *l,
-		struct err *e)
+int reuse_check(struct image_src *src, struct transform_layer *l, struct err *e)
 {
 	struct blob b = {.fd = -EBADF, .src = src, .desc = &l->in};
 	struct digest is;
-	int r = toc_digest(&b, &is, e);
+	int r = toc_digest(&b, &is, &l->tail_bytes, e);
 
 	return r == 1 ? digest_equal(&is, &l->toc) : r;
 }
@@ -90,7 +91,7 @@ int reuse_check_file(int fd, struct transform_layer *l, struct err *e)
 	if (fstat(fd, &st) < 0)
 		return err_set(e, -errno, "fstat: %s", err_name(errno));
 	b.size = (uint64_t)st.st_size;
-	r = toc_digest(&b, &l->toc, e);
+	r = toc_digest(&b, &l->toc, &l->tail_bytes, e);
 	l->has_toc = r == 1;
 	return r;
 }

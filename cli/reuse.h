@@ -7,8 +7,8 @@
 
 /* Of a blob whose TOC digest an annotation tells: only its end is read, and
  * has to be what the digest says. Return: 1, 0, -errno with @e where it cannot
- * be read */
-int reuse_check(struct image_src *src, const struct transform_layer *l,
+ * be read. Both tell @l->tail_bytes */
+int reuse_check(struct image_src *src, struct transform_layer *l,
 		struct err *e);
 
 /* Of a blob that is here: @l->toc becomes the digest of its TOC. */

@@ -17,6 +17,8 @@
 #include "common/trace.h"
 
 /* Of all images of an index together. */
+/* Of a list of lengths, each with a comma or the end. */
+#define TAILS_BYTES (OCI_TAILS_MAX * sizeof("8388608"))
 #define IMAGES_MAX 256u
 #define LAYERS_MAX 8192u
 #define DOCUMENTS_BYTES_MAX MIB(64)
@@ -401,14 +403,31 @@ static void say_traces(const struct work *w)
 	}
 }
 
+/* Where the ends of layer @k and of those above it begin. */
+static void list_tails(const struct work *w, const struct transform_image *im,
+		       size_t k, char ret[TAILS_BYTES])
+{
+	size_t len = 0, end = MIN(im->n_layers, k + OCI_TAILS_MAX);
+
+	for (size_t i = k; i < end; i++) {
+		uint64_t n = w->r->layers[im->layers[i]].tail_bytes;
+
+		len += (size_t)snprintf(ret + len, TAILS_BYTES - len,
+					"%s%" PRIu64, i > k ? "," : "",
+					n <= OCI_TAIL_BYTES_MAX ? n : 0);
+	}
+}
+
 /* Tells of the layer's new descriptor. @trace: NULL: it has none. */
 static int set_layer(struct manifest *m, size_t k,
-		     const struct transform_layer *l, const char *trace)
+		     const struct transform_layer *l, const char *trace,
+		     const char *tails)
 {
 	char toc[DIGEST_STR_BYTES], size[24];
 	struct image_desc d = l->kept ? m->layers[k].desc : l->out;
 	const char *annotations[] = {
 		ANNOTATION_TRACE_DIGEST, trace,
+		ANNOTATION_TAILS,        tails,
 		ANNOTATION_TOC_DIGEST,   digest_str(&l->toc, toc),
 		ANNOTATION_UNCOMPRESSED, size,
 	};
@@ -441,13 +460,15 @@ static int finish_image(struct work *w, size_t i, struct err *e)
 		return r;
 	digest_str(&trace, trace_str);
 	for (size_t k = 0; k < im->n_layers; k++) {
+		char tails[TAILS_BYTES];
 		int c;
 
 		/* With all others its trace is still right. */
 		if (r == 0 && m->layers[k].has_toc_digest && all_kept(w, im))
 			continue;
+		list_tails(w, im, k, tails);
 		c = set_layer(m, k, &w->r->layers[im->layers[k]],
-			      r == 1 ? trace_str : NULL);
+			      r == 1 ? trace_str : NULL, tails);
 		if (c < 0)
 			return no_memory(e);
 	}

@@ -30,6 +30,7 @@
  * @fd:		[@out.size] the new blob; -1 where the layer is kept as it was
  *		(@kept)
  * @toc:	digest of its TOC, where @has_toc
+ * @tail_bytes:	of its TOC and footer, where it was read or made; else 0
  * @built:	of a layer that was converted
  * @ns:		how long that took
  * @item:	of the progress
@@ -43,6 +44,7 @@ struct transform_layer {
 	struct digest toc;
 	struct digest diff_id;
 	uint64_t uncompressed_bytes;
+	uint64_t tail_bytes;
 	struct build_result built;
 	uint64_t ns;
 	size_t item;

@@ -220,8 +220,29 @@ static int layer_parse(struct json_object *o, struct oci_layer *l,
 	l->has_trace =
 		json_object_object_get_ex(o, "annotations", &notes) &&
 		digest_of(notes, OCI_TRACE_DIGEST_ANNOTATION, &l->trace) == 0;
+	if (json_object_object_get_ex(o, "annotations", &notes) &&
+	    str_of(notes, OCI_TAILS_ANNOTATION) != NULL)
+		oci_tails_parse(str_of(notes, OCI_TAILS_ANNOTATION), &l->tail,
+				1);
 	l->media_type = strdup(type != NULL ? type : "");
 	return l->media_type != NULL ? 0 : err_set(e, -ENOMEM, "out of memory");
+}
+
+void oci_tails_parse(const char *s, uint32_t *ret, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t digits = strspn(s, "0123456789");
+		uint64_t v = 0;
+
+		for (size_t k = 0; k < digits && v <= OCI_TAIL_BYTES_MAX; k++)
+			v = v * 10 + (uint64_t)(s[k] - '0');
+		s += digits;
+		if (v > OCI_TAIL_BYTES_MAX || (*s != ',' && *s != '\0'))
+			v = 0;
+		ret[i] = (uint32_t)v;
+		s += strcspn(s, ",");
+		s += *s == ',';
+	}
 }
 
 static int layers_parse(struct json_object *a, struct oci_manifest *m,

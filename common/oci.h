@@ -11,6 +11,12 @@
 /* Digest of the trace of the image (FORMAT.md), on each of its layers. */
 #define OCI_TRACE_DIGEST_ANNOTATION \
 	"containerd.io/snapshot/estargz/trace.digest"
+/* How many bytes a layer's TOC and footer take, and those of the layers above
+ * it, with commas between: who is told of a layer is told of the ends that all
+ * of them have. A hint; 0: not known. */
+#define OCI_TAILS_ANNOTATION "containerd.io/snapshot/estargz/tails"
+#define OCI_TAILS_MAX 32u
+#define OCI_TAIL_BYTES_MAX MIB(8)
 
 /* Value of an Accept header that asks for every kind we read. */
 #define OCI_ACCEPT                                               \
@@ -51,10 +57,12 @@ void oci_ref_done(struct oci_ref *r);
  * struct oci_layer - one descriptor of a manifest's layers
  * @media_type:	heap, never NULL
  * @trace:	a hint: what is no digest is as good as none
+ * @tail:	a hint, too: bytes of its TOC and footer; 0: not known
  */
 struct oci_layer {
 	struct digest digest;
 	uint64_t size;
+	uint32_t tail;
 	char *media_type;
 	bool has_toc_digest;
 	bool has_trace;
@@ -86,6 +94,12 @@ int oci_manifest_parse(const char *json, size_t len, const char *arch,
 		       struct oci_manifest *ret, struct err *e);
 void oci_manifest_done(struct oci_manifest *m);
 #define CLEANUP_OCI_MANIFEST CLEANUP(oci_manifest_done)
+
+/**
+ * oci_tails_parse() - read the value of OCI_TAILS_ANNOTATION
+ * @ret:	[@n] filled up with 0; what makes no sense is 0, too
+ */
+void oci_tails_parse(const char *s, uint32_t *ret, size_t n);
 
 /* This machine's architecture as Go spells it: "amd64", "arm64", … */
 const char *oci_arch(void);

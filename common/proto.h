@@ -25,7 +25,7 @@
 #include "common/base.h"
 
 #define PROTO_MAGIC UINT32_C(0x677a7365) /* "eszg" */
-#define PROTO_VERSION 3u
+#define PROTO_VERSION 4u
 #define PROTO_VERSION_MIN 1u /* spoken by estargzd: layers outlive it */
 
 #define PROTO_TEXT_MAX 16384u
@@ -198,16 +198,16 @@ static_assert(sizeof(struct proto_status) == 32, "wire");
 /*
  * WARM. Text: names as in OPEN of PROTO_BLOB_REGISTRY, with '\n' between them,
  * those that will be wanted first in front. The fetcher resolves and connects, and
- * fetches the last tail_bytes (0: 512 KiB) of each blob, all of them at once,
- * into memory of its own, where they are kept for hold_ms (0: 60 s). A READ of
- * the same name by any client is answered from there as far as that reaches,
- * and waits for it while it is on its way rather than asking twice. A hint:
- * failures are only logged, and what is kept is bounded (PROTO_WARM_BYTES_MAX:
- * of one message the last names are left out, of several the oldest are
- * dropped). A name with '+' in front (version 3) is that of the image's trace, which is
- * followed for the blobs of the message. The answer, DATA with PROTO_DATA_END and nothing else, says only
- * that it was understood. It outlives its connection.
- */
+ * fetches the last tail_bytes (0: 512 KiB) of each blob, or as many as a blank and a
+ * number behind its name say (version 4), all of them at once, into memory of its
+ * own, where they are kept for hold_ms (0: 60 s). A READ of the same name by any
+ * client is answered from there as far as that reaches, and waits for it while it is
+ * on its way rather than asking twice. A hint: failures are only logged, and what is
+ * kept is bounded (PROTO_WARM_BYTES_MAX: of one message the last names are left out,
+ * of several the oldest are dropped). A name with '+' in front (version 3) is that of
+ * the image's trace, which is followed for the blobs of the message. The answer, DATA
+ * with PROTO_DATA_END and nothing else, says only that it was understood; it outlives
+ * its connection. */
 #define PROTO_WARM_PLAIN_HTTP 1u
 #define PROTO_WARM_BLOBS_MAX 128u /* of one message */
 #define PROTO_WARM_BYTES_MAX MIB(64)

@@ -10,9 +10,9 @@
 
 /**
  * struct protocl_warm - what a WARM says
- * @names:	[@n] "HOST[:PORT]/REPO@sha256:…", those wanted first in front;
+ * @names:	[@n] "HOST[:PORT]/REPO@sha256:…[ BYTES]", those wanted first in front;
  *		any number, but the fetcher keeps PROTO_WARM_BYTES_MAX only
- * @tail_bytes:	of each; 0: the fetcher's 1 MiB
+ * @tail_bytes:	of each; 0: the fetcher's
  * @hold_ms:	how long they are kept; 0: the fetcher's 60 s
  */
 struct protocl_warm {

@@ -18,22 +18,25 @@
 
 #define PIECE_BYTES MIB(8)
 
-static uint64_t tail_bytes(uint64_t size)
+static uint64_t tail_bytes(const struct layer *l)
 {
-	uint64_t n;
+	uint64_t n = l->tail;
 
-	if (size == 0)
-		return TAIL_BYTES_UNKNOWN;
-	n = MAX(size / TAIL_FRACTION, TAIL_BYTES_MIN);
-	n = MIN(n, TAIL_BYTES_MAX);
-	return MIN(n, size);
+	if (n != 0)
+		n = MAX(n, (uint64_t)TOC_FOOTER_BYTES_MAX);
+	else if (l->size == 0)
+		n = TAIL_BYTES_UNKNOWN;
+	else
+		n = MIN(MAX(l->size / TAIL_FRACTION, TAIL_BYTES_MIN),
+			TAIL_BYTES_MAX);
+	return l->size == 0 ? n : MIN(n, l->size);
 }
 
 /* Footer and, with luck, the TOC: one request. */
 static int fetch_tail(struct link *l, const struct layer *layer,
 		      struct built *b, uint64_t *ret_size, struct err *e)
 {
-	uint64_t len = tail_bytes(layer->size);
+	uint64_t len = tail_bytes(layer);
 	bool known = layer->size > 0;
 	struct built_fetch *f = &b->fetched[0];
 	struct link_event ev;

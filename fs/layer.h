@@ -18,6 +18,7 @@
  * @blob_fd:	PROTO_BLOB_FD: open for reading; else -1
  * @size:	bytes of the blob, 0 where not known
  * @trace:	digest of the image's trace, a blob of the same repository
+ * @tail:	bytes that its TOC and footer are said to take, 0: not known
  */
 struct layer {
 	char *source;
@@ -26,6 +27,7 @@ struct layer {
 	char *open_name;
 	int blob_fd;
 	uint64_t size;
+	uint32_t tail;
 	bool plain_http;
 	bool has_digest;
 	bool has_toc_digest;

@@ -11,6 +11,7 @@
 
 #include "common/io.h"
 #include "common/layerdir.h"
+#include "common/oci.h"
 
 #define OPTION_SUPERVISOR 256 /* no letter */
 #define OPTION_META 257
@@ -32,6 +33,7 @@ const char options_help[] =
 	"     digest=DIGEST        expected digest of the blob\n"
 	"     toc_digest=DIGEST    expected digest of the TOC\n"
 	"     trace=DIGEST         of the trace of the image, beside layer=\n"
+	"     tail=BYTES           of the table of contents and footer of the layer\n"
 	"     root=DIR             state directory [/var/lib/estargz]\n"
 	"     fetcher=SOCKET       of estargzd [/run/estargz/fetcher.sock];\n"
 	"                          a private one is started if none listens\n"
@@ -151,6 +153,19 @@ static int set_size(uint64_t *to, const char *key, const char *value,
 		       value);
 }
 
+static int set_tail(uint32_t *to, const char *key, const char *value,
+		    struct err *e)
+{
+	uint64_t v;
+	int r = set_size(&v, key, value, e);
+
+	if (r == 0 && v > OCI_TAIL_BYTES_MAX)
+		return err_set(e, -EINVAL, "option %s=%s: more than 8MiB", key,
+			       value);
+	*to = r == 0 ? (uint32_t)v : 0;
+	return r;
+}
+
 static int set_layer(struct options *o, const char *value, struct err *e)
 {
 	struct digest d;
@@ -176,6 +191,8 @@ static int set_valued(struct options *o, const char *key, const char *value,
 				  value, e);
 	if (strcmp(key, "trace") == 0)
 		return set_digest(&o->trace, &o->has_trace, key, value, e);
+	if (strcmp(key, "tail") == 0)
+		return set_tail(&o->tail, key, value, e);
 	if (strcmp(key, "root") == 0)
 		return set_path(&o->root, key, value, e);
 	if (strcmp(key, "fetcher") == 0)

@@ -27,6 +27,7 @@ enum options_action {
  * @supervisor_fd: a socket to the supervisor (common/sup.h), or -1
  * @events:	file that what happens is appended to, or NULL
  * @events_max:	and how large that may become
+ * @tail:	bytes of the TOC and footer of @layer, 0: not known
  * @read_timeout_s: a read waits at most this long for missing bytes
  */
 struct options {
@@ -41,6 +42,7 @@ struct options {
 	int meta_fd;
 	unsigned long mount_flags;
 	uint32_t read_timeout_s;
+	uint32_t tail;
 	uint64_t events_max;
 	enum log_level log_level;
 	bool foreground;

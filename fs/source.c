@@ -29,6 +29,7 @@ struct candidate {
 	bool has_trace;
 	int number; /* in the manifest, 0 the lowest; -1: not known */
 	uint64_t size;
+	uint32_t tail;
 };
 
 struct candidates {
@@ -66,6 +67,7 @@ static int new_layer(struct source *s, const struct options *o,
 	**ret = (struct layer){
 		.blob_fd = -1,
 		.plain_http = o->plain_http,
+		.tail = o->tail,
 		.source = strdup(o->source),
 	};
 	return (*ret)->source != NULL ? 0 : err_set(e, -ENOMEM, "no memory");
@@ -174,6 +176,8 @@ static int choose(const struct options *o, struct candidates *c, struct err *e)
 		c->v[0].has_trace = true;
 		c->v[0].trace = o->trace;
 	}
+	if (o->tail != 0)
+		c->v[0].tail = o->tail;
 	return 0;
 }
 
@@ -194,6 +198,7 @@ static int take_candidate(struct source *s, const struct options *o,
 	(*ret)->toc_digest = c->toc_digest;
 	(*ret)->has_trace = c->has_trace && !o->noprefetch && !o->notrace;
 	(*ret)->trace = c->trace;
+	(*ret)->tail = c->tail;
 	return 0;
 }
 
@@ -234,6 +239,9 @@ static int read_resolved(const char *json, struct candidates *c, struct err *e)
 		one.has_trace = json_digest(l, "trace_digest", &one.trace) == 0;
 		if (json_object_object_get_ex(l, "size", &size))
 			one.size = json_object_get_uint64(size);
+		if (json_object_object_get_ex(l, "tail", &size))
+			one.tail = (uint32_t)MIN(json_object_get_uint64(size),
+						 OCI_TAIL_BYTES_MAX);
 		r = add_candidate(c, &one, e);
 	}
 	(void)json_object_put(doc);
@@ -306,6 +314,7 @@ static int name_layer(const struct options *o, struct candidates *out,
 		.toc_digest = o->toc_digest,
 		.has_trace = o->has_trace,
 		.trace = o->trace,
+		.tail = o->tail,
 	};
 
 	if (o->layer == NULL || !o->has_toc_digest ||

@@ -107,7 +107,8 @@ struct build_result {
 	struct digest diff_id;
 	struct digest toc;
 	uint64_t blob_bytes;
-	uint64_t in_bytes; /* uncompressed */
+	uint64_t tail_bytes; /* TOC and footer */
+	uint64_t in_bytes;   /* uncompressed */
 	uint64_t uncompressed_bytes;
 	uint64_t n_entries;
 	uint64_t n_chunks;

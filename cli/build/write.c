@@ -507,6 +507,7 @@ int writer_finish(struct writer *w, struct build_result *ret, struct err *e)
 	sha256_end(w->diff, &ret->diff_id);
 	sha256_end(w->blob, &ret->blob);
 	ret->blob_bytes = w->blob_off;
+	ret->tail_bytes = w->blob_off - toc_off;
 	ret->uncompressed_bytes = w->diff_bytes;
 	ret->n_entries = w->n_entries;
 	ret->n_chunks = w->n_chunks;

@@ -15,7 +15,9 @@ struct json_object;
 #define ANNOTATION_UNCOMPRESSED "io.containers.estargz.uncompressed-size"
 /* Ours: digest of the trace of the image (FORMAT.md), on each of its layers.
  * Its prefix makes containerd hand it to the snapshotter. */
-#define ANNOTATION_TRACE_DIGEST "containerd.io/snapshot/estargz/trace.digest"
+#define ANNOTATION_TRACE_DIGEST OCI_TRACE_DIGEST_ANNOTATION
+
+#define ANNOTATION_TAILS OCI_TAILS_ANNOTATION
 
 /* Artifact and blob type of a trace. */
 #define TRACE_MEDIA_TYPE "application/vnd.estargz.trace.v1+json"

@@ -108,6 +108,8 @@ static int put_layer(struct buf *b, const struct oci_layer *l, bool first)
 	if (rc == 0 && l->has_trace)
 		rc = buf_addf(b, ",\"trace_digest\":\"%s\"",
 			      digest_str(&l->trace, s));
+	if (rc == 0 && l->tail != 0)
+		rc = buf_addf(b, ",\"tail\":%u", l->tail);
 	return rc == 0 ? buf_add_str(b, "}") : rc;
 }
 

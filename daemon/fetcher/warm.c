@@ -9,6 +9,7 @@
 #define LOG_MOD "warm"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/toc.h"
 #include "daemon/fetcher/blob.h"
 #include "daemon/fetcher/play.h"
 #include "daemon/registry/hosts.h"
@@ -270,6 +271,22 @@ static bool take_line(const char **at, char *ret)
 	return fits;
 }
 
+/* Takes off what is said of the tail. Return: bytes; 0: nothing, or nonsense */
+static size_t take_tail(char *name)
+{
+	char *at = strchr(name, ' '), *end;
+	unsigned long long n;
+
+	if (at == NULL)
+		return 0;
+	*at++ = '\0';
+	n = strtoull(at, &end, 10);
+	return *at >= '0' && *at <= '9' && *end == '\0' &&
+			       n <= PROTO_WARM_TAIL_BYTES_MAX
+		       ? (size_t)n
+		       : 0;
+}
+
 /* What is said of a trace; it is asked for before all else. */
 static struct play *find_trace(struct fetchd *d, const char *names,
 			       bool plain_http)
@@ -286,7 +303,7 @@ static struct play *find_trace(struct fetchd *d, const char *names,
 void warm_add(struct fetchd *d, const char *names, bool plain_http,
 	      uint32_t tail_bytes, uint32_t hold_ms)
 {
-	size_t bytes = tail_bytes != 0 ? tail_bytes : PROTO_WARM_TAIL_BYTES;
+	size_t each = tail_bytes != 0 ? tail_bytes : PROTO_WARM_TAIL_BYTES;
 	uint64_t hold_ns =
 		(hold_ms != 0 ? hold_ms : PROTO_WARM_HOLD_MS) * NSEC_PER_MSEC;
 	char name[REFERENCE_BYTES_MAX + 1];
@@ -294,9 +311,14 @@ void warm_add(struct fetchd *d, const char *names, bool plain_http,
 	uint64_t room = PROTO_WARM_BYTES_MAX;
 
 	while (*names != '\0') {
+		size_t bytes;
+
 		if (!take_line(&names, name) || name[0] == '\0' ||
 		    name[0] == '+')
 			continue;
+		bytes = take_tail(name);
+		bytes = MAX(bytes != 0 ? bytes : each,
+			    (size_t)TOC_FOOTER_BYTES_MAX);
 		/* The first names are the ones that are wanted first. */
 		if (room < bytes)
 			return;

@@ -282,7 +282,7 @@ static bool was_warmed(struct fetcher *f, uint64_t key, uint64_t now)
 
 /* Of [@n] blobs, those not yet spoken of. Return: how many */
 static size_t add_names(struct fetcher *f, char **names, const char *repository,
-			const struct digest *blobs, size_t n)
+			const struct lazy_blob *blobs, size_t n)
 {
 	uint64_t now = io_now_ns();
 	size_t n_names = 0;
@@ -292,13 +292,16 @@ static size_t add_names(struct fetcher *f, char **names, const char *repository,
 		bool told;
 
 		(void)pthread_mutex_lock(&f->lock);
-		told = was_warmed(f, key_of(repository, &blobs[i]), now);
+		told = was_warmed(f, key_of(repository, &blobs[i].digest), now);
 		(void)pthread_mutex_unlock(&f->lock);
 		/* It was when the first of its image was. */
 		if (told && i == 0)
 			return 0;
-		if (!told && asprintf(&names[n_names], "%s@%s", repository,
-				      digest_str(&blobs[i], d)) > 0)
+		if (!told &&
+		    asprintf(&names[n_names],
+			     blobs[i].tail != 0 ? "%s@%s %u" : "%s@%s",
+			     repository, digest_str(&blobs[i].digest, d),
+			     blobs[i].tail) > 0)
 			n_names++;
 	}
 	return n_names;
@@ -319,7 +322,7 @@ static void add_trace(char **names, size_t *n, const char *repository,
 }
 
 void fetcher_warm(struct fetcher *f, const char *repository,
-		  const struct digest *trace, const struct digest *blobs,
+		  const struct digest *trace, const struct lazy_blob *blobs,
 		  size_t n)
 {
 	char **names = calloc(n + 1, sizeof(char *));

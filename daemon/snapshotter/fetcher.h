@@ -14,6 +14,7 @@
 #include "common/digest.h"
 #include "common/loop.h"
 #include "daemon/snapshotter/conf.h"
+#include "daemon/snapshotter/labels.h"
 #include "daemon/snapshotter/spawn.h"
 
 struct fetcher;
@@ -34,7 +35,7 @@ void fetcher_free(struct fetcher *f);
  * Context: any thread; blocks on the fetcher, not on the network
  */
 void fetcher_warm(struct fetcher *f, const char *repository,
-		  const struct digest *trace, const struct digest *blobs,
+		  const struct digest *trace, const struct lazy_blob *blobs,
 		  size_t n);
 
 #endif

@@ -32,6 +32,12 @@ int labels_copy(struct labels *to, const struct labels *from);
 /* Return: the value, NULL where there is none. */
 const char *labels_get(const struct labels *l, const char *key);
 
+/* A blob, and how many bytes its TOC and footer are said to take. */
+struct lazy_blob {
+	struct digest digest;
+	uint32_t tail;
+};
+
 /**
  * struct lazy - what is needed to mount a layer lazily
  * @reference:	the image's, as containerd has it ("host/repo:tag"); for people
@@ -39,8 +45,9 @@ const char *labels_get(const struct labels *l, const char *key);
  * @blob:	digest of the layer's blob
  * @toc:	digest of its TOC
  * @trace:	digest of the image's trace, where @has_trace
- * @others:	[@n_others] digests of the other layers of the image that the
- *		labels name, which will be asked for next
+ * @tail:	bytes of its TOC and footer, as is said; 0: not known
+ * @others:	[@n_others] the other layers of the image that the labels name,
+ *		which will be asked for next
  */
 struct lazy {
 	char *reference;
@@ -49,7 +56,8 @@ struct lazy {
 	struct digest toc;
 	struct digest trace;
 	bool has_trace;
-	struct digest *others;
+	uint32_t tail;
+	struct lazy_blob *others;
 	size_t n_others;
 };
 
@@ -61,8 +69,8 @@ void lazy_done(struct lazy *z);
  *
  * Both families: CRI's (containerd.io/snapshot/cri.*) first, then
  * containerd.io/snapshot/remote/stargz.*; the TOC's digest is
- * containerd.io/snapshot/stargz/toc.digest, the trace's OCI_TRACE_DIGEST_ANNOTATION,
- * which is only a hint: what is no digest there is not looked at. A list of layers that containerd
+ * containerd.io/snapshot/stargz/toc.digest, the trace's OCI_TRACE_DIGEST_ANNOTATION
+ * and OCI_TAILS_ANNOTATION are only hints: what makes no sense there is not looked at. A list of layers that containerd
  * cut in the middle of a digest loses that digest only.
  * Return: 1; 0: not asked for lazily (no LABEL_REF or no image reference);
  * -ENODATA: no TOC digest; -EBADMSG: a label makes no sense; @e says which

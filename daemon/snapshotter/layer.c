@@ -199,6 +199,8 @@ static int add_options(const struct layer *l, struct buf *b)
 
 	if (l->has_trace)
 		r = buf_addf(b, "trace=%s,", digest_str(&l->trace, trace));
+	if (r == 0 && l->tail != 0)
+		r = buf_addf(b, "tail=%u,", l->tail);
 	if (r == 0)
 		r = buf_addf(
 			b,

@@ -71,6 +71,7 @@ struct layer {
 	bool restore;
 	bool has_trace;
 	struct digest trace; /* of the image it was last asked for with */
+	uint32_t tail;
 	uint64_t due_ns;
 	dev_t dev; /* of the mount */
 	struct err e;

@@ -445,12 +445,12 @@ static bool has_index(const struct layers *ls, const struct layer *l)
 /* Of the layers that will be asked for next, those that are not mounted. */
 static void warm(struct layers *ls, const struct lazy *z)
 {
-	struct digest *v = calloc(z->n_others + 1, sizeof(*v));
+	struct lazy_blob *v = calloc(z->n_others + 1, sizeof(*v));
 	size_t n = 0;
 
 	if (v == NULL)
 		return;
-	v[n++] = z->blob;
+	v[n++] = (struct lazy_blob){z->blob, z->tail};
 	for (size_t i = 0; i < z->n_others; i++)
 		v[n++] = z->others[i];
 	lock(ls);
@@ -459,7 +459,7 @@ static void warm(struct layers *ls, const struct lazy *z)
 		const struct layer *l = LIST_ENTRY(it, struct layer, node);
 
 		for (size_t i = 1; l->state == LAYER_READY && i < n; i++) {
-			if (digest_equal(&v[i], &l->row.blob)) {
+			if (digest_equal(&v[i].digest, &l->row.blob)) {
 				n--;
 				memmove(v + i, v + i + 1, (n - i) * sizeof(*v));
 				break;
@@ -530,6 +530,7 @@ static void take_trace(struct layer *l, const struct lazy *z)
 		return;
 	l->has_trace = z->has_trace && l->ls->c->prefetch;
 	l->trace = z->trace;
+	l->tail = z->tail;
 }
 
 int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)

@@ -68,7 +68,7 @@ static bool is_known(const struct lazy *z, const struct digest *d)
 	if (digest_equal(d, &z->blob))
 		return true;
 	for (size_t i = 0; i < z->n_others; i++) {
-		if (digest_equal(d, &z->others[i]))
+		if (digest_equal(d, &z->others[i].digest))
 			return true;
 	}
 	return false;
@@ -76,17 +76,21 @@ static bool is_known(const struct lazy *z, const struct digest *d)
 
 /* What is no digest (of ours) is left out: the list is a hint, and containerd
  * cuts it where a label is full. */
-static int parse_others(const char *list, struct lazy *z, struct err *e)
+static int parse_others(const char *list, const uint32_t *tails, struct lazy *z,
+			struct err *e)
 {
 	z->others = calloc(PROTO_WARM_BLOBS_MAX, sizeof(*z->others));
 	if (z->others == NULL)
 		return err_set(e, -ENOMEM, "out of memory");
-	while (*list != '\0' && z->n_others < PROTO_WARM_BLOBS_MAX) {
+	for (size_t i = 0; *list != '\0' && z->n_others < PROTO_WARM_BLOBS_MAX;
+	     i++) {
 		size_t n = strcspn(list, ",");
-		struct digest d;
+		struct lazy_blob b = {.tail = i < OCI_TAILS_MAX ? tails[i] : 0};
 
-		if (digest_parse(list, n, &d) == 0 && !is_known(z, &d))
-			z->others[z->n_others++] = d;
+		/* Both lists begin with the layer itself. */
+		if (digest_parse(list, n, &b.digest) == 0 &&
+		    !is_known(z, &b.digest))
+			z->others[z->n_others++] = b;
 		list += n;
 		list += *list == ',';
 	}
@@ -100,6 +104,8 @@ static int parse_family(const struct labels *l, size_t family, struct lazy *z,
 	const char *reference = labels_get(l, families[family].reference);
 	const char *digest = labels_get(l, families[family].digest);
 	const char *layers = labels_get(l, families[family].layers);
+	const char *tails = labels_get(l, OCI_TAILS_ANNOTATION);
+	uint32_t tail[OCI_TAILS_MAX];
 	int r;
 
 	if (reference == NULL)
@@ -111,8 +117,10 @@ static int parse_family(const struct labels *l, size_t family, struct lazy *z,
 	if (r == 0)
 		r = parse_reference(families[family].reference, reference, z,
 				    e);
+	oci_tails_parse(tails != NULL ? tails : "", tail, OCI_TAILS_MAX);
+	z->tail = tail[0];
 	if (r == 0 && layers != NULL)
-		r = parse_others(layers, z, e);
+		r = parse_others(layers, tail, z, e);
 	return r < 0 ? r : 1;
 }
 

@@ -121,6 +121,17 @@ opt=$(root "$L" opt)
 ok "the image is eStargz" is_esgz "$L" "$opt"
 is "$(trace_of opt | jq -r '.layers | sort[]')" \
 	"$(layers "$L" "$opt" | sort)" "the trace is about its layers"
+tails() { # of the layers from number $1 on, as their footers say
+	local l
+	layers "$L" "$opt" | tail -n +$(($1 + 1)) | while read -r l; do
+		l=$L/blobs/sha256/${l#sha256:}
+		echo $(($(stat -c %s "$l") - 0x$(tail -c 51 "$l" | strings |
+			sed -n 's/.*\([0-9a-f]\{16\}\)STARGZ.*/\1/p')))
+	done | paste -sd ,
+}
+is "$(doc "$L" "$opt" '.layers[].annotations |
+	."containerd.io/snapshot/estargz/tails"' | tr '\n' ' ')" \
+	"$(tails 0) $(tails 1) " "each layer says how long the ends are"
 is "$(jq -r --arg d "$opt" '.manifests[] | select(.annotations |
 	."vnd.estargz.subject.digest" == $d) | .artifactType' <"$L/index.json")" \
 	application/vnd.estargz.trace.v1+json "it refers to the image"

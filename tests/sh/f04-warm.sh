@@ -211,6 +211,19 @@ n=$(gets)
 ok "a READ of the good one" suffix 4 $TAIL
 is "$(gets)" "$n" "is from memory"
 
+### Ends whose lengths are known ###
+
+fresh
+ctl warm "$(blob 0) 5000" "$(blob 1) nonsense" "$(blob 2) 8388609"
+ok "a length of its own" wait_for 10 status_is .warm_bytes $((2 * TAIL + 5000))
+is "$(gets 'range=^bytes=-5000$')" 1 "is what is asked for"
+n=$(gets)
+ok "a READ of that end" suffix 0 5000
+ok "and of one whose length is nonsense" suffix 1 $TAIL
+is "$(gets)" "$n" "are from memory"
+ok "a longer one" suffix 0 6000
+is "$(gets)" $((n + 1)) "asks for the rest"
+
 ### Bounds ###
 
 fresh

@@ -83,6 +83,25 @@ ok "server down: reads" cat "$M/data"
 ok "unmounts" umount_esgz "$M"
 srv_clear
 
+# How much of its end is asked for.
+STATE=$T/state-tail
+srv_reset
+ONE=$T/f/one
+TAIL=$(($(stat -c %s "$ONE") - 0x$(tail -c 51 "$ONE" | strings |
+	sed -n 's/.*\([0-9a-f]\{16\}\)STARGZ.*/\1/p')))
+asked() { srv_ctl "$SRV_URL/_ctl/log" | jq -r '.range' | tr '\n' ' '; }
+ok "mounts with the length of the tail" \
+	mount_esgz "$SRV_URL/f/one" "$M" "$LAZY,toc_digest=$D,tail=$TAIL"
+is "$(asked)" "bytes=$(($(stat -c %s "$ONE") - TAIL))-$(($(stat -c %s "$ONE") - 1)) " \
+	"which is one request, of so much"
+ok "unmounts" umount_esgz "$M"
+STATE=$T/state-tail2
+srv_reset
+ok "mounts with a tail that is too short" \
+	mount_esgz "$SRV_URL/f/one" "$M" "$LAZY,toc_digest=$D,tail=1"
+is "$(asked | wc -w)" 2 "which is two"
+ok "unmounts" umount_esgz "$M"
+
 # In the background the layer becomes complete.
 STATE=$T/state3
 srv_reset

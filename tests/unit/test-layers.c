@@ -804,7 +804,7 @@ static void mount_with(struct world *w, uint8_t number, uint8_t n_others)
 	assert_non_null(z.others);
 	for (uint8_t i = 0; i < n_others; i++)
 		z.others[z.n_others++] =
-			(struct digest){{(uint8_t)(number + 1 + i), 1}};
+			(struct lazy_blob){{{(uint8_t)(number + 1 + i), 1}}, 0};
 	id = layers_mount(w->ls, &z, &e);
 	if (id <= 0)
 		fail_msg("%s", e.text);

@@ -66,8 +66,8 @@ static void test_cri(void **state)
 	assert_digest(&z.toc, B);
 	/* Of the others, each once, and not the layer itself. */
 	assert_int_equal(z.n_others, 2);
-	assert_digest(&z.others[0], B);
-	assert_digest(&z.others[1], C);
+	assert_digest(&z.others[0].digest, B);
+	assert_digest(&z.others[1].digest, C);
 }
 
 /* A hint: what is no digest is none. */
@@ -92,6 +92,37 @@ static void test_trace(void **state)
 		assert_int_equal(z.has_trace, cases[i].has);
 		if (z.has_trace)
 			assert_digest(&z.trace, C);
+	}
+}
+
+/* How long the ends are, of the layer and of the others; a hint as well. */
+static void test_tails(void **state)
+{
+	static const struct {
+		const char *value;
+		uint32_t own, b, c;
+	} cases[] = {{"5,6,7", 5, 6, 7},
+		     {"5", 5, 0, 0},
+		     {",,7", 0, 0, 7},
+		     {"x,6x,7", 0, 0, 7},
+		     {"8388608,8388609,99999999999999999999", 8388608, 0, 0},
+		     {NULL, 0, 0, 0}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP_LAZY struct lazy z;
+		struct err e;
+
+		assert_int_equal(READ(&z, &e, REF, "chain", CRI "image-ref",
+				      "h.io/x", CRI "layer-digest", A,
+				      CRI "image-layers", A "," B "," C, TOC, B,
+				      "containerd.io/snapshot/estargz/tails",
+				      cases[i].value),
+				 1);
+		assert_int_equal(z.tail, cases[i].own);
+		assert_int_equal(z.n_others, 2);
+		assert_int_equal(z.others[0].tail, cases[i].b);
+		assert_int_equal(z.others[1].tail, cases[i].c);
 	}
 }
 
@@ -298,6 +329,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cri),
 		cmocka_unit_test(test_trace),
+		cmocka_unit_test(test_tails),
 		cmocka_unit_test(test_stargz),
 		cmocka_unit_test(test_cri_goes_first),
 		cmocka_unit_test(test_repository),

@@ -54,6 +54,7 @@ static void test_trace_annotation(void **state)
 				 "{\"schemaVersion\":2,\"layers\":[{\"digest\":"
 				 "\"sha256:" HEX "\",\"size\":7,"
 				 "\"annotations\":{"
+				 "\"" OCI_TAILS_ANNOTATION "\":\"77,8\","
 				 "\"" OCI_TRACE_DIGEST_ANNOTATION "\":%s}}]}",
 				 cases[i].value);
 
@@ -61,6 +62,7 @@ static void test_trace_annotation(void **state)
 			oci_manifest_parse(json, (size_t)n, "amd64", &m, &e),
 			0);
 		assert_int_equal(m.layers[0].has_trace, cases[i].has);
+		assert_int_equal(m.layers[0].tail, 77);
 		if (cases[i].has)
 			assert_int_equal(m.layers[0].trace.b[31], 0xff);
 	}
