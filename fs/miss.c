@@ -105,13 +105,14 @@ void miss_wait(struct miss *m, struct waiter *w)
 	if (wait_ready(m, w)) {
 		list = w;
 	} else {
-		m->demand_ns = now;
+		if (!w->unsure)
+			m->demand_ns = now;
 		if (m->events != NULL)
-			w->class_ = run_class(m, w->first, w->end);
+			w->class_ = run_class(m, w);
 		w->next = m->waiters;
 		m->waiters = w;
 		/* Where memory is short it is tried again at the tick. */
-		(void)run_ensure(m, w->first, w->end, PROTO_CLASS_DEMAND,
+		(void)run_ensure(m, w->first, w->end, wait_class(w),
 				 UINT64_MAX);
 		ahead_read(m, w->first, w->end, true, now);
 		miss_want_tick(m);
@@ -397,7 +398,7 @@ static void job_done(struct miss *m, const struct job *j, int rc,
 static void ensure_waiters(struct miss *m)
 {
 	for (struct waiter *w = m->waiters; w != NULL; w = w->next)
-		(void)run_ensure(m, w->first, w->end, PROTO_CLASS_DEMAND,
+		(void)run_ensure(m, w->first, w->end, wait_class(w),
 				 UINT64_MAX);
 }
 
@@ -757,6 +758,8 @@ int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns)
 	while (*at != NULL) {
 		struct waiter *w = *at;
 
+		if (now_ns - w->start_ns >= WAIT_UNSURE_NS)
+			w->unsure = false;
 		if (now_ns < w->deadline_ns) {
 			at = &w->next;
 			continue;

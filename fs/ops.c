@@ -453,9 +453,11 @@ static void read_later(struct fs *fs, const struct waiter *read)
 	miss_wait(fs->miss, w);
 }
 
-/* @ahead: the kernel may be content with less. */
-static void read_file(struct fs *fs, struct waiter *w, bool ahead)
+/* @pages: it is for the page cache. */
+static void read_file(struct fs *fs, struct waiter *w, bool pages)
 {
+	/* The kernel may be content with less. */
+	bool ahead = pages && w->size > EROFS_BLOCK_BYTES;
 	struct lane *lane = pthread_getspecific(fs->lane_key);
 
 	w->size = MIN(w->size, lane->scratch_bytes);
@@ -478,6 +480,8 @@ static void read_file(struct fs *fs, struct waiter *w, bool ahead)
 				(void)fuse_reply_err(w->req, EAGAIN);
 				return;
 			}
+			w->unsure = pages && miss_starts(fs->miss) &&
+				    refused_before(&fs->refusals, w->image_off);
 			read_later(fs, w);
 			return;
 		}
@@ -512,7 +516,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	w.image_off = in.data_off + (uint64_t)off;
 	if (fs->events != NULL)
 		w.start_ns = io_now_ns();
-	read_file(fs, &w, w.size > EROFS_BLOCK_BYTES && fi->lock_owner == 0);
+	read_file(fs, &w, fi->lock_owner == 0);
 }
 
 /* Reads what a bounce does not have from the cache into it. */

@@ -28,3 +28,16 @@ bool refuse(struct refusals *r, struct stats *st, uint64_t off, uint64_t len)
 	(void)pthread_mutex_unlock(&r->lock);
 	return no;
 }
+
+bool refused_before(struct refusals *r, uint64_t off)
+{
+	bool before = false, within = false;
+
+	(void)pthread_mutex_lock(&r->lock);
+	for (unsigned i = 0; i < r->n; i++) {
+		before = before || off == r->v[i].end;
+		within = within || (off >= r->v[i].off && off < r->v[i].end);
+	}
+	(void)pthread_mutex_unlock(&r->lock);
+	return before && !within;
+}

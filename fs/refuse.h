@@ -12,6 +12,11 @@
  * To tell one from the other: read_folio asks for one page, or, where folios are
  * large, for some of a range that was refused just before; reads that bypass the
  * page cache have a lock owner.
+ *
+ * Between ranges that were refused or are there, read-ahead may be of one page, too.
+ * It looks like a page that is needed, but for its place, behind one that was
+ * refused: read_folio comes for such pages only where read-ahead was turned off. It
+ * is not refused, as nobody can tell; but at first it is fetched as what it looks like.
  */
 #ifndef FS_REFUSE_H
 #define FS_REFUSE_H
@@ -40,5 +45,8 @@ struct refusals {
  * thread
  */
 bool refuse(struct refusals *r, struct stats *st, uint64_t off, uint64_t len);
+
+/* Whether a page at @off, which was not refused, lies right behind what was. */
+bool refused_before(struct refusals *r, uint64_t off);
 
 #endif

@@ -349,18 +349,19 @@ uint64_t run_ensure(struct miss *m, uint64_t first, uint64_t end,
 	return i;
 }
 
-uint8_t run_class(const struct miss *m, uint64_t first, uint64_t end)
+uint8_t run_class(const struct miss *m, const struct waiter *w)
 {
+	uint8_t none = w->unsure ? EVENTS_CLASS_AHEAD : PROTO_CLASS_DEMAND;
 	uint8_t class_ = PROTO_CLASS_DEMAND;
 
-	for (uint64_t i = first; i < end; i++) {
+	for (uint64_t i = w->first; i < w->end; i++) {
 		const struct run *r;
 
 		if (present_test(m->pr, i))
 			continue;
 		r = run_covering(m, i);
 		if (r == NULL)
-			return PROTO_CLASS_DEMAND;
+			return none;
 		if (r->asked > class_)
 			class_ = r->asked;
 	}

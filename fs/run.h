@@ -116,9 +116,9 @@ uint64_t run_extend(struct miss *m, uint64_t first, uint64_t limit,
 uint64_t run_ensure(struct miss *m, uint64_t first, uint64_t end,
 		    uint8_t class_, uint64_t ahead_max);
 
-/* What the fetch was made as that brings what is missing of chunks [first, end), the
- * least wanted of several; demand where nobody has asked for some of it. */
-uint8_t run_class(const struct miss *m, uint64_t first, uint64_t end);
+/* What the fetch was made as that brings what a reader misses, the least wanted of
+ * several; what the reader is where nobody has asked for some of it. */
+uint8_t run_class(const struct miss *m, const struct waiter *w);
 
 /* The first chunk from @first on whose member must be streamed; m->ch->n
  * where none must. */

@@ -4,8 +4,12 @@
 #define FS_WAIT_H
 
 #include "common/base.h"
+#include "common/proto.h"
 
 struct miss;
+
+/* So long a reader who may be none waits for what is more urgent. */
+#define WAIT_UNSURE_NS (100 * NSEC_PER_MSEC)
 
 /**
  * struct waiter - a read that waits
@@ -14,6 +18,7 @@ struct miss;
  * @nid:	inode that is read
  * @first:	and @end: the chunks it needs, [first, end)
  * @class_:	of what it waits for, as found
+ * @unsure:	maybe nobody waits for it: fetched as prefetch for a while
  * @bounce:	[@size] the bytes, where the cache could not be written; @mem
  *		[@end - @first] says for which chunks
  */
@@ -31,9 +36,16 @@ struct waiter {
 	uint8_t *bounce;
 	bool *mem;
 	uint8_t class_;
+	bool unsure;
 	bool interrupted; /* its deadline is an early one */
 	int error;
 };
+
+/* As what its bytes are asked for. */
+static inline uint8_t wait_class(const struct waiter *w)
+{
+	return w->unsure ? PROTO_CLASS_PREFETCH : PROTO_CLASS_DEMAND;
+}
 
 void wait_free(struct waiter *w);
 /* Gives @w its bounce. Return: false: no memory, and it has none. */

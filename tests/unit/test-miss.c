@@ -912,6 +912,35 @@ static void test_reader_raises_what_the_background_asked_for(void **state)
 }
 
 /* A background fetch that fails does not fail the reader who joined it. */
+/* One that may be read-ahead is no demand at first, but soon. */
+static void test_unsure_reader(void **state)
+{
+	struct lab l;
+	struct read_req r, prio;
+	struct waiter *w = calloc(1, sizeof(*w));
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	w->id = miss_next_id(&l.m);
+	w->image_off = 8 * CHUNK;
+	w->size = CHUNK;
+	assert_int_equal(chunks_find(&l.ch, w->image_off, &w->first), 0);
+	w->end = w->first + 1;
+	w->unsure = true;
+	miss_wait(&l.m, w);
+	r = next_read(&l);
+	assert_int_equal(r.class_, PROTO_CLASS_PREFETCH);
+	(void)miss_tick(&l.m, &l.lane, io_now_ns());
+	nothing_asked(&l);
+	(void)miss_tick(&l.m, &l.lane, io_now_ns() + WAIT_UNSURE_NS);
+	assert_int_equal(next_packet(&l, &prio), PROTO_PRIO);
+	answer(&l, &r);
+	await(&l, 1, 0);
+	same(&l, 7 * CHUNK, CHUNK);
+	finish(&l);
+}
+
 static void test_reader_outlives_a_failed_background_fetch(void **state)
 {
 	struct lab l;
@@ -1127,6 +1156,7 @@ int main(void)
 		cmocka_unit_test(test_bad_hints),
 		cmocka_unit_test(
 			test_reader_raises_what_the_background_asked_for),
+		cmocka_unit_test(test_unsure_reader),
 		cmocka_unit_test(
 			test_reader_outlives_a_failed_background_fetch),
 		cmocka_unit_test(test_sequential_reader_is_read_ahead_of),

@@ -29,6 +29,24 @@ static void test_once(void **state)
 	assert_int_equal(stats_get(&st.refused), 3);
 }
 
+static void test_what_lies_behind(void **state)
+{
+	struct refusals r = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	struct stats st = {0};
+
+	(void)state;
+	assert_false(refused_before(&r, 0));
+	assert_true(refuse(&r, &st, KIB(128), KIB(128)));
+	assert_true(refused_before(&r, KIB(256)));
+	assert_false(refused_before(&r, KIB(260)));
+	assert_false(refused_before(&r, KIB(128)));
+	assert_false(refused_before(&r, KIB(252)));
+	/* It was refused itself: who asks again needs it. */
+	assert_true(refuse(&r, &st, KIB(256), KIB(8)));
+	assert_false(refused_before(&r, KIB(256)));
+	assert_true(refused_before(&r, KIB(264)));
+}
+
 static void test_none_is_forgotten(void **state)
 {
 	struct refusals r = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -62,6 +80,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_once),
+		cmocka_unit_test(test_what_lies_behind),
 		cmocka_unit_test(test_none_is_forgotten),
 		cmocka_unit_test(test_what_is_not_known),
 	};
