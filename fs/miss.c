@@ -304,7 +304,6 @@ static int do_job(struct miss *m, struct fill *f, const struct job *j,
 		  int *ret_disk)
 {
 	struct run *r = j->r;
-	int rc = 0;
 
 	switch (r->kind) {
 	case RUN_FETCH:
@@ -328,10 +327,9 @@ static int do_job(struct miss *m, struct fill *f, const struct job *j,
 						    r->end);
 		if (r->stream == NULL)
 			return -ENOMEM;
-		rc = fill_stream_run(f, r->stream, j->src, j->len, ret_disk);
-		break;
+		return fill_stream_run(f, r->stream, j->src, j->len, ret_disk);
 	}
-	return rc;
+	return 0;
 }
 
 /* Locked. The bytes of [first, end) were wrong: asked for once more, from
