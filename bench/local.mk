@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shape: a slow, far network. What is what: README.md.
-noinst_PROGRAMS += %D%/build %D%/shape %D%/timed %D%/inflate %D%/rpc
+noinst_PROGRAMS += %D%/build %D%/ops %D%/shape %D%/timed %D%/inflate %D%/rpc
 %C%_build_SOURCES = %D%/build.c
 %C%_build_LDADD = $(BUILD_LIBS)
+%C%_ops_SOURCES = %D%/ops.c
+%C%_ops_LDADD =
 %C%_shape_SOURCES = %D%/shape.c
 %C%_shape_LDADD =
 %C%_timed_SOURCES = %D%/timed.c
@@ -13,6 +15,7 @@ noinst_PROGRAMS += %D%/build %D%/shape %D%/timed %D%/inflate %D%/rpc
 %C%_rpc_LDADD = daemon/snapshotter/libsnapshotter.a \
 	daemon/snapshotter/libsnapshotspb.a common/libcommon.a \
 	$(NGHTTP2_LIBS) $(PROTOBUFC_LIBS) $(COMMON_LIBS)
-EXTRA_DIST += %D%/run %D%/convert %D%/procs.sh %D%/input.py %D%/table.py \
+EXTRA_DIST += %D%/run %D%/lib.sh %D%/convert %D%/procs.sh %D%/input.py %D%/table.py \
+	%D%/plot.py %D%/report %D%/stack %D%/stack.sh %D%/stack.py %D%/link %D%/ten \
 	%D%/cold-start %D%/cold.py %D%/images.sh %D%/peer.go %D%/touched.py \
 	%D%/prepare %D%/split.py %D%/idle %D%/README.md
