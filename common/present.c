@@ -193,7 +193,8 @@ uint64_t present_next_missing(const struct present *p, uint64_t from)
 	return MIN(from, p->n);
 }
 
-bool present_test_range(const struct present *p, uint64_t first, uint64_t n)
+static bool test_range(const struct present *p, const _Atomic uint64_t *bits,
+		       uint64_t first, uint64_t n)
 {
 	assert(first <= p->n);
 	assert(n <= p->n - first);
@@ -205,13 +206,24 @@ bool present_test_range(const struct present *p, uint64_t first, uint64_t n)
 					      : (UINT64_C(1) << in_word) - 1)
 			<< (i % WORD_BITS);
 
-		if ((atomic_load_explicit(&p->have[i / WORD_BITS],
+		if ((atomic_load_explicit(&bits[i / WORD_BITS],
 					  memory_order_acquire) &
 		     want) != want)
 			return false;
 		i += in_word;
 	}
 	return true;
+}
+
+bool present_test_range(const struct present *p, uint64_t first, uint64_t n)
+{
+	return test_range(p, p->have, first, n);
+}
+
+bool present_test_durable(const struct present *p, uint64_t first, uint64_t n)
+{
+	return test_range(p, p->durable, first, n) &&
+	       test_range(p, p->have, first, n);
 }
 
 bool present_set(struct present *p, uint64_t i)

@@ -69,6 +69,8 @@ int present_open(struct present *p, void *map, size_t map_len,
 bool present_test(const struct present *p, uint64_t i);
 /* All of [first, first + n) are there. */
 bool present_test_range(const struct present *p, uint64_t first, uint64_t n);
+/* And were synced. */
+bool present_test_durable(const struct present *p, uint64_t first, uint64_t n);
 /* Return: true when this call set it. Clears suspect. */
 bool present_set(struct present *p, uint64_t i);
 bool present_suspect(const struct present *p, uint64_t i);

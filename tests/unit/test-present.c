@@ -105,6 +105,10 @@ static void test_boot_makes_the_unsynced_suspect(void **state)
 	present_set(&f.p, 2); /* after the snapshot: not synced */
 	present_synced(&f.p, snap);
 	assert_int_equal(present_count_durable(&f.p), 2);
+	assert_true(present_test_durable(&f.p, 1, 1));
+	assert_true(present_test_durable(&f.p, 129, 1));
+	assert_true(present_test_range(&f.p, 1, 2));
+	assert_false(present_test_durable(&f.p, 1, 2));
 	/* Others that open it change nothing, nor does the same boot. */
 	assert_int_equal(reopen(&f, boot, false), 0);
 	assert_int_equal(reopen(&f, boot, true), 0);
