@@ -20,6 +20,7 @@
 /**
  * struct lane - of one thread
  * @fd:		layer.erofs, borrowed
+ * @unique:	number of the request that its FUSE thread answers, as it came
  * @scratch:	[@scratch_bytes] mapped, untouched pages cost nothing
  * @busy:	held by the owner while it uses @scratch, so that
  *		lane_trim() from another thread can give idle pages back
@@ -33,6 +34,7 @@ struct lane {
 	bool enabled;
 	struct io_uring ring;
 	uint64_t next_id; /* user_data of the next request */
+	uint64_t unique;
 	uint8_t *scratch;
 	size_t scratch_bytes;
 	pthread_mutex_t busy;

@@ -23,6 +23,13 @@ static const char *const state_names[] = {
 	[STATS_LAZY] = "lazy",
 	[STATS_COMPLETE] = "complete",
 };
+static const char *const open_whys[] = {
+	[STATS_OPEN_CHOSEN] = "",
+	[STATS_OPEN_LIBFUSE] = "libfuse has no passthrough",
+	[STATS_OPEN_KERNEL] = "the kernel has no passthrough",
+	[STATS_OPEN_REFUSED] = "no backing files",
+};
+static_assert(ARRAY_SIZE(open_whys) == STATS_OPEN_N_, "a name for each");
 static_assert(ARRAY_SIZE(state_names) == STATS_N_, "a name for each state");
 
 /* Whether a name of ours is of a process, or a mount, that is gone. */
@@ -145,6 +152,19 @@ static void add_errors(struct buf *b, const struct stats *st)
 	(void)buf_add_str(b, "},");
 }
 
+static void add_opens(struct buf *b, const struct stats *st)
+{
+	uint32_t why =
+		atomic_load_explicit(&st->open_why, memory_order_relaxed);
+	bool on = atomic_load_explicit(&st->open_passthrough,
+				       memory_order_relaxed) != 0;
+
+	add_str(b, "open_mode", on ? "passthrough" : "noopen");
+	add_str(b, "open_why", why < STATS_OPEN_N_ ? open_whys[why] : "?");
+	add_u64(b, "opens", stats_get(&st->opens));
+	add_u64(b, "opens_passthrough", stats_get(&st->opens_passthrough));
+}
+
 static void format(struct buf *b, const struct control_facts *f,
 		   const struct stats *st)
 {
@@ -176,6 +196,7 @@ static void format(struct buf *b, const struct control_facts *f,
 	add_u64(b, "trace_ranges", stats_get(&st->trace_ranges));
 	add_u64(b, "trace_bytes", stats_get(&st->trace_bytes));
 	add_u64(b, "refused", stats_get(&st->refused));
+	add_opens(b, st);
 	add_u64(b, "reads", stats_get(&st->reads));
 	add_u64(b, "read_bytes", stats_get(&st->read_bytes));
 	(void)buf_addf(b,

@@ -10,6 +10,7 @@
  *   SERVE   /dev/fuse and its INIT        READY
  *   FETCHER a new connection              NEED_FETCHER
  *                                         COMPLETE: all of the layer is here
+ *   BACKED  the number of that            BACK: a file's backing file is wanted
  * A worker ends by itself, with exit status 0, when its session ends.
  */
 #ifndef FS_CTL_H
@@ -32,6 +33,8 @@ enum ctl_type {
 	CTL_READY,
 	CTL_NEED_FETCHER,
 	CTL_COMPLETE,
+	CTL_BACK,
+	CTL_BACKED,
 };
 
 /* Descriptors of START, in this order; the blob is there for PROTO_BLOB_FD.
@@ -52,8 +55,8 @@ struct ctl_start {
 	uint8_t boot_id[16];
 };
 
-/* With /dev/fuse; and with a descriptor that is only kept open, where the
- * monitor has a supervisor (fs/super.h). */
+/* With /dev/fuse and the file of opens (fs/opens.h); that it is open, too, says
+ * that the worker lives, where the monitor has a supervisor (fs/super.h). */
 struct ctl_serve {
 	uint32_t type;
 	bool fail_resent; /* answer re-sent requests with EIO */
@@ -75,6 +78,20 @@ struct ctl_failed {
 	struct err e;
 };
 
+/* @close_nid: another, whose backing file is not needed; 0: none. */
+struct ctl_back {
+	uint32_t type;
+	uint64_t nid;
+	uint64_t close_nid;
+};
+
+struct ctl_backed {
+	uint32_t type;
+	int32_t error; /* 0 or -errno */
+	uint64_t nid;
+	uint32_t id;
+};
+
 /* FETCHER, READY, NEED_FETCHER, COMPLETE, BAD_INDEX. */
 struct ctl_plain {
 	uint32_t type;
@@ -86,6 +103,8 @@ union ctl_msg {
 	struct ctl_serve serve;
 	struct ctl_indexed indexed;
 	struct ctl_failed failed;
+	struct ctl_back back;
+	struct ctl_backed backed;
 	struct ctl_plain plain;
 };
 

@@ -17,6 +17,8 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/ctl.h \
 	%D%/oom.c %D%/oom.h %D%/mnt.c %D%/mnt.h %D%/super.c %D%/super.h \
 	%D%/worker.c %D%/worker.h \
+	%D%/opens.c %D%/opens.h %D%/backing.c %D%/backing.h \
+	%D%/passthru.c %D%/passthru.h \
 	%D%/sandbox.c %D%/sandbox.h %D%/meta.c \
 	%D%/events.c %D%/events.h %D%/paths.c %D%/paths.h \
 	%D%/build.c %D%/build.h \

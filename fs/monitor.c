@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "common/io.h"
+#include "fs/backing.h"
 #include "fs/control.h"
 #include "fs/ctl.h"
 #include "fs/events.h"
@@ -56,6 +57,7 @@ struct monitor {
 	int signal_fd;
 	int events_fd; /* or -1 */
 	struct mnt mnt;
+	struct backing backing;
 	pid_t worker;
 	int ctl;
 	bool want_fetcher;
@@ -94,6 +96,7 @@ static int spawn(struct monitor *m, struct err *e)
 		if (m->ready_fd >= 0)
 			(void)close(m->ready_fd);
 		mnt_close(&m->mnt);
+		backing_done(&m->backing);
 		if (m->control.fd >= 0)
 			(void)close(m->control.fd);
 		if (m->connect->lock_fd >= 0)
@@ -255,16 +258,12 @@ static int serve(struct monitor *m, bool fail_resent, struct err *e)
 		.again = m->succeeds || m->n_deaths > 0,
 		.init_len = m->mnt.session.init_len,
 	};
-	const int fds[2] = {
-		m->mnt.fuse_fd,
-		m->super != NULL ? m->super->lock_fd : -1,
-	};
+	const int fds[2] = {m->mnt.fuse_fd, m->backing.opens_fd};
 	union ctl_msg answer;
 	int r;
 
 	memcpy(msg.init, m->mnt.session.init, msg.init_len);
-	r = io_send_fds(m->ctl, &msg, sizeof(msg), fds,
-			m->super != NULL ? 2 : 1, 0);
+	r = io_send_fds(m->ctl, &msg, sizeof(msg), fds, 2, 0);
 	if (r < 0)
 		return err_set(e, r, "worker: %s", err_name(r));
 	r = expect(m, &answer, e);
@@ -414,6 +413,9 @@ static void handle_worker(struct monitor *m)
 		m->want_fetcher = true;
 		m->retry_ns = RETRY_MIN_NS;
 		give_fetcher(m);
+	} else if (msg.type == CTL_BACK && (size_t)n == sizeof(msg.back)) {
+		backing_give(&m->backing, &msg.back, m->state.path,
+			     m->mnt.fuse_fd, m->ctl);
 	} else if (msg.type == CTL_COMPLETE) {
 		set_read_ahead(m);
 		if (m->super != NULL)
@@ -614,11 +616,11 @@ static int start_indexed(struct monitor *m, struct err *e)
 /* Goes on with the mount that there is. */
 static int succeed(struct monitor *m, struct err *e)
 {
-	const struct sup_session *s = &m->mnt.session;
 	int r = start_indexed(m, e);
 
 	if (r == 0)
-		r = super_lock(m->super, s->dev_major, s->dev_minor, e);
+		r = backing_begin(&m->backing, m->super, &m->mnt.session,
+				  m->succeeds, e);
 	if (r == 0)
 		r = serve(m, false, e);
 	if (r == 0 && mnt_resend(&m->mnt) < 0)
@@ -628,13 +630,13 @@ static int succeed(struct monitor *m, struct err *e)
 
 static int start(struct monitor *m, struct err *e)
 {
-	const struct sup_session *s = &m->mnt.session;
 	int r = start_indexed(m, e);
 
 	if (r == 0)
 		r = mnt_make(&m->mnt, m->layer->source, m->o->mount_flags, e);
-	if (r == 0 && m->super != NULL)
-		r = super_lock(m->super, s->dev_major, s->dev_minor, e);
+	if (r == 0)
+		r = backing_begin(&m->backing, m->super, &m->mnt.session,
+				  m->succeeds, e);
 	if (r == 0)
 		r = serve(m, false, e);
 	if (r == 0)
@@ -648,6 +650,7 @@ static void stop(struct monitor *m, bool failed)
 	if (failed && !m->succeeds)
 		mnt_detach(&m->mnt);
 	mnt_close(&m->mnt);
+	backing_done(&m->backing);
 	kill_worker(m);
 	/* A layer of an image has a directory of its own. */
 	if (strcmp(m->mnt.target, m->o->target) != 0)
@@ -670,6 +673,7 @@ static void init(struct monitor *m, const struct layer *layer,
 		.signal_fd = -1,
 		.events_fd = -1,
 		.mnt = {.target = target, .fuse_fd = -1},
+		.backing = {.opens_fd = -1, .dir_fd = -1},
 		.ctl = -1,
 		.control = {.fd = -1},
 		.state = {.dirfd = -1, .fds = {-1, -1, -1}},

@@ -94,7 +94,7 @@ static int entry_of(struct fs *fs, uint64_t nid, struct fuse_entry_param *ret)
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-	const struct fs *fs = userdata;
+	struct fs *fs = userdata;
 	static const unsigned want[] = {
 		FUSE_CAP_ASYNC_READ,      FUSE_CAP_PARALLEL_DIROPS,
 		FUSE_CAP_CACHE_SYMLINKS,  FUSE_CAP_POSIX_ACL,
@@ -116,6 +116,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->congestion_threshold = 48;
 	if (fs->noreadahead)
 		conn->max_readahead = 0;
+	passthru_agree(fs, conn);
 }
 
 static int find(struct fs *fs, fuse_ino_t parent, const char *name,
@@ -215,13 +216,40 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	(void)fuse_reply_readlink(req, target);
 }
 
-/* OPEN and OPENDIR are answered ENOSYS once per mount: the kernel then opens
- * without asking, keeps its caches, and there is no handle to lose. */
-static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+/* Answered ENOSYS once per mount: the kernel then opens without asking, keeps its
+ * caches, and there is no handle to lose. So it is with OPEN, too, but for
+ * layers whose files the kernel is to read itself (fs/passthru.h). */
+static void op_opendir(fuse_req_t req, fuse_ino_t ino,
+		       struct fuse_file_info *fi)
 {
 	(void)ino;
 	(void)fi;
 	(void)fuse_reply_err(req, ENOSYS);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	const struct lane *lane = pthread_getspecific(fs->lane_key);
+	struct erofs_inode in;
+	int r = inode_of(fs, ino, &in);
+
+	(void)fi;
+	if (r == 0 && !S_ISREG(in.mode))
+		r = -EINVAL;
+	if (r < 0)
+		reply_errno(req, r);
+	else
+		passthru_open(fs, req, lane->unique, in.nid, in.data_off,
+			      in.size);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino,
+		       struct fuse_file_info *fi)
+{
+	(void)ino;
+	passthru_release(fs_of(req), fi->fh);
+	(void)fuse_reply_err(req, 0);
 }
 
 /**
@@ -583,7 +611,8 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.readlink = op_readlink,
 	.open = op_open,
 	.read = op_read,
-	.opendir = op_open,
+	.release = op_release,
+	.opendir = op_opendir,
 	.readdir = op_readdir,
 	.readdirplus = op_readdirplus,
 	.statfs = op_statfs,

@@ -20,6 +20,7 @@
 #include "fs/cache.h"
 #include "fs/datadir.h"
 #include "fs/miss.h"
+#include "fs/passthru.h"
 #include "fs/refuse.h"
 #include "fs/stats.h"
 
@@ -37,6 +38,7 @@ struct fs {
 	struct events *events; /* or NULL */
 	struct refusals refusals;
 	struct datadir data;
+	struct passthru passthru;
 	pthread_key_t lane_key;
 	bool has_xattrs;
 	bool noreadahead;

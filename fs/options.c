@@ -41,6 +41,8 @@ const char options_help[] =
 	"     noprefetch           no prefetch of the prioritised files\n"
 	"     notrace              prefetch by these, not by the image's trace\n"
 	"     nobackground         fetch only what is read\n"
+	"     open_mode=auto|noopen|passthrough\n"
+	"                          how files are opened [auto]\n"
 	"     noreadahead          the kernel asks for the pages that are used\n"
 	"     events=FILE          append what happens to FILE, for estargz trace\n"
 	"     events_max=SIZE      but not above that size [1GiB]\n"
@@ -179,6 +181,28 @@ static int set_layer(struct options *o, const char *value, struct err *e)
 	return set_string(&o->layer, value);
 }
 
+static int set_open_mode(enum options_open *to, const char *value,
+			 struct err *e)
+{
+	static const char *const names[] = {
+		[OPTIONS_OPEN_AUTO] = "auto",
+		[OPTIONS_OPEN_NOOPEN] = "noopen",
+		[OPTIONS_OPEN_PASSTHROUGH] = "passthrough",
+	};
+
+	static_assert(ARRAY_SIZE(names) == OPTIONS_OPEN_N_, "a name for each");
+	for (unsigned i = 0; i < OPTIONS_OPEN_N_; i++) {
+		if (strcmp(value, names[i]) == 0) {
+			*to = i;
+			return 0;
+		}
+	}
+	return err_set(e, -EINVAL,
+		       "option open_mode=%s: not one of auto, noopen, "
+		       "passthrough",
+		       value);
+}
+
 static int set_valued(struct options *o, const char *key, const char *value,
 		      struct err *e)
 {
@@ -203,6 +227,8 @@ static int set_valued(struct options *o, const char *key, const char *value,
 		return set_size(&o->events_max, key, value, e);
 	if (strcmp(key, "read_timeout") == 0)
 		return set_seconds(&o->read_timeout_s, key, value, e);
+	if (strcmp(key, "open_mode") == 0)
+		return set_open_mode(&o->open_mode, value, e);
 	if (strcmp(key, "log_level") == 0) {
 		if (log_parse_level(value, &o->log_level) < 0)
 			return err_set(e, -EINVAL,

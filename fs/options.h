@@ -20,6 +20,14 @@ enum options_action {
 	OPTIONS_META /* meta_serve() on meta_fd */
 };
 
+/* Whether OPEN is answered: fs/passthru.h. */
+enum options_open {
+	OPTIONS_OPEN_AUTO,
+	OPTIONS_OPEN_NOOPEN,
+	OPTIONS_OPEN_PASSTHROUGH,
+	OPTIONS_OPEN_N_
+};
+
 /**
  * struct options - what was asked for
  * @layer:	"N" or "sha256:…", NULL: the whole image
@@ -45,6 +53,7 @@ struct options {
 	uint32_t tail;
 	uint64_t events_max;
 	enum log_level log_level;
+	enum options_open open_mode;
 	bool foreground;
 	bool plain_http;
 	bool noprefetch;

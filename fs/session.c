@@ -13,10 +13,6 @@
 #define LOG_MOD "session"
 #include "common/log.h"
 
-/* Set by kernels that have FUSE_NOTIFY_RESEND on a request's second way
- * (Linux 6.9, fs/fuse/dev.c FUSE_UNIQUE_RESEND). */
-#define UNIQUE_RESEND (UINT64_C(1) << 63)
-
 static void PRINTF_LIKE(2, 0)
 	on_fuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
 {
@@ -64,21 +60,22 @@ void session_done(struct session *s)
 }
 
 /* Return: true when it was a request that is sent again and was refused. */
-static bool refuse_resent(struct session *s, const struct fuse_buf *buf)
+static bool refuse_resent(const struct session *s,
+			  const struct fuse_in_header *in)
 {
-	struct fuse_in_header in;
-	struct fuse_out_header out = {.len = sizeof(out), .error = -EIO};
+	struct fuse_out_header out = {
+		.len = sizeof(out),
+		.error = -EIO,
+		.unique = in->unique,
+	};
 
-	if (!s->fail_resent || buf->size < sizeof(in))
+	if (!s->fail_resent || (in->unique & SESSION_RESENT) == 0 ||
+	    in->opcode == FUSE_FORGET || in->opcode == FUSE_BATCH_FORGET ||
+	    in->opcode == FUSE_INTERRUPT)
 		return false;
-	memcpy(&in, buf->mem, sizeof(in));
-	if ((in.unique & UNIQUE_RESEND) == 0 || in.opcode == FUSE_FORGET ||
-	    in.opcode == FUSE_BATCH_FORGET || in.opcode == FUSE_INTERRUPT)
-		return false;
-	out.unique = in.unique;
 	log_warn("opcode=%u nodeid=%llu msg=\"request that killed workers "
 		 "is answered with EIO\"",
-		 in.opcode, (unsigned long long)in.nodeid);
+		 in->opcode, (unsigned long long)in->nodeid);
 	if (write(s->fuse_fd, &out, sizeof(out)) < 0)
 		log_debug("msg=\"answer refused\" err=%s", err_symbol(errno));
 	return true;
@@ -87,6 +84,7 @@ static bool refuse_resent(struct session *s, const struct fuse_buf *buf)
 int session_loop(struct session *s, struct lane *lane)
 {
 	struct fuse_buf buf = {.mem = NULL};
+	struct fuse_in_header in;
 	int r = 0;
 
 	(void)pthread_setspecific(s->fs->lane_key, lane);
@@ -102,7 +100,11 @@ int session_loop(struct session *s, struct lane *lane)
 		}
 		if (r <= 0)
 			break;
-		if (!refuse_resent(s, &buf))
+		if (buf.size < sizeof(in))
+			continue;
+		memcpy(&in, buf.mem, sizeof(in));
+		lane->unique = in.unique;
+		if (!refuse_resent(s, &in))
 			fuse_session_process_buf(s->se, &buf);
 	}
 	free(buf.mem);

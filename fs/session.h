@@ -15,6 +15,10 @@
 #include "common/err.h"
 #include "fs/ops.h"
 
+/* Set by kernels that have FUSE_NOTIFY_RESEND in the number of a request on its
+ * second way (Linux 6.9, fs/fuse/dev.c FUSE_UNIQUE_RESEND). */
+#define SESSION_RESENT (UINT64_C(1) << 63)
+
 struct session {
 	struct fuse_session *se;
 	struct fs *fs;

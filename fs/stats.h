@@ -22,6 +22,15 @@ enum stats_state {
 	STATS_N_,
 };
 
+/* Why files are opened as they are. */
+enum stats_open_why {
+	STATS_OPEN_CHOSEN = 0, /* by the option, or by the sizes of the files */
+	STATS_OPEN_LIBFUSE,    /* libfuse has no passthrough */
+	STATS_OPEN_KERNEL,     /* nor has the kernel */
+	STATS_OPEN_REFUSED,    /* they have, but not for this cache */
+	STATS_OPEN_N_,
+};
+
 struct stats {
 	_Atomic uint32_t state;
 	_Atomic uint32_t worker_pid;
@@ -38,6 +47,10 @@ struct stats {
 	_Atomic uint64_t trace_ranges; /* that the image's trace names */
 	_Atomic uint64_t trace_bytes;  /* prefetched because of that */
 	_Atomic uint64_t refused;      /* read-ahead of the kernel: refuse.h */
+	_Atomic uint32_t open_passthrough; /* as a truth value */
+	_Atomic uint32_t open_why;         /* enum stats_open_why */
+	_Atomic uint64_t opens;
+	_Atomic uint64_t opens_passthrough;
 	_Atomic uint64_t reads;
 	_Atomic uint64_t read_bytes;
 	_Atomic uint64_t demand_misses;

@@ -35,7 +35,7 @@
 /**
  * struct worker - owns everything of the process
  * @map:	the three files: metadata (read), chunk table (read), bitmap
- * @kept_fd:	its being open says that we live (fs/super.h)
+ * @opens_fd:	of fs/opens.h; its being open says that we live (fs/super.h)
  * @events_fd:	before there are events; -1: there are none
  */
 struct worker {
@@ -46,7 +46,7 @@ struct worker {
 	struct fs fs;
 	struct miss miss;
 	struct session session;
-	int kept_fd;
+	int opens_fd;
 	int events_fd;
 	struct events *events; /* or NULL */
 	struct lane lane;      /* the main thread's */
@@ -431,6 +431,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 		return err_set(e, r, "io_uring: %s", err_name(r));
 	count_blob_bytes(w);
 	start_events(w, m->again);
+	passthru_init(fs, w->ctl, w->opens_fd, w->o);
 	w->session.fail_resent = m->fail_resent;
 	r = session_init(&w->session, fs, fuse_fd, m->init, m->init_len, e);
 	if (r < 0)
@@ -446,7 +447,8 @@ static int handle_serve(struct worker *w, const struct ctl_serve *m,
 	struct err e = {0};
 	int r;
 
-	if (!w->indexed || fuse_fd < 0 || m->init_len > sizeof(m->init))
+	if (!w->indexed || fuse_fd < 0 || w->opens_fd < 0 ||
+	    m->init_len > sizeof(m->init))
 		return -EPROTO;
 	r = do_serve(w, m, fuse_fd, &e);
 	if (r < 0) {
@@ -594,6 +596,7 @@ static int tick(struct worker *w)
 			(void)send_plain(w, CTL_NEED_FETCHER);
 		}
 	}
+	ms = sooner(ms, passthru_tick(&w->fs, now));
 	dirty = present_count(pr) != present_count_durable(pr);
 	if ((ms < 0 || ms >= IDLE_MS) && trim(w))
 		ms = sooner(ms, IDLE_MS);
@@ -613,10 +616,13 @@ static int handle_message(struct worker *w)
 	if (m.type == CTL_START && (size_t)n == sizeof(m.start))
 		r = handle_start(w, &m.start, fds);
 	else if (m.type == CTL_SERVE && (size_t)n == sizeof(m.serve)) {
-		w->kept_fd = TAKE_FD(fds[1]);
+		w->opens_fd = TAKE_FD(fds[1]);
 		r = handle_serve(w, &m.serve, TAKE_FD(fds[0]));
 	} else if (m.type == CTL_FETCHER) {
 		handle_fetcher(w, TAKE_FD(fds[0]));
+		r = 0;
+	} else if (m.type == CTL_BACKED && (size_t)n == sizeof(m.backed)) {
+		passthru_backed(&w->fs, &m.backed);
 		r = 0;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
@@ -683,7 +689,7 @@ int worker_main(int ctl, pid_t parent, const struct layer *layer,
 		.o = o,
 		.st = st,
 		.fds = {-1, -1, -1},
-		.kept_fd = -1,
+		.opens_fd = -1,
 		.events_fd = events_fd,
 	};
 	r = prepare(w, &e);

@@ -15,7 +15,8 @@ SH_TESTS += \
 	%D%/m12-supervised.sh \
 	%D%/m13-prune.sh \
 	%D%/m14-trace.sh \
-	%D%/m15-datapath.sh
+	%D%/m15-datapath.sh \
+	%D%/m16-openmode.sh
 
 EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/convert.sh tests/snap.sh tests/images.sh \
 	tests/systemd.sh \
