@@ -28,6 +28,7 @@ int config_init(struct config *c)
 		.lazy = true,
 		.prefetch = true,
 		.background = true,
+		.open_mode = "auto",
 		.estargzfs = strdup(SBINDIR "/mount.estargz"),
 		.mount_timeout_s = 40,
 		.read_timeout_s = 300,
@@ -73,6 +74,19 @@ static int parse_userxattr(const char *s, void *at)
 	return -EINVAL;
 }
 
+static int parse_open_mode(const char *s, void *at)
+{
+	static const char *const words[] = {"auto", "noopen", "passthrough"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
+		if (strcmp(s, words[i]) == 0) {
+			*(const char **)at = words[i];
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 #define FIELD(tab, key, field) \
 	.table = (tab), .name = (key), .at = offsetof(struct config, field)
 #define KEY(tab, key, field, type, lo, hi)                           \
@@ -105,6 +119,8 @@ static const struct conf_key keys[] = {
 	KEY("layers", "lazy", lazy, CONF_BOOL, 0, 0),
 	KEY("layers", "prefetch", prefetch, CONF_BOOL, 0, 0),
 	KEY("layers", "background", background, CONF_BOOL, 0, 0),
+	WORD("layers", "open_mode", open_mode, parse_open_mode,
+	     "\"auto\", \"noopen\" or \"passthrough\""),
 	KEY("layers", "program", estargzfs, CONF_PATH, 0, PATH_BYTES_MAX),
 	KEY("layers", "mount_timeout_s", mount_timeout_s, CONF_UINT, 1, 3600),
 	KEY("layers", "read_timeout_s", read_timeout_s, CONF_UINT, 1, 3600),

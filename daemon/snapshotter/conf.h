@@ -27,10 +27,11 @@ struct config {
 	char *fetcher_program; /* program: SBINDIR/estargzd */
 
 	/* [layers] */
-	bool lazy;       /* true; false: every layer is an ordinary one */
-	bool prefetch;   /* true */
-	bool background; /* true */
-	char *estargzfs; /* program: SBINDIR/mount.estargz */
+	bool lazy;             /* true; false: every layer is an ordinary one */
+	bool prefetch;         /* true */
+	bool background;       /* true */
+	const char *open_mode; /* "auto": as estargzfs has it */
+	char *estargzfs;       /* program: SBINDIR/mount.estargz */
 	unsigned mount_timeout_s;  /* 40; then the layer is an ordinary one */
 	unsigned read_timeout_s;   /* 300 */
 	char *events_dir;          /* NULL: no events */

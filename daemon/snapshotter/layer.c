@@ -205,11 +205,12 @@ static int add_options(const struct layer *l, struct buf *b)
 		r = buf_addf(
 			b,
 			"root=%s,fetcher=%s,layer=%s,toc_digest=%s,suid,dev,"
-			"read_timeout=%u,log_level=%s%s%s%s",
+			"read_timeout=%u,open_mode=%s,log_level=%s%s%s%s",
 			l->ls->root, c->fetcher_address,
 			digest_str(&l->row.blob, blob),
 			digest_str(&l->row.toc, toc), c->read_timeout_s,
-			levels[c->log_level], c->prefetch ? "" : ",noprefetch",
+			c->open_mode, levels[c->log_level],
+			c->prefetch ? "" : ",noprefetch",
 			c->background ? "" : ",nobackground",
 			l->row.opaque_user ? ",opaque=user" : "");
 	return r == 0 ? add_events(l, b) : r;

@@ -24,6 +24,7 @@ static const char golden[] = "root = \"/srv/images\"\n"
 			     "lazy = false\n"
 			     "prefetch = false\n"
 			     "background = false\n"
+			     "open_mode = \"passthrough\"\n"
 			     "program = \"/opt/mount.estargz\"\n"
 			     "mount_timeout_s = 7\n"
 			     "read_timeout_s = 8\n"
@@ -58,6 +59,7 @@ static void test_defaults(void **state)
 	assert_string_equal(c.estargzfs, SBINDIR "/mount.estargz");
 	assert_true(c.fetcher_start && c.lazy && c.prefetch && c.background);
 	assert_true(c.scope);
+	assert_string_equal(c.open_mode, "auto");
 	assert_int_equal(c.mount_timeout_s, 40);
 	assert_int_equal(c.read_timeout_s, 300);
 	assert_null(c.events_dir);
@@ -84,6 +86,7 @@ static void test_every_key(void **state)
 	assert_string_equal(c.estargzfs, "/opt/mount.estargz");
 	assert_false(c.fetcher_start || c.lazy || c.prefetch || c.background);
 	assert_false(c.scope);
+	assert_string_equal(c.open_mode, "passthrough");
 	assert_int_equal(c.mount_timeout_s, 7);
 	assert_int_equal(c.read_timeout_s, 8);
 	assert_string_equal(c.events_dir, "/srv/events");
@@ -184,6 +187,8 @@ static void test_bad(void **state)
 		{"log_level = \"loud\"", "expected err, warn, info or debug"},
 		{"address = \"/run/estargz/fetcher.sock\"",
 		 "address: also that of [fetcher]"},
+		{"[layers]\nopen_mode = \"no\"",
+		 "expected \"auto\", \"noopen\" or \"passthrough\""},
 		{"[mount]\nuserxattr = true", "expected \"auto\", \"yes\" or"},
 		{"[mount]\noptions = \"volatile\"",
 		 "line 2: bad value for options in [mount]: expected a list"},
