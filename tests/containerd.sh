@@ -140,7 +140,11 @@ snap_config() {
 	END
 	[ -z "${SNAP_EVENTS:-}" ] ||
 		echo "events_dir = \"$SNAP_EVENTS\"" >>"$SNAP.toml"
+	[ -z "${SNAP_MOUNT:-}" ] ||
+		printf '[mount]\n%s\n' "$SNAP_MOUNT" >>"$SNAP.toml"
 }
+# Whether this kernel can have merged metadata, as the snapshotter has found.
+merges() { grep -q 'mod=chains metadata=erofs' "$T/snapshotter.log"; }
 # For good: the fetcher that it started, which would stay for its layers.
 snap_end() {
 	local p

@@ -36,6 +36,7 @@ int config_init(struct config *c)
 		.scope = true,
 		.cache_max_bytes = MIB(16384),
 		.userxattr = USERXATTR_AUTO,
+		.metadata = METADATA_AUTO,
 	};
 	if (c->root != NULL && c->address != NULL &&
 	    c->fetcher_address != NULL && c->fetcher_program != NULL &&
@@ -57,6 +58,16 @@ void config_done(struct config *c)
 	*c = (struct config){0};
 }
 
+/* Return: which of [@n] words, -EINVAL */
+static int word(const char *s, const char *const *words, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (strcmp(s, words[i]) == 0)
+			return (int)i;
+	}
+	return -EINVAL;
+}
+
 static int parse_userxattr(const char *s, void *at)
 {
 	static const char *const words[] = {
@@ -64,14 +75,25 @@ static int parse_userxattr(const char *s, void *at)
 		[USERXATTR_YES] = "yes",
 		[USERXATTR_NO] = "no",
 	};
+	int i = word(s, words, ARRAY_SIZE(words));
 
-	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
-		if (strcmp(s, words[i]) == 0) {
-			*(enum userxattr *)at = (enum userxattr)i;
-			return 0;
-		}
-	}
-	return -EINVAL;
+	if (i >= 0)
+		*(enum userxattr *)at = (enum userxattr)i;
+	return MIN(i, 0);
+}
+
+static int parse_metadata(const char *s, void *at)
+{
+	static const char *const words[] = {
+		[METADATA_AUTO] = "auto",
+		[METADATA_EROFS] = "erofs",
+		[METADATA_FUSE] = "fuse",
+	};
+	int i = word(s, words, ARRAY_SIZE(words));
+
+	if (i >= 0)
+		*(enum metadata *)at = (enum metadata)i;
+	return MIN(i, 0);
 }
 
 static int parse_open_mode(const char *s, void *at)
@@ -132,6 +154,8 @@ static const struct conf_key keys[] = {
 	LIST("mount", "options", options, OPTIONS_MAX),
 	WORD("mount", "userxattr", userxattr, parse_userxattr,
 	     "\"auto\", \"yes\" or \"no\""),
+	WORD("mount", "metadata", metadata, parse_metadata,
+	     "\"auto\", \"erofs\" or \"fuse\""),
 };
 
 /*

@@ -15,6 +15,12 @@ enum userxattr {
 	USERXATTR_NO
 };
 
+enum metadata {
+	METADATA_AUTO,  /* merged and mounted by the kernel, where that works */
+	METADATA_EROFS, /* the same, and it is an error where it does not */
+	METADATA_FUSE,  /* never */
+};
+
 /* Keys have the names of the fields, but for those that a comment names. */
 struct config {
 	char *root;    /* /var/lib/estargz */
@@ -45,6 +51,7 @@ struct config {
 	char **options; /* [@n_options] options: added to every overlay */
 	size_t n_options;
 	enum userxattr userxattr; /* "auto", "yes", "no" */
+	enum metadata metadata;   /* "auto", "erofs", "fuse" */
 };
 
 /* Fills in the defaults. Return: 0, -ENOMEM. */

@@ -2,6 +2,8 @@
 noinst_LIBRARIES += %D%/libsnapshotter.a
 %C%_libsnapshotter_a_SOURCES = \
 	%D%/adopt.c \
+	%D%/chainfile.c %D%/chainfile.h \
+	%D%/chains.c %D%/chains.h \
 	%D%/conf.c %D%/conf.h \
 	%D%/db.c %D%/db.h \
 	%D%/dirs.c %D%/dirs.h \
@@ -21,6 +23,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/metaproc.c %D%/metaproc.h \
 	%D%/pb.c %D%/pb.h \
 	%D%/pool.c %D%/pool.h \
+	%D%/probe.c %D%/probe.h \
 	%D%/scope.c %D%/scope.h \
 	%D%/service.c %D%/service.h \
 	%D%/snapshots.c %D%/snapshots.h \

@@ -6,7 +6,7 @@
  * | loop   | connections, calls, monitors, signals | epoll; the disk (tree.h)  |
  * | pool   | a method of a call (grpc.h)           | disk, mounts, the network |
  *
- * Made in the order tree, layers, snapshots, grpc; unmade in the other. One
+ * Made in the order tree, layers, chains, snapshots, grpc; unmade in the other. One
  * instance serves a state directory, which a lock on ROOT/snapshotter.lock
  * sees to. Everything that matters is on disk or in the kernel: being killed
  * at any moment is as good as a shutdown, but for the calls that are under way.
@@ -32,6 +32,7 @@
 #include "common/io.h"
 #include "common/listen.h"
 #include "common/systemd.h"
+#include "daemon/snapshotter/chains.h"
 #include "daemon/snapshotter/layers.h"
 #include "daemon/snapshotter/pool.h"
 #include "daemon/snapshotter/service.h"
@@ -65,6 +66,7 @@ struct snapshotter {
 	struct stack stack;
 	struct tree *tree;
 	struct layers *layers;
+	struct chains *chains;
 	struct snapshots *snapshots;
 	struct grpc *grpc;
 };
@@ -356,8 +358,10 @@ static int open_snapshots(struct snapshotter *s, struct err *e)
 	if (r == 0)
 		r = layers_open(&s->layers, &s->c, s->tree, s->loop, e);
 	if (r == 0)
+		r = chains_open(&s->chains, &s->c, &s->stack, s->tree, e);
+	if (r == 0)
 		r = snapshots_open(&s->snapshots, &s->stack, s->tree, s->layers,
-				   e);
+				   s->chains, e);
 	return r;
 }
 
@@ -400,7 +404,8 @@ static int serve(struct snapshotter *s, struct err *e)
 	r = loop_run(s->loop);
 	if (r < 0)
 		return err_set(e, r, "event loop: %s", err_name(r));
-	if (pool_wait(s->pool, FINISH_MS) == 0)
+	if (pool_wait(s->pool, FINISH_MS) == 0 &&
+	    chains_wait(s->chains, FINISH_MS) == 0)
 		return 0;
 	/* Nobody waits for what these do, and it may take long: it is left as a
 	 * crash would leave it. */
@@ -415,6 +420,7 @@ static void finish(struct snapshotter *s)
 	pool_free(s->pool);
 	grpc_free(s->grpc);
 	snapshots_close(s->snapshots);
+	chains_close(s->chains);
 	layers_close(s->layers);
 	tree_close(s->tree);
 	if (s->signals.fd >= 0)

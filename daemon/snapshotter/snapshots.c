@@ -21,6 +21,7 @@ struct snapshots {
 	const struct stack *st;
 	struct tree *tree;
 	struct layers *layers; /* NULL: everything is ordinary */
+	struct chains *chains; /* NULL: one lower directory a layer */
 	struct dirs *dirs;
 };
 
@@ -32,16 +33,69 @@ static int64_t now_ns(void)
 	return (int64_t)ts.tv_sec * (int64_t)NSEC_PER_SEC + ts.tv_nsec;
 }
 
-/* What a reply is about to name is there, and stays until named(). */
-static int need(struct snapshots *s, struct chain *chain, struct err *e)
+/* What follows "extract-" in the key of a snapshot that is unpacked into,
+ * "NAMESPACE/NUMBER/extract-ANYTHING CHAINID"; NULL: it is not. */
+static const char *unpacking(const char *key)
 {
-	return s->layers != NULL ? layers_need(s->layers, chain, false, e) : 0;
+	static const char mark[] = "extract-";
+	const char *at = strstr(key, mark);
+
+	return at != NULL && (at == key || at[-1] == '/') ? at + strlen(mark)
+							  : NULL;
+}
+
+/* Who unpacks takes lowerdir= apart; ids are mapped mount by mount. */
+static bool may_merge(const struct snapshots *s, const char *key,
+		      enum snap_kind kind, const struct labels *labels,
+		      const struct chain *chain)
+{
+	return s->chains != NULL && chains_usable(s->chains) &&
+	       unpacking(key) == NULL &&
+	       labels_get(labels, LABEL_UIDMAPPING) == NULL &&
+	       labels_get(labels, LABEL_GIDMAPPING) == NULL &&
+	       stack_can_merge(s->st, kind, chain);
+}
+
+static bool has_native(const struct chain *chain)
+{
+	for (size_t i = 0; i < chain->n; i++) {
+		if (chain->v[i].native)
+			return true;
+	}
+	return false;
+}
+
+/* What a reply is about to name is there, and stays until named(). */
+static int need(struct snapshots *s, const char *key, enum snap_kind kind,
+		const struct labels *labels, struct chain *chain, struct err *e)
+{
+	bool merge = may_merge(s, key, kind, labels, chain);
+	struct err why = {0};
+	int r;
+
+	if (s->layers == NULL)
+		return 0;
+	r = layers_need(s->layers, chain, merge, e);
+	if (r < 0 || !merge || has_native(chain))
+		return r;
+	/* Why not, the log says when it is tried. */
+	(void)chains_need(s->chains, chain, &why);
+	return 0;
 }
 
 static void named(struct snapshots *s, const struct chain *chain)
 {
+	if (chain->merged > 0)
+		chains_named(s->chains, chain);
 	if (s->layers != NULL)
 		layers_named(s->layers, chain);
+}
+
+/* The next to come will be a container on these, or one more ordinary layer. */
+static void begin(struct snapshots *s, const struct chain *chain)
+{
+	if (s->chains != NULL && stack_can_merge(s->st, SNAP_ACTIVE, chain))
+		chains_begin(s->chains, chain);
 }
 
 /*** Prepare, View ***/
@@ -149,8 +203,10 @@ static int prepare_ordinary(struct snapshots *s, enum snap_kind kind,
 	int r;
 
 	r = parent_chain(s, parent, &chain, e);
+	if (r == 0 && unpacking(key) != NULL)
+		begin(s, &chain);
 	if (r == 0)
-		r = need(s, &chain, e);
+		r = need(s, key, kind, labels, &chain, e);
 	if (r < 0)
 		return r;
 	r = prepare_above(s, kind, key, parent, &chain, labels, ret, e);
@@ -200,17 +256,28 @@ static void log_ordinary(const char *target, const struct labels *labels, int r,
 		 target, image != NULL ? image : "?", err_symbol(r), why);
 }
 
-/* Unpacking has a key of "NAMESPACE/NUMBER/extract-ANYTHING CHAINID". */
+/* The key of one that is unpacked into ends with the name that it is to get. */
 static void log_unnamed(const char *key, const struct labels *labels)
 {
-	static const char unpacking[] = "/extract-";
-	const char *at = strstr(key, unpacking);
+	const char *at = unpacking(key);
 	const char *space = at != NULL ? strchr(at, ' ') : NULL;
 
 	if (space != NULL)
 		log_ordinary(space + 1, labels, -ENODATA,
 			     "containerd does not ask for it "
 			     "(no label " LABEL_REF ")");
+}
+
+/* Behind the topmost layer of an image comes a container. */
+static void begin_topmost(struct snapshots *s, const char *target,
+			  const struct lazy *z)
+{
+	CLEANUP_CHAIN struct chain chain = {0};
+	struct err e = {0};
+
+	if (z->others != NULL && z->n_others == 0 &&
+	    parent_chain(s, target, &chain, &e) == 0)
+		begin(s, &chain);
 }
 
 /* Return: 0 it has to be an ordinary one; -EEXIST the target is there; -errno
@@ -245,8 +312,10 @@ static int prepare_lazy(struct snapshots *s, const char *key,
 	else if (r == 0)
 		r = err_set(e, -ENODATA,
 			    "containerd does not say of which image it is");
-	if (r == -EEXIST)
+	if (r == -EEXIST) {
+		begin_topmost(s, target, &z);
 		return r;
+	}
 	log_ordinary(target, labels, r, e->text);
 	return 0;
 }
@@ -280,7 +349,7 @@ int snapshots_mounts(struct snapshots *s, const char *key,
 	if (snap.kind == SNAP_COMMITTED)
 		return err_set(e, -EBUSY, "snapshot %s is not active or a view",
 			       key);
-	r = need(s, &chain, e);
+	r = need(s, key, snap.kind, &snap.labels, &chain, e);
 	if (r < 0)
 		return r;
 	r = tree_name(s->tree, snap.id, &chain, e);
@@ -330,6 +399,8 @@ int snapshots_remove(struct snapshots *s, const char *key, struct err *e)
 		dirs_drop(s->dirs, snap.id);
 	else if (s->layers != NULL)
 		layers_collect(s->layers);
+	if (s->chains != NULL)
+		chains_collect(s->chains, snap.layer > 0);
 	return 0;
 }
 
@@ -412,6 +483,8 @@ int snapshots_cleanup(struct snapshots *s, struct err *e)
 {
 	if (s->layers != NULL)
 		layers_collect(s->layers);
+	if (s->chains != NULL)
+		chains_collect(s->chains, true);
 	return dirs_collect(s->dirs, e);
 }
 
@@ -450,7 +523,8 @@ static int make_missing(void *arg, const struct snap *snap)
 }
 
 int snapshots_open(struct snapshots **ret, const struct stack *st,
-		   struct tree *t, struct layers *ls, struct err *e)
+		   struct tree *t, struct layers *ls, struct chains *cs,
+		   struct err *e)
 {
 	struct snapshots *s;
 	int r;
@@ -467,6 +541,7 @@ int snapshots_open(struct snapshots **ret, const struct stack *st,
 	s->st = st;
 	s->tree = t;
 	s->layers = ls;
+	s->chains = cs;
 	r = dirs_open(&s->dirs, st->root, t, e);
 	if (r == 0)
 		r = tree_walk(t, make_missing, s, e);

@@ -10,6 +10,7 @@
 
 #include "common/base.h"
 #include "common/err.h"
+#include "daemon/snapshotter/chains.h"
 #include "daemon/snapshotter/layers.h"
 #include "daemon/snapshotter/stack.h"
 #include "daemon/snapshotter/tree.h"
@@ -19,9 +20,11 @@ struct snapshots;
 /**
  * snapshots_open() - also removes what a crash has left in ROOT/snapshots
  * @ls:	NULL: no lazy layers
+ * @cs:	NULL: their metadata is not merged
  */
 int snapshots_open(struct snapshots **ret, const struct stack *st,
-		   struct tree *t, struct layers *ls, struct err *e);
+		   struct tree *t, struct layers *ls, struct chains *cs,
+		   struct err *e);
 void snapshots_close(struct snapshots *s);
 
 /**

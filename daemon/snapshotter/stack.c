@@ -191,13 +191,13 @@ static size_t option_bytes(const struct stack_mount *m)
 	return n;
 }
 
-bool stack_can_merge(const struct stack *st, enum snap_kind kind, int64_t id,
+bool stack_can_merge(const struct stack *st, enum snap_kind kind,
 		     const struct chain *chain)
 {
 	CLEANUP_STACK_MOUNT struct stack_mount m = {0};
-	/* Numbers get longer. */
+	const int64_t id = INT32_MAX; /* as long as they get */
 	const struct chain merged = {
-		.v = chain->v, .n = chain->n, .merged = INT32_MAX};
+		.v = chain->v, .n = chain->n, .merged = id};
 	size_t top = n_ordinary(chain);
 
 	if (top == chain->n || is_bind(kind, chain))

@@ -66,7 +66,7 @@ void stack_mount_done(struct stack_mount *m);
  * overlayfs, and its options fit in STACK_OPTION_BYTES_MAX. What @chain says of
  * it already does not matter.
  */
-bool stack_can_merge(const struct stack *st, enum snap_kind kind, int64_t id,
+bool stack_can_merge(const struct stack *st, enum snap_kind kind,
 		     const struct chain *chain);
 
 /**

@@ -104,6 +104,8 @@ static const char *const sql[STMTS] = {
 	[LAYER_PAGE] = LAYER_COLUMNS "WHERE id > ?1 ORDER BY id LIMIT ?2",
 	[LAYER_DELETE] = "DELETE FROM layers WHERE id = ?1 AND NOT EXISTS "
 			 "(SELECT 1 FROM snapshots WHERE layer = ?1)",
+	[LAYER_HAS] = "SELECT 1 FROM layers "
+		      "WHERE toc = ?1 AND opaque_user = ?2 LIMIT 1",
 	[LAYER_OLDEST] = "SELECT min(id) FROM snapshots WHERE layer = ?1",
 	[NAMED_INSERT] = "INSERT OR IGNORE INTO named (snapshot, kind, object) "
 			 "VALUES (?1, ?2, ?3)",

@@ -186,6 +186,8 @@ int tree_layer_walk(struct tree *t,
 		    struct err *e);
 /* Removes the row if no snapshot is of it. Return: 1 removed, 0 in use */
 int tree_layer_drop(struct tree *t, int64_t id);
+/* Whether there is a row of that TOC, from whatever blob. Return: 1, 0, -errno */
+int tree_layer_has(struct tree *t, const struct digest *toc, bool opaque_user);
 /* Whether this is the oldest snapshot of its layer: the one that accounts for
  * its bytes. Return: 1, 0, -errno */
 int tree_layer_first(struct tree *t, const struct snap *s);

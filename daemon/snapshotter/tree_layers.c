@@ -147,6 +147,18 @@ int tree_layer_drop(struct tree *t, int64_t id)
 	return r;
 }
 
+int tree_layer_has(struct tree *t, const struct digest *toc, bool opaque_user)
+{
+	LOCKED(t);
+	DB_STMT *st = db_stmt(&t->db, LAYER_HAS);
+	int r;
+
+	db_bind_blob(st, 1, toc->b, DIGEST_BYTES);
+	db_bind_int(st, 2, opaque_user ? 1 : 0);
+	r = db_step(&t->db, st, NULL);
+	return r;
+}
+
 int tree_layer_first(struct tree *t, const struct snap *s)
 {
 	LOCKED(t);

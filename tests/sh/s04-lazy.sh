@@ -29,8 +29,10 @@ is "$(jget "$T/stat" '.labels["containerd.io/snapshot/remote"]')" \
 is "$(sctl list "labels.\"containerd.io/snapshot.ref\"==\"$top\"" | wc -l)" 1 \
 	"and is found by it"
 ok "seen from its top it is the image" with_image small is_image "$T/ro" small
-like "$(jget "$T/mounts" '.mounts[0].options[0]')" \
-	'^lowerdir=[^:]*(:[^:]*){3}$' "over four lowers"
+lowers='^lowerdir=[^:]*(:[^:]*){3}$'
+! merges || lowers='^lowerdir=[^:]*/c/1(::[^:]*/m/[0-9]*){4}$'
+like "$(jget "$T/mounts" '.mounts[0].options[0]')" "$lowers" \
+	"over four lowers"
 
 sctl view view1 "$(chain_id "$IMAGES" small 1)" >"$T/view"
 is "$(jget "$T/view" '.mounts[0] | .type, .options[]' | xargs)" "bind ro rbind" \

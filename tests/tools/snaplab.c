@@ -246,7 +246,7 @@ int main(int argc, char **argv)
 	(void)snprintf(db, sizeof(db), "%s/snapshots.db", st.root);
 	(void)io_mkdir_p(st.root, 0700);
 	if (tree_open(&tree, db, &e) < 0 ||
-	    snapshots_open(&snaps, &st, tree, NULL, &e) < 0)
+	    snapshots_open(&snaps, &st, tree, NULL, NULL, &e) < 0)
 		die("open", &e);
 	if (strcmp(argv[1], "run") == 0 && argc == 5)
 		r = run((unsigned)strtoul(argv[3], NULL, 10),

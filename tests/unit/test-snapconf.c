@@ -35,7 +35,8 @@ static const char golden[] = "root = \"/srv/images\"\n"
 			     "max_bytes = \"10GiB\"\n"
 			     "[mount]\n"
 			     "options = [\"index=off\", \"volatile\"]\n"
-			     "userxattr = \"yes\"\n";
+			     "userxattr = \"yes\"\n"
+			     "metadata = \"erofs\"\n";
 
 static int parse(struct config *c, const char *text, size_t len, struct err *e)
 {
@@ -67,6 +68,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c.cache_max_bytes, UINT64_C(16) << 30);
 	assert_int_equal(c.n_options, 0);
 	assert_int_equal(c.userxattr, USERXATTR_AUTO);
+	assert_int_equal(c.metadata, METADATA_AUTO);
 	config_done(&c);
 }
 
@@ -96,6 +98,7 @@ static void test_every_key(void **state)
 	assert_string_equal(c.options[0], "index=off");
 	assert_string_equal(c.options[1], "volatile");
 	assert_int_equal(c.userxattr, USERXATTR_YES);
+	assert_int_equal(c.metadata, METADATA_EROFS);
 	config_done(&c);
 }
 
@@ -189,6 +192,8 @@ static void test_bad(void **state)
 		 "address: also that of [fetcher]"},
 		{"[layers]\nopen_mode = \"no\"",
 		 "expected \"auto\", \"noopen\" or \"passthrough\""},
+		{"[mount]\nmetadata = \"ext4\"",
+		 "expected \"auto\", \"erofs\""},
 		{"[mount]\nuserxattr = true", "expected \"auto\", \"yes\" or"},
 		{"[mount]\noptions = \"volatile\"",
 		 "line 2: bad value for options in [mount]: expected a list"},

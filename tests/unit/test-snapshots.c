@@ -39,8 +39,9 @@ struct layers {
 	int usage_error;
 	_Atomic int n_mounts, n_held, n_needs, n_collects;
 	struct chain needed;
-	bool native;  /* what links become */
-	int64_t used; /* the layer that was asked for */
+	bool native;   /* what links become */
+	bool all_fuse; /* what was asked for last */
+	int64_t used;  /* the layer that was asked for */
 };
 static struct layers layers;
 
@@ -75,7 +76,7 @@ void layers_release(struct layers *ls, int64_t id)
 int layers_need(struct layers *ls, struct chain *chain, bool all_fuse,
 		struct err *err)
 {
-	assert_false(all_fuse);
+	ls->all_fuse = all_fuse;
 	ls->n_needs++;
 	chain_done(&ls->needed);
 	if (chain->n > 0) {
@@ -120,6 +121,48 @@ int layers_usage(struct layers *ls, int64_t id, uint64_t *ret_bytes,
 	return 0;
 }
 
+/*** Merged metadata that nobody makes ***/
+
+struct chains {
+	bool usable;
+	int need_error;
+	int n_held, n_needs, n_begun, n_collects, n_layers_gone;
+};
+static struct chains chains;
+
+bool chains_usable(const struct chains *cs)
+{
+	return cs->usable;
+}
+
+int chains_need(struct chains *cs, struct chain *chain, struct err *err)
+{
+	cs->n_needs++;
+	if (cs->need_error != 0)
+		return err_set(err, cs->need_error, "no metadata");
+	cs->n_held++;
+	chain->merged = 77;
+	return 0;
+}
+
+void chains_named(struct chains *cs, const struct chain *chain)
+{
+	assert_int_equal(chain->merged, 77);
+	cs->n_held--;
+}
+
+void chains_begin(struct chains *cs, const struct chain *chain)
+{
+	assert_true(chain->n > 0 && chain->v[0].layer > 0);
+	cs->n_begun++;
+}
+
+void chains_collect(struct chains *cs, bool of_layers)
+{
+	cs->n_collects++;
+	cs->n_layers_gone += of_layers;
+}
+
 /*** Set-up ***/
 
 static int open_with(struct layers *ls)
@@ -129,7 +172,7 @@ static int open_with(struct layers *ls)
 	(void)snprintf(path, sizeof(path), "%s/snapshots.db", root);
 	if (tree_open(&t, path, &e) < 0)
 		return -1;
-	return snapshots_open(&s, &st, t, ls, &e);
+	return snapshots_open(&s, &st, t, ls, &chains, &e);
 }
 
 static void close_all(void)
@@ -145,6 +188,7 @@ static int fresh(void **state)
 	(void)state;
 	e = (struct err){0};
 	layers = (struct layers){0};
+	chains = (struct chains){0};
 	if (mkdir(root, 0700) < 0)
 		return -1;
 	root_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -521,8 +565,9 @@ static void test_bad_root(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(roots); i++) {
 		const struct stack bad = {.root = roots[i]};
 
-		assert_int_equal(snapshots_open(&other, &bad, t, NULL, &e),
-				 -EINVAL);
+		assert_int_equal(
+			snapshots_open(&other, &bad, t, NULL, NULL, &e),
+			-EINVAL);
 		assert_non_null(strstr(e.text, roots[i]));
 	}
 	assert_null(other);
@@ -647,6 +692,110 @@ static void test_names(void **state)
 	assert_int_equal(snapshots_remove(s, "a", &e), 0);
 	assert_int_equal(tree_named(t, NAMED_FUSE, 1), 1);
 	assert_int_equal(tree_named(t, NAMED_NATIVE, 1), 0);
+}
+
+/* Of a chain of two lazy layers. */
+static void make_chain(void)
+{
+	CLEANUP_LABELS struct labels l1 = {0}, l2 = {0};
+
+	lazy_labels(&l1, "one", '1');
+	assert_int_equal(make(SNAP_ACTIVE, "x", "", &l1), -EEXIST);
+	lazy_labels(&l2, "two", '2');
+	assert_int_equal(make(SNAP_ACTIVE, "x", "one", &l2), -EEXIST);
+}
+
+/* Return: lowerdir= of an active one, borrowed */
+static const char *lowerdir(struct stack_mount *m, const char *key,
+			    const struct labels *l)
+{
+	stack_mount_done(m);
+	assert_int_equal(
+		snapshots_prepare(s, SNAP_ACTIVE, key, "two", l, m, &e), 0);
+	assert_true(m->n_options >= 3);
+	return m->options[2];
+}
+
+static void test_merged(void **state)
+{
+	CLEANUP_STACK_MOUNT struct stack_mount m = {0};
+	CLEANUP_LABELS struct labels ids = {0};
+	char want[128];
+
+	(void)state;
+	chains.usable = true;
+	make_chain();
+	(void)snprintf(want, sizeof(want), "lowerdir=%s/c/77::%s/m/2::%s/m/1",
+		       root, root, root);
+	assert_string_equal(lowerdir(&m, "default/1/a", &none), want);
+	assert_true(layers.all_fuse);
+	assert_int_equal(tree_named(t, NAMED_CHAIN, 77), 1);
+	assert_int_equal(tree_named(t, NAMED_FUSE, 2), 1);
+	stack_mount_done(&m);
+	assert_int_equal(snapshots_mounts(s, "default/1/a", &m, &e), 0);
+	assert_string_equal(m.options[2], want);
+	assert_int_equal(chains.n_needs, 2);
+	/* What is of no use there. */
+	(void)snprintf(want, sizeof(want), "lowerdir=%s/m/2:%s/m/1", root,
+		       root);
+	assert_string_equal(lowerdir(&m, "default/2/extract-1 two", &none),
+			    want);
+	assert_false(layers.all_fuse);
+	assert_int_equal(labels_set(&ids, LABEL_UIDMAPPING, "0:1000:10"), 0);
+	assert_string_equal(lowerdir(&m, "default/3/b", &ids), want);
+	assert_int_equal(chains.n_needs, 2);
+	/* This time without. */
+	chains.need_error = -ENOSPC;
+	assert_string_equal(lowerdir(&m, "default/4/c", &none), want);
+	assert_int_equal(chains.n_needs, 3);
+	chains.need_error = 0;
+	layers.native = true;
+	(void)snprintf(want, sizeof(want), "lowerdir=%s/e/2:%s/e/1", root,
+		       root);
+	assert_string_equal(lowerdir(&m, "default/5/d", &none), want);
+	assert_int_equal(chains.n_needs, 3);
+	assert_int_equal(chains.n_held, 0);
+	assert_int_equal(layers.n_held, 0);
+	assert_int_equal(chains.n_collects, 0);
+	assert_int_equal(snapshots_remove(s, "default/1/a", &e), 0);
+	assert_int_equal(tree_named(t, NAMED_CHAIN, 77), 0);
+	assert_int_equal(chains.n_collects, 1);
+	assert_int_equal(chains.n_layers_gone, 0);
+}
+
+/* In the background: behind the last layer, and while an ordinary one comes. */
+static void test_merged_begins(void **state)
+{
+	static const char list[] = "containerd.io/snapshot/remote/"
+				   "stargz.layers";
+	static const char mine[] = "sha256:0123456789abcdef0123456789abcdef"
+				   "0123456789abcdef0123456789abcdef";
+	static const char both[] = "sha256:0123456789abcdef0123456789abcdef"
+				   "0123456789abcdef0123456789abcdef,"
+				   "sha256:1123456789abcdef0123456789abcdef"
+				   "0123456789abcdef0123456789abcdef";
+	CLEANUP_LABELS struct labels l1 = {0}, l2 = {0};
+
+	(void)state;
+	chains.usable = true;
+	lazy_labels(&l1, "one", '1');
+	assert_int_equal(labels_set(&l1, list, both), 0);
+	assert_int_equal(make(SNAP_ACTIVE, "x", "", &l1), -EEXIST);
+	assert_int_equal(chains.n_begun, 0);
+	lazy_labels(&l2, "two", '2');
+	assert_int_equal(labels_set(&l2, list, mine), 0);
+	assert_int_equal(make(SNAP_ACTIVE, "x", "one", &l2), -EEXIST);
+	assert_int_equal(chains.n_begun, 1);
+	assert_int_equal(make(SNAP_ACTIVE, "d/1/extract-1 three", "two", &none),
+			 0);
+	assert_int_equal(chains.n_begun, 2);
+	assert_int_equal(
+		snapshots_commit(s, "d/1/extract-1 three", "three", &none, &e),
+		0);
+	assert_int_equal(snapshots_remove(s, "three", &e), 0);
+	assert_int_equal(chains.n_layers_gone, 0);
+	assert_int_equal(snapshots_remove(s, "two", &e), 0);
+	assert_int_equal(chains.n_layers_gone, 1);
 }
 
 static void test_lazy_needs_its_parent(void **state)
@@ -798,6 +947,8 @@ int main(void)
 		T(test_list),
 		T(test_lazy),
 		T(test_names),
+		T(test_merged),
+		T(test_merged_begins),
 		T(test_lazy_needs_its_parent),
 		T(test_lazy_falls_back),
 		T(test_not_available),

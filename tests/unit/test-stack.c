@@ -46,7 +46,7 @@ static bool can_merge(const struct stack *st, enum snap_kind kind,
 {
 	struct chain chain = {.v = v, .n = n};
 
-	return stack_can_merge(st, kind, 9, &chain);
+	return stack_can_merge(st, kind, &chain);
 }
 
 static void test_table(void **state)
@@ -197,7 +197,7 @@ static void test_merged_page(void **state)
 {
 	const struct stack usual = {.root = "/var/lib/estargz"};
 	struct chain_link v[160];
-	size_t n = 1;
+	size_t n = 1, len;
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(v); i++)
@@ -207,15 +207,11 @@ static void test_merged_page(void **state)
 	while (n < ARRAY_SIZE(v) && can_merge(&usual, SNAP_ACTIVE, v, n))
 		n++;
 	assert_in_range(n, 121, ARRAY_SIZE(v) - 1);
-	assert_true(
-		strlen(merged_text(&usual, SNAP_ACTIVE, v, n - 1, INT32_MAX) +
-		       strlen("overlay overlay ")) +
-			1 <=
-		STACK_OPTION_BYTES_MAX);
-	assert_true(strlen(merged_text(&usual, SNAP_ACTIVE, v, n, INT32_MAX) +
-			   strlen("overlay overlay ")) +
-			    1 >
-		    STACK_OPTION_BYTES_MAX);
+	/* Numbers may become longer. */
+	len = strlen(merged_text(&usual, SNAP_ACTIVE, v, n - 1, INT32_MAX)) -
+	      strlen("overlay overlay ") + 1;
+	assert_in_range(len, STACK_OPTION_BYTES_MAX - 64,
+			STACK_OPTION_BYTES_MAX);
 }
 
 /* One superblock twice is ELOOP; the upper place is the one that counts. */
