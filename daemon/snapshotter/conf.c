@@ -99,14 +99,11 @@ static int parse_metadata(const char *s, void *at)
 static int parse_open_mode(const char *s, void *at)
 {
 	static const char *const words[] = {"auto", "noopen", "passthrough"};
+	int i = word(s, words, ARRAY_SIZE(words));
 
-	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
-		if (strcmp(s, words[i]) == 0) {
-			*(const char **)at = words[i];
-			return 0;
-		}
-	}
-	return -EINVAL;
+	if (i >= 0)
+		*(const char **)at = words[i];
+	return MIN(i, 0);
 }
 
 #define FIELD(tab, key, field) \
