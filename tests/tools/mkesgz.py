@@ -6,6 +6,7 @@
   mkesgz.py make CASE OUT                writes OUT and OUT.json
   mkesgz.py all KIND DIR                 each case of a kind: DIR/CASE.esgz
   mkesgz.py from-tar [options] TAR OUT
+  mkesgz.py from-tars [options] DIR      each DIR/X.tar to DIR/X.esgz
   mkesgz.py oci LAYOUT TAG BLOB...       an image of blobs that have a .json
 
 Prints, and writes beside the blob as .json: toc_digest, blob_digest, size,
@@ -893,13 +894,15 @@ def main():
     q = s.add_parser("all")
     q.add_argument("kind")
     q.add_argument("dir")
-    q = s.add_parser("from-tar")
-    q.add_argument("--level", type=int, default=6)
-    q.add_argument("--chunk-size", type=int, default=4 << 20)
-    q.add_argument("--min-chunk-size", type=int, default=0)
-    q.add_argument("--landmark", help="put the landmark behind this name")
-    q.add_argument("tar")
-    q.add_argument("out")
+    for cmd in "from-tar", "from-tars":
+        q = s.add_parser(cmd)
+        q.add_argument("--level", type=int, default=6)
+        q.add_argument("--chunk-size", type=int, default=4 << 20)
+        q.add_argument("--min-chunk-size", type=int, default=0)
+        q.add_argument("--landmark", help="put the landmark behind this name")
+        q.add_argument("tar" if cmd == "from-tar" else "dir")
+        if cmd == "from-tar":
+            q.add_argument("out")
     q = s.add_parser("oci")
     q.add_argument("--arch", default="amd64")
     q.add_argument("layout")
@@ -919,6 +922,12 @@ def main():
                 make(n, "%s/%s.esgz" % (a.dir, n))
     elif a.cmd == "from-tar":
         from_tar(a)
+    elif a.cmd == "from-tars":
+        for n in sorted(os.listdir(a.dir)):
+            if n.endswith(".tar"):
+                a.tar = os.path.join(a.dir, n)
+                a.out = a.tar[:-4] + ".esgz"
+                from_tar(a)
     else:
         oci(a)
 

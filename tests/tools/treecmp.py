@@ -228,7 +228,13 @@ class Compare:
                 with os.scandir(os.path.join(root, d) if d else root) as it:
                     for e in it:
                         n = d + "/" + e.name if d else e.name
-                        st = e.stat(follow_symlinks=False)
+                        try:
+                            st = e.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            # A whiteout, in a directory that is not merged.
+                            if self.a.whiteouts:
+                                continue
+                            raise
                         if self.a.xdev and stat.S_ISDIR(st.st_mode) and \
                                 st.st_dev != dev:
                             continue
@@ -343,8 +349,8 @@ class Compare:
             n, st = tree.nodes[name], got[name]
             if n.type == "dir" and n.nlink is not None:
                 # 1 where overlayfs merges.
-                if st.st_nlink != n.nlink and not a.no_dir_nlink and \
-                        1 not in (st.st_nlink, n.nlink):
+                if st.st_nlink != n.nlink and not a.no_dir_nlink and (
+                        a.merged or 1 not in (st.st_nlink, n.nlink)):
                     self.say(name, "links", st.st_nlink, n.nlink)
             elif n.type == "dir" and not a.no_dir_nlink and \
                     stat.S_ISDIR(st.st_mode) and \
@@ -371,11 +377,12 @@ class Compare:
                         todo))
 
 
-def tree_of_dir(root, hash, xdev):
+def tree_of_dir(root, hash, xdev, whiteouts):
     t = Tree()
     t.nodes = {}
     inodes = {}
-    c = Compare(argparse.Namespace(no_ino=True, xdev=xdev))
+    c = Compare(argparse.Namespace(no_ino=True, xdev=xdev,
+                                   whiteouts=whiteouts))
     for name, st in c.walk(root).items():
         if name in HIDDEN:
             continue
@@ -431,16 +438,21 @@ def main():
                    help="times from then on are all alike, and the root's is"
                    " another if the reference's is from then on")
     p.add_argument("--ignore-xattr", action="append", default=[])
+    p.add_argument("--merged", action="store_true",
+                   help="--dirs: REFERENCE is an overlayfs of the same layers:"
+                   " directories that are merged say so in both, and of"
+                   " whiteouts that it lists nothing is there")
     p.add_argument("--allow-eio", action="store_true",
                    help="a read may fail with EIO (but never give other bytes)")
     p.add_argument("--max", type=int, default=40, help="lines to print")
     p.add_argument("dir")
     p.add_argument("tars", nargs="+")
     a = p.parse_args()
+    a.whiteouts = False
     hash = not a.no_content
     c = Compare(a)
     if a.dirs:
-        t = tree_of_dir(a.tars[0], hash, a.xdev)
+        t = tree_of_dir(a.tars[0], hash, a.xdev, a.merged)
         t.finish(None, False)
     else:
         t = Tree().read(a.tars[0], hash)

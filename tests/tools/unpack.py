@@ -3,7 +3,7 @@
 """Unpacks a layer's tar to a directory as overlayfs wants it: whiteouts as
 devices, opaque directories marked.
 
-  unpack.py [--user] TAR DIR
+  unpack.py [--user] TAR DIR [TAR DIR]...
 
 Later entries replace earlier ones, as in the index of a layer; times without
 their fractions. What estargz adds to a layer is left out.
@@ -61,9 +61,7 @@ def make(tar, m, path, root):
     attributes(path, m)
 
 
-def main():
-    user = sys.argv[1] == "--user"
-    src, root = sys.argv[1 + user:3 + user]
+def unpack(src, root, user):
     os.makedirs(root, exist_ok=True)
     os.chmod(root, 0o755)
     times, whiteouts, opaque = {root: 0}, [], []
@@ -95,6 +93,13 @@ def main():
         if os.path.lexists(path):
             t = int(times[path] // 1)
             os.utime(path, (t, t), follow_symlinks=False)
+
+
+def main():
+    user = sys.argv[1] == "--user"
+    a = sys.argv[1 + user:]
+    for i in range(0, len(a), 2):
+        unpack(a[i], a[i + 1], user)
 
 
 if __name__ == "__main__":
