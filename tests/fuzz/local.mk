@@ -23,6 +23,7 @@ FUZZ_TARGETS += %D%/fuzz-json
 FUZZ_TARGETS += %D%/fuzz-tar
 %C%_fuzz_tar_LDADD = $(FUZZ_ENGINE) $(BUILD_LIBS)
 FUZZ_TARGETS += %D%/fuzz-toc
+FUZZ_TARGETS += %D%/fuzz-merge
 FUZZ_TARGETS += %D%/fuzz-plan
 %C%_fuzz_plan_LDADD = $(FUZZ_ENGINE) $(FETCHER_LDADD)
 FUZZ_TARGETS += %D%/fuzz-trace

@@ -12,6 +12,9 @@ UNIT_TESTS += %D%/test-erofs
 %C%_test_erofs_SOURCES = %D%/test-erofs.c %D%/erofs-walk.h
 UNIT_TESTS += %D%/test-index
 %C%_test_index_SOURCES = %D%/test-index.c %D%/erofs-walk.h %D%/mktoc.h
+UNIT_TESTS += %D%/test-merge
+%C%_test_merge_SOURCES = %D%/test-merge.c %D%/mkstack.h %D%/erofs-walk.h \
+	%D%/mktoc.h
 UNIT_TESTS += %D%/test-chunks
 UNIT_TESTS += %D%/test-present
 UNIT_TESTS += %D%/test-trace
