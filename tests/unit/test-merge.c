@@ -58,7 +58,8 @@ static void dump(const struct mkstack *s, const struct erofs_inode *dir,
 		assert_int_equal(buf_addf(out, " %u\n", in.uid), 0);
 		if (!S_ISDIR(in.mode))
 			continue;
-		(void)strcat(name, "/");
+		(void)snprintf(name, sizeof(name), "%s%.*s/", path, (int)d.len,
+			       d.name);
 		dump(s, &in, name, out);
 	}
 }
