@@ -33,7 +33,7 @@ for i in 1 2 3 4 5; do
 	rm -rf "$STATE"
 	t0=$(now_ms)
 	ok "mounts" mount_esgz "$URL" "$M" "$LAZY"
-	ok "reads most" sh -c "cat $M/f[0-6] | wc -c"
+	ok "reads most" sh -c "cat $M/f[0-4] | wc -c"
 	kill_all
 	[ $(($(now_ms) - t0)) -gt 9000 ] || break
 done
