@@ -11,6 +11,7 @@ noinst_LIBRARIES += %D%/libcli.a
 	%D%/glob.c %D%/glob.h \
 	%D%/hints.c %D%/hints.h \
 	%D%/layers.c %D%/layers.h \
+	%D%/natives.c %D%/natives.h \
 	%D%/observe.c %D%/observe.h \
 	%D%/optimize.c \
 	%D%/inspect.c \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* estargz status: asks every monitor under RUN_DIR/layers for its layer. */
+/* estargz status: asks every monitor under RUN_DIR/layers for its layer, and
+ * looks for what the kernel has mounted by itself. */
 #include "config.h"
 
 #include <dirent.h>
@@ -7,6 +8,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <json.h>
+#include <mntent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include <sys/un.h>
 
 #include "cli/cli.h"
+#include "cli/natives.h"
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/io.h"
@@ -25,7 +28,8 @@
 static const char help[] =
 	"Usage: estargz status [--json]\n"
 	"Every mounted layer: where it is from, how much of it is here, how\n"
-	"long readers waited, what went wrong, and what it costs.\n"
+	"long readers waited, what went wrong, and what it costs; complete\n"
+	"layers and merged metadata that the kernel has mounted by itself.\n"
 	"\n"
 	"  -j, --json   a JSON array, one object a layer\n"
 	"  -h, --help   print this\n";
@@ -150,6 +154,24 @@ static uint64_t percent(uint64_t have, uint64_t total)
 			 : 100;
 }
 
+/* Of the kernel's EROFS: no counters, no processes. */
+static void print_native(struct json_object *o)
+{
+	const char *digest = str_of(o, "digest");
+
+	(void)printf("%s\n  source   %s, EROFS (%s)\n", str_of(o, "target"),
+		     str_of(o, "source"), str_of(o, "how"));
+	if (obj_of(o, "chain") != NULL) {
+		(void)printf("  chain    %s\n  state    merged metadata\n",
+			     str_of(o, "chain"));
+		return;
+	}
+	(void)printf("  digest   %s\n",
+		     digest[0] != '\0' ? digest : "not given");
+	(void)printf("  TOC      %s\n  state    complete\n",
+		     str_of(o, "toc_digest"));
+}
+
 static void print_layer(struct json_object *o)
 {
 	struct json_object *demand = obj_of(o, "demand");
@@ -192,6 +214,28 @@ static void print_layer(struct json_object *o)
 		     num_of(obj_of(o, "monitor"), "pid"),
 		     num_of(obj_of(o, "worker"), "pid"), (double)kb / 1024.0,
 		     str_of(o, "fetcher"), str_of(o, "supervisor"));
+}
+
+static void print_one(struct json_object *o)
+{
+	if (strcmp(str_of(o, "mount"), "erofs") == 0)
+		print_native(o);
+	else
+		print_layer(o);
+}
+
+/* Return: 0, or 1 where the mounts are not to be had */
+static int collect_natives(struct json_object *array)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	int r = mounts != NULL ? natives_collect(mounts, array) : -errno;
+
+	if (mounts != NULL)
+		(void)endmntent(mounts);
+	if (r == 0)
+		return 0;
+	(void)fprintf(stderr, "estargz: /proc/self/mounts: %s\n", err_name(r));
+	return 1;
 }
 
 static int by_target(const void *a, const void *b)
@@ -238,7 +282,7 @@ int cli_status(int argc, char **argv)
 	array = json_object_new_array();
 	if (array == NULL)
 		return 1;
-	silent = collect(array);
+	silent = collect(array) + collect_natives(array);
 	json_object_array_sort(array, by_target);
 	if (json)
 		(void)puts(json_object_to_json_string_ext(
@@ -247,7 +291,7 @@ int cli_status(int argc, char **argv)
 	for (size_t i = 0; !json && i < json_object_array_length(array); i++) {
 		if (i > 0)
 			(void)putchar('\n');
-		print_layer(json_object_array_get_idx(array, i));
+		print_one(json_object_array_get_idx(array, i));
 	}
 	if (!json && json_object_array_length(array) == 0 && silent == 0)
 		(void)puts("no layer is mounted");

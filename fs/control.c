@@ -177,6 +177,7 @@ static void format(struct buf *b, const struct control_facts *f,
 	add_str(b, "source", f->layer->source);
 	add_str(b, "blob", f->layer->open_name);
 	add_str(b, "target", f->target);
+	add_str(b, "mount", "fuse");
 	if (f->layer->number >= 0)
 		add_u64(b, "layer", (uint64_t)f->layer->number);
 	else

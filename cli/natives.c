@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "cli/natives.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mntent.h>
+#include <string.h>
+
+#include "common/buf.h"
+#include "common/chunks.h"
+#include "common/io.h"
+#include "common/kmount.h"
+#include "common/rd.h"
+
+#define LOOP "/dev/loop"
+
+enum natives_kind natives_name(const char *path, const char **ret_hex)
+{
+	static const struct {
+		const char *before, *behind;
+		enum natives_kind kind;
+	} forms[] = {
+		{"/layers/sha256/", "/layer.erofs", NATIVES_LAYER},
+		{"/layers/sha256/", ".user/layer.erofs", NATIVES_LAYER},
+		{"/chains/sha256/", "/meta.erofs", NATIVES_CHAIN},
+	};
+	size_t len = strlen(path);
+
+	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+		size_t a = strlen(forms[i].before), z = strlen(forms[i].behind);
+		const char *at;
+
+		if (len < a + DIGEST_HEX_BYTES + z)
+			continue;
+		at = path + len - z - DIGEST_HEX_BYTES;
+		if (strcmp(path + len - z, forms[i].behind) != 0 ||
+		    strncmp(at - a, forms[i].before, a) != 0 ||
+		    strspn(at, "0123456789abcdef") != DIGEST_HEX_BYTES)
+			continue;
+		*ret_hex = at;
+		return forms[i].kind;
+	}
+	return NATIVES_NONE;
+}
+
+/* The file behind what is mounted: itself, or that of the loop device. */
+static char *file_of(const char *source)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(KIB(8));
+	char path[64];
+
+	if (strncmp(source, LOOP, strlen(LOOP)) != 0)
+		return strdup(source);
+	(void)snprintf(path, sizeof(path),
+		       "/sys/block/loop%.16s/loop/backing_file",
+		       source + strlen(LOOP));
+	if (io_read_file(AT_FDCWD, path, &b) < 0 || b.p == NULL)
+		return NULL;
+	b.p[strcspn(b.p, "\n")] = '\0';
+	return strdup(b.p);
+}
+
+static const char *how(const struct mntent *m)
+{
+	if (strncmp(m->mnt_fsname, LOOP, strlen(LOOP)) == 0)
+		return kmount_kind_str(KMOUNT_LOOP);
+	return kmount_kind_str(hasmntopt(m, "directio") != NULL ? KMOUNT_DIRECT
+								: KMOUNT_FILE);
+}
+
+static void add_str(struct json_object *o, const char *key, const char *value)
+{
+	(void)json_object_object_add(o, key, json_object_new_string(value));
+}
+
+static void add_u64(struct json_object *o, const char *key, uint64_t value)
+{
+	(void)json_object_object_add(o, key, json_object_new_uint64(value));
+}
+
+/* What the chunk table beside the image says. */
+static void add_table(struct json_object *o, const char *dir)
+{
+	struct chunks_header_le h = {0};
+	struct digest blob = {{0}};
+	const struct digest none = {{0}};
+	CLEANUP_FREE char *path = NULL;
+	CLEANUP_CLOSE int fd = -EBADF;
+	char digest[DIGEST_STR_BYTES] = "";
+
+	if (asprintf(&path, "%s/chunks", dir) < 0) {
+		path = NULL;
+		return;
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || io_pread_all(fd, &h, sizeof(h), 0) < 0 ||
+	    le32_load(&h.version) != CHUNKS_VERSION)
+		memset(&h, 0, sizeof(h));
+	memcpy(blob.b, h.blob_digest, sizeof(blob.b));
+	if (!digest_equal(&blob, &none))
+		(void)digest_str(&blob, digest);
+	add_str(o, "digest", digest);
+	add_u64(o, "blob_size", le64_load(&h.blob_size));
+	add_u64(o, "image_bytes", le64_load(&h.image_bytes));
+}
+
+static int add_one(struct json_object *array, const struct mntent *m)
+{
+	CLEANUP_FREE char *file = file_of(m->mnt_fsname);
+	char digest[sizeof("sha256:") + DIGEST_HEX_BYTES];
+	enum natives_kind kind = NATIVES_NONE;
+	struct json_object *o;
+	const char *hex;
+
+	if (file != NULL)
+		kind = natives_name(file, &hex);
+	if (kind == NATIVES_NONE)
+		return 0;
+	o = json_object_new_object();
+	if (o == NULL)
+		return -ENOMEM;
+	(void)snprintf(digest, sizeof(digest), "sha256:%.*s",
+		       (int)DIGEST_HEX_BYTES, hex);
+	add_str(o, "source", file);
+	add_str(o, "target", m->mnt_dir);
+	add_str(o, "mount", "erofs");
+	add_str(o, "how", how(m));
+	*strrchr(file, '/') = '\0';
+	add_str(o, "cache", file);
+	if (kind == NATIVES_LAYER) {
+		(void)json_object_object_add(o, "layer", NULL);
+		add_str(o, "toc_digest", digest);
+		add_str(o, "state", "complete");
+		add_table(o, file);
+	} else {
+		add_str(o, "chain", digest);
+		add_str(o, "state", "merged");
+	}
+	return json_object_array_add(array, o) < 0 ? -ENOMEM : 0;
+}
+
+int natives_collect(FILE *mounts, struct json_object *array)
+{
+	struct mntent *m;
+	int r = 0;
+
+	while (r == 0 && (m = getmntent(mounts)) != NULL) {
+		if (strcmp(m->mnt_type, "erofs") == 0)
+			r = add_one(array, m);
+	}
+	return r;
+}
