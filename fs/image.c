@@ -19,17 +19,19 @@
 #include "common/buf.h"
 #include "common/io.h"
 #include "fs/monitor.h"
+#include "fs/native.h"
 #define LOG_MOD "image"
 #include "common/log.h"
 
 #define IMAGES_DIR OPTIONS_RUN_DIR "/images"
 #define OVERLAY_OPTIONS_MAX 4095u /* mount(2) takes one page */
 
-/* A monitor that was started. */
+/* A layer, and the monitor that was started for it. */
 struct child {
 	pid_t pid;
 	int ready_fd; /* its end, or struct err */
 	char *target; /* NULL: not one of ours */
+	bool native;  /* the kernel's, without a monitor */
 };
 
 /* A daemon's log: syslog's socket where there is one. */
@@ -177,12 +179,43 @@ static void hold_signals(void)
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+/* Return: whether the kernel has it mounted there now */
+static bool mount_native(const struct layer *layer, const char *target,
+			 const struct options *o)
+{
+	CLEANUP_CLOSE int fd = -EBADF;
+	struct err e;
+	int r;
+
+	if (!native_may(layer, o))
+		return false;
+	fd = native_mount(layer, o, &e);
+	r = fd < 0 ? fd : native_attach(fd, target, &e);
+	if (r < 0 && r != -EAGAIN && r != -ENOSYS)
+		log_warn("err=%s msg=\"%s; it is not mounted by the kernel\"",
+			 err_symbol(r), e.text);
+	return r == 0;
+}
+
+static void await_native(const char *target)
+{
+	sigset_t set = held_signals();
+
+	native_await(target, native_mount_id(target), &set);
+}
+
 static int mount_one(const struct layer *layer, const char *target,
 		     const struct options *o, struct connect *c, struct err *e)
 {
 	struct child ch = {.ready_fd = -1};
-	int r = start_child(&ch, layer, target, o, c, e);
+	int r;
 
+	if (mount_native(layer, target, o)) {
+		if (o->foreground)
+			await_native(target);
+		return 0;
+	}
+	r = start_child(&ch, layer, target, o, c, e);
 	if (r < 0)
 		return r;
 	r = await_child(&ch, e);
@@ -198,13 +231,10 @@ static int mount_one(const struct layer *layer, const char *target,
 
 /* ---- several layers ---------------------------------------------------- */
 
-static int start_layers(struct child *v, const struct source *s,
-			const char *dir, const struct options *o,
-			struct connect *c, struct err *e)
+static int make_places(struct child *v, size_t n, const char *dir,
+		       struct err *e)
 {
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < s->n_layers; i++) {
+	for (size_t i = 0; i < n; i++) {
 		if (asprintf(&v[i].target, "%s/%zu", dir, i) < 0) {
 			v[i].target = NULL;
 			return err_set(e, -ENOMEM, "no memory");
@@ -212,7 +242,32 @@ static int start_layers(struct child *v, const struct source *s,
 		if (mkdir(v[i].target, 0700) < 0 && errno != EEXIST)
 			return err_set(e, -errno, "%s: %s", v[i].target,
 				       err_name(errno));
-		r = start_child(&v[i], &s->layers[i], v[i].target, o, c, e);
+	}
+	return 0;
+}
+
+/* Those that need a monitor first: they get ready while the others are looked
+ * at. @native: the kernel may be given what is complete */
+static int start_layers(struct child *v, const struct source *s, bool native,
+			const struct options *o, struct connect *c,
+			struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < s->n_layers; i++)
+		v[i].native = native && native_may(&s->layers[i], o);
+	for (size_t i = 0; r == 0 && i < s->n_layers; i++) {
+		if (!v[i].native)
+			r = start_child(&v[i], &s->layers[i], v[i].target, o, c,
+					e);
+	}
+	for (size_t i = 0; r == 0 && i < s->n_layers; i++) {
+		if (!v[i].native)
+			continue;
+		v[i].native = mount_native(&s->layers[i], v[i].target, o);
+		if (!v[i].native)
+			r = start_child(&v[i], &s->layers[i], v[i].target, o, c,
+					e);
 	}
 	return r;
 }
@@ -332,13 +387,67 @@ static void sweep(void)
 		return;
 }
 
+static bool any_native(const struct child *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].native)
+			return true;
+	}
+	return false;
+}
+
+static bool any_monitor(const struct child *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!v[i].native)
+			return true;
+	}
+	return false;
+}
+
+/* Return: 0; 1 not with layers that the kernel has mounted; -errno. Then nothing
+ * is left. */
+static int try_layers(struct child *v, const struct source *s, const char *dir,
+		      const char *target, bool native, const struct options *o,
+		      struct connect *c, struct err *e)
+{
+	int r = make_places(v, s->n_layers, dir, e);
+
+	if (r == 0)
+		r = start_layers(v, s, native, o, c, e);
+	if (r == 0)
+		r = await_layers(v, s, e);
+	else
+		(void)await_layers(v, s, NULL);
+	if (r == 0)
+		learn_roots(v, s->n_layers);
+	if (r == 0) {
+		r = mount_overlay(s, dir, target, o, e);
+		if (r < 0 && any_native(v, s->n_layers)) {
+			log_warn("err=%s msg=\"%s; without EROFS, then\"",
+				 err_symbol(r), e->text);
+			r = 1;
+		}
+	}
+	for (size_t i = 0; i < s->n_layers; i++) {
+		if (r == 0 && !v[i].native)
+			keep_child(&v[i]);
+		else if (v[i].ready_fd >= 0)
+			(void)close(TAKE_FD(v[i].ready_fd));
+	}
+	drop_layers(v, s->n_layers, dir);
+	for (size_t i = 0; r != 0 && i < s->n_layers; i++)
+		await_exit(&v[i]);
+	return r;
+}
+
 static int mount_image(const struct source *s, const char *target,
 		       const struct options *o, struct connect *c,
 		       struct err *e)
 {
 	CLEANUP_FREE struct child *v = calloc(s->n_layers, sizeof(*v));
 	CLEANUP_FREE char *dir = NULL;
-	int r;
+	int r = 1;
 
 	if (v == NULL || asprintf(&dir, IMAGES_DIR "/%d", (int)getpid()) < 0) {
 		dir = NULL;
@@ -347,29 +456,16 @@ static int mount_image(const struct source *s, const char *target,
 	for (size_t i = 0; i < s->n_layers; i++)
 		v[i].ready_fd = -1;
 	sweep();
-	r = io_mkdir_p(dir, 0700);
-	if (r < 0)
-		return err_set(e, r, "%s: %s", dir, err_name(r));
-	r = start_layers(v, s, dir, o, c, e);
-	if (r == 0)
-		r = await_layers(v, s, e);
-	else
-		(void)await_layers(v, s, NULL);
-	if (r == 0)
-		learn_roots(v, s->n_layers);
-	if (r == 0)
-		r = mount_overlay(s, dir, target, o, e);
-	for (size_t i = 0; i < s->n_layers; i++) {
-		if (r == 0)
-			keep_child(&v[i]);
-		else if (v[i].ready_fd >= 0)
-			(void)close(v[i].ready_fd);
+	for (int native = 1; r > 0 && native >= 0; native--) {
+		r = io_mkdir_p(dir, 0700);
+		if (r < 0)
+			return err_set(e, r, "%s: %s", dir, err_name(r));
+		r = try_layers(v, s, dir, target, native != 0, o, c, e);
 	}
-	drop_layers(v, s->n_layers, dir);
-	for (size_t i = 0; r < 0 && i < s->n_layers; i++)
-		await_exit(&v[i]);
-	if (r == 0 && o->foreground)
+	if (r == 0 && o->foreground && any_monitor(v, s->n_layers))
 		await_unmount(v, s->n_layers, target);
+	else if (r == 0 && o->foreground)
+		await_native(target);
 	return r;
 }
 

@@ -9,7 +9,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/source.c %D%/source.h \
 	%D%/connect.c %D%/connect.h \
 	%D%/manifests.c %D%/manifests.h \
-	%D%/image.c %D%/image.h \
+	%D%/image.c %D%/image.h %D%/native.c %D%/native.h \
 	%D%/monitor.c %D%/monitor.h \
 	%D%/control.c %D%/control.h \
 	%D%/state.c %D%/state.h \

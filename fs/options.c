@@ -46,6 +46,7 @@ const char options_help[] =
 	"     noreadahead          the kernel asks for the pages that are used\n"
 	"     events=FILE          append what happens to FILE, for estargz trace\n"
 	"     events_max=SIZE      but not above that size [1GiB]\n"
+	"     nonative             FUSE also where everything is here\n"
 	"     opaque=trusted|user  xattr of opaque directories [trusted]\n"
 	"     insecure_no_verify   accept a blob with no digest to check\n"
 	"     read_timeout=SECONDS a read gives up after that long [300]\n"
@@ -273,6 +274,8 @@ static int set_flag(struct options *o, const char *word, struct err *e)
 		flag = &o->nobackground;
 	else if (strcmp(word, "noreadahead") == 0)
 		flag = &o->noreadahead;
+	else if (strcmp(word, "nonative") == 0)
+		flag = &o->nonative;
 	else if (strcmp(word, "insecure_no_verify") == 0)
 		flag = &o->no_verify;
 	if (flag != NULL) {

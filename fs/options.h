@@ -60,6 +60,7 @@ struct options {
 	bool notrace;
 	bool nobackground;
 	bool noreadahead;
+	bool nonative;
 	bool opaque_user;
 	bool no_verify;
 	bool has_digest;

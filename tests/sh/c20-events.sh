@@ -80,7 +80,7 @@ ok "without noreadahead the kernel asks for more at once" jq -es '
 	any(.[]; .e == "read" and .n > 65536)' "$E"
 is "$(jq -s 'map(select(.e == "fetch") | .c) | unique - ["demand", "ahead", "prefetch", "tail"] | join(" ")' \
 	<"$E")" '"background"' "what comes in the background is said to"
-mount_esgz "$BLOB" "$M" "$TOC" || bail "cannot mount"
+mount_esgz "$BLOB" "$M" "$TOC,nonative" || bail "cannot mount"
 is "$(threads)" $((n_threads - 1)) "no events, no thread"
 umount_esgz "$M"
 wait_for 10 no_mount_procs

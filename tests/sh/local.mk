@@ -17,6 +17,7 @@ SH_TESTS += \
 	%D%/m14-trace.sh \
 	%D%/m15-datapath.sh \
 	%D%/m16-openmode.sh \
+	%D%/m17-native.sh \
 	%D%/m30-merged.sh
 
 EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/convert.sh tests/snap.sh tests/images.sh \
@@ -27,7 +28,7 @@ EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/convert.sh tests/snap.sh te
 	tests/tools/compose.py tests/tools/mutate.sh \
 	tests/tools/h2raw.py tests/tools/grpccheck.py \
 	tests/tools/cri.py tests/tools/cri.proto tests/tools/supervise.py \
-	tests/tools/lazypull.py tests/tools/mkimage.py \
+	tests/tools/lazypull.py tests/tools/listtree.py tests/tools/mkimage.py \
 	tests/tools/mkstack.py tests/tools/unpack.py
 
 check_PROGRAMS += tests/tools/erofs-sample

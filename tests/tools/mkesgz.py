@@ -211,6 +211,26 @@ def c_xattrs(b):
 
 
 @case("good")
+def c_acls(b):
+    def acl(*entries):
+        return struct.pack("<I", 2) + b"".join(
+            struct.pack("<HHI", tag, perm, who) for tag, perm, who in entries)
+    none = 0xffffffff
+    # For uid 12345 to read, too.
+    given = acl((1, 6, none), (2, 4, 12345), (4, 0, none), (0x10, 4, none),
+                (0x20, 0, none))
+    b.add("f", data=b"for some\n", mode=0o640,
+          xattrs={"system.posix_acl_access": given})
+    b.add("d/", "dir", mode=0o750, xattrs={
+        "system.posix_acl_access": acl(
+            (1, 7, none), (2, 5, 12345), (4, 0, none), (0x10, 5, none),
+            (0x20, 0, none)),
+        "system.posix_acl_default": given})
+    b.add("d/g", data=b"below\n", mode=0o644)
+    return b.finish()
+
+
+@case("good")
 def c_special(b):
     b.add("null", "char", mode=0o666, major=1, minor=3)
     b.add("big", "char", major=511, minor=0xfffff)

@@ -87,7 +87,7 @@ static void test_all_options(void **state)
 		",trace=sha256:"
 		"da7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 		",root=/r,fetcher=/f,plain_http,noprefetch,notrace,nobackground,"
-		"noreadahead,open_mode=passthrough,events=/e,events_max=64KiB,"
+		"noreadahead,nonative,open_mode=passthrough,events=/e,events_max=64KiB,"
 		"opaque=user,insecure_no_verify,read_timeout=7,log_level=warn,"
 		"rw,nodev,nosuid,noexec,_netdev,x-systemd.automount,"
 		"comment=hello,,nofail";
@@ -105,7 +105,8 @@ static void test_all_options(void **state)
 	assert_string_equal(o.root, "/r");
 	assert_string_equal(o.fetcher, "/f");
 	assert_true(o.plain_http && o.noprefetch && o.nobackground &&
-		    o.noreadahead && o.opaque_user && o.no_verify);
+		    o.noreadahead && o.nonative && o.opaque_user &&
+		    o.no_verify);
 	assert_int_equal(o.open_mode, OPTIONS_OPEN_PASSTHROUGH);
 	assert_string_equal(o.events, "/e");
 	assert_int_equal(o.events_max, KIB(64));
