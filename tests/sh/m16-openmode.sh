@@ -22,7 +22,7 @@ st_is() { [ "$(st "$1")" = "$2" ]; }
 complete() { st_is state complete; }
 sum() { sha256sum "$1" | cut -d' ' -f1; }
 right() { [ "$(sum "$M/$1")" = "$(jget "$T/files.json" ".files.$1")" ]; }
-mount_files() { mount_esgz "$T/f/files" "$M" "toc_digest=$D,$1"; }
+mount_files() { mount_esgz "$T/f/files" "$M" "toc_digest=$D,nonative,$1"; }
 
 ### The mode ###
 not_ok "an unknown mode is refused" mount_files open_mode=fast
@@ -151,7 +151,7 @@ umount "$O"
 P=$T/p
 blob=$(layer_blob "$IMAGES" small 0)
 mount_esgz "$blob" "$P" \
-	"open_mode=passthrough,toc_digest=$(layer_toc "$IMAGES" small 0)"
+	"open_mode=passthrough,nonative,toc_digest=$(layer_toc "$IMAGES" small 0)"
 p_complete() { [ "$(st state "$P")" = complete ]; }
 ok "a layer of many files" wait_for 60 p_complete
 many_opened() {
