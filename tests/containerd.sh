@@ -10,7 +10,13 @@
 SNAPSHOTTER=${SNAPSHOTTER:-estargz}
 NS=lab-${T##*.}
 
-# requires_containerd VERSION...: 1.6 is what is installed; 1.7 and 2 are other
+# What is installed: 1.6 by Debian 12.
+CTD_OWN=$(containerd --version 2>/dev/null |
+	sed -n 's/.* v\{0,1\}\([0-9][0-9]*\.[0-9]*\)\..*/\1/p')
+# ctd_is_own VERSION: "own", or as much of its number as matters
+ctd_is_own() { [ "$1" = own ] || [[ $CTD_OWN. == "$1".* ]]; }
+
+# requires_containerd VERSION...: others than the machine's own are other
 # Debians', in the cache of the images.
 requires_containerd() {
 	local v
@@ -20,7 +26,7 @@ requires_containerd() {
 	[ -x "$ESTARGZ_SNAPSHOTTER" ] || [ "$SNAPSHOTTER" = overlayfs ] ||
 		plan_skip "estargz-snapshotter is not built"
 	for v; do
-		[ "$v" = 1.6 ] || { images containerd; break; }
+		ctd_is_own "$v" || { images containerd; break; }
 	done
 }
 
@@ -30,16 +36,19 @@ requires_containerd() {
 # (arrays), and SNAP, which is where its snapshotter will be. Called again it
 # starts the same one again. With SANDBOX, that is the image of pods.
 ctd_start() {
-	local v=$1 n=3
+	local v=$1 n=2 major=$1
 	CTD=$T/ctd-$v
 	SNAP=$T/snap-$v
-	case $v in
-	1.*) n=2 ;;
-	esac
 	CTD_PATH=$PATH
-	[ "$v" = 1.6 ] || CTD_PATH=${IMAGES%/oci}/containerd-$v/usr/bin:$PATH
+	if ctd_is_own "$v"; then
+		major=$CTD_OWN
+	else
+		CTD_PATH=${IMAGES%/oci}/containerd-$v/usr/bin:$PATH
+	fi
+	major=${major%%.*}
+	[ "$major" = 1 ] || n=3
 	mkdir -p "$CTD"
-	ctd_snippet "$top_srcdir/contrib/containerd/containerd-${v%%.*}.toml" \
+	ctd_snippet "$top_srcdir/contrib/containerd/containerd-$major.toml" \
 		>"$CTD/snippet.toml"
 	[ -z "${SANDBOX:-}" ] || ctd_cri "$n"
 	cat >"$CTD/config.toml" <<-END

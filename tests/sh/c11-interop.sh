@@ -7,7 +7,7 @@
 . "${top_srcdir:-.}/tests/containerd.sh"
 . "${top_srcdir:-.}/tests/convert.sh"
 requires_convert
-requires_containerd 1.6
+requires_containerd own
 requires_cmd docker-registry umoci podman busybox
 images small small-src awkward-src
 
@@ -24,7 +24,7 @@ for t in small awkward; do
 done
 
 ### ctr-remote ###
-ctd_start 1.6
+ctd_start own
 snap_start
 # toc_digests TAG: of each layer, by ctr-remote and by our annotation
 toc_digests() {

@@ -6,7 +6,7 @@
 . "${top_srcdir:-.}/tests/containerd.sh"
 . "${top_srcdir:-.}/tests/convert.sh"
 requires_convert
-requires_containerd 1.6
+requires_containerd own
 requires_cmd busybox umoci
 
 L=$T/l
@@ -38,7 +38,7 @@ timeout 60 "$ESTARGZ" optimize -q --record-out "$T/ours" "oci:$L:src" \
 is "$(front "$L" opt)" "three one .prefetch.landmark " \
 	"what was read is in front, in that order"
 
-ctd_start 1.6
+ctd_start own
 skopeo copy -q "oci:$L:src" "oci-archive:$T/in.tar:src" &&
 	"${CTR_REMOTE[@]}" images import --base-name lab.local/x "$T/in.tar" \
 		>"$T/out" 2>&1 || { diag_file "$T/out"; bail "import"; }

@@ -4,7 +4,7 @@
 # containerd's own overlayfs give the same answers.
 . "${top_srcdir:-.}/tests/lib.sh"
 . "${top_srcdir:-.}/tests/containerd.sh"
-requires_containerd 1.6
+requires_containerd own
 requires_cmd protoc
 
 # suite NAME SOCKET [arguments]: its tests become ours.
@@ -24,7 +24,7 @@ suite() {
 	[ $rc -le 1 ] || fail "$name: the suite ends"
 }
 
-ctd_start 1.6
+ctd_start own
 snap_start
 suite ours "$SNAP.sock"
 suite proxied "$CTD/c.sock" -n "$NS" -s estargz

@@ -4,14 +4,14 @@
 # unpacking of an ordinary image, a container of it; each beside overlayfs.
 . "${top_srcdir:-.}/tests/lib.sh"
 . "${top_srcdir:-.}/tests/containerd.sh"
-requires_containerd 1.6
+requires_containerd own
 requires_cmd docker-registry skopeo busybox
 images awkward-src
 
 start_registry
 push "$IMAGES:awkward-src" lab/img:plain || bail "push"
 R=$REG/lab/img:plain
-ctd_start 1.6
+ctd_start own
 snap_start
 # containerd takes a while to connect again.
 reached() { snapshots prepare "probe" "" && snapshots rm "probe"; }

@@ -5,7 +5,7 @@
 # overlayfs; a new image is made of it.
 . "${top_srcdir:-.}/tests/lib.sh"
 . "${top_srcdir:-.}/tests/containerd.sh"
-requires_containerd 1.6
+requires_containerd own
 requires_cmd umoci busybox
 images debian awkward jdk pause
 
@@ -13,7 +13,7 @@ start_srv srv --oci "$IMAGES"
 R=$SRV_ADDR/lab/img
 O=overlayfs
 S=$SNAPSHOTTER
-ctd_start 1.6
+ctd_start own
 snap_start
 
 ### Containers see what they would see ###

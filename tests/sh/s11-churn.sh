@@ -4,7 +4,7 @@
 # nothing is left of them. $CHURN_ROUNDS (2); a long run has 10.
 . "${top_srcdir:-.}/tests/lib.sh"
 . "${top_srcdir:-.}/tests/containerd.sh"
-requires_containerd 1.6
+requires_containerd own
 IMGS=(debian jdk awkward web1 web2)
 images "${IMGS[@]}"
 ROUNDS=${CHURN_ROUNDS:-2}
@@ -12,7 +12,7 @@ ROUNDS=${CHURN_ROUNDS:-2}
 start_srv srv --oci "$IMAGES"
 R=$SRV_ADDR/lab/img
 S=$SNAPSHOTTER
-ctd_start 1.6
+ctd_start own
 SNAP_BACKGROUND=true SNAP_PREFETCH=true
 snap_start
 

@@ -6,7 +6,7 @@
 # $KILLS of each kind (3); a long run has 50. $SEED repeats a run's moments.
 . "${top_srcdir:-.}/tests/lib.sh"
 . "${top_srcdir:-.}/tests/containerd.sh"
-requires_containerd 1.6
+requires_containerd own
 images debian awkward web1
 KILLS=${KILLS:-3}
 SEED=${SEED:-$RANDOM}
@@ -16,7 +16,7 @@ diag "SEED=$SEED KILLS=$KILLS"
 start_srv srv --oci "$IMAGES"
 R=$SRV_ADDR/lab/img
 S=$SNAPSHOTTER
-ctd_start 1.6
+ctd_start own
 
 ### The daemons, started again and again ###
 # supervise NAME COMMAND...

@@ -285,7 +285,7 @@ static void test_a_file_is_not_too_large(void **state)
 			    0);
 	finish(ev);
 	read_back(f, &got);
-	assert_true(got.len >= 10000 && got.len <= 20000);
+	assert_in_range(got.len, 10000, 20000);
 	assert_int_equal(got.p[got.len - 1], '\n');
 }
 

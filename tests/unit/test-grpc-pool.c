@@ -300,9 +300,8 @@ static void test_reply_is_bounded(void **state)
 	send_call(f, "/t.T/Stream", NULL);
 	run_until(f, full);
 	assert_int_equal(f->ended, 0);
-	assert_true(f->n_pieces * PIECE_BYTES >= GRPC_QUEUED_BYTES_MAX &&
-		    f->n_pieces * PIECE_BYTES <=
-			    GRPC_QUEUED_BYTES_MAX + 3 * 65536);
+	assert_in_range(f->n_pieces * PIECE_BYTES, GRPC_QUEUED_BYTES_MAX,
+			GRPC_QUEUED_BYTES_MAX + 3 * 65536);
 	assert_int_equal(nghttp2_submit_rst_stream(f->c.session, 0, f->c.stream,
 						   NGHTTP2_CANCEL),
 			 0);

@@ -51,11 +51,10 @@ static void test_finds_the_link(void **state)
 			/* Enough to fill it, and not much more. */
 			play(&p, rates[i], rtts[k]);
 			most = rates[i] / 1000 * ms * 21 / 20;
-			assert_true(p.bytes_per_s >= rates[i] * 19 / 20 &&
-				    p.bytes_per_s <= rates[i] * 21 / 20);
-			assert_true(pace_limit(&p) >= most * 8 / 10 &&
-				    pace_limit(&p) <=
-					    MAX(most, PACE_BYTES_MIN));
+			assert_in_range(p.bytes_per_s, rates[i] * 19 / 20,
+					rates[i] * 21 / 20);
+			assert_in_range(pace_limit(&p), most * 8 / 10,
+					MAX(most, PACE_BYTES_MIN));
 		}
 	}
 }
@@ -91,10 +90,10 @@ static void test_round_trip(void **state)
 	assert_int_equal(p.rtt_ns, 20 * MS);
 	/* One that waited is no other link; a hundred are. */
 	pace_first(&p, 100 * MS);
-	assert_true(p.rtt_ns >= 20 * MS && p.rtt_ns <= 25 * MS);
+	assert_in_range(p.rtt_ns, 20 * MS, 25 * MS);
 	for (unsigned i = 0; i < 100; i++)
 		pace_first(&p, 100 * MS);
-	assert_true(p.rtt_ns >= 95 * MS && p.rtt_ns <= 100 * MS);
+	assert_in_range(p.rtt_ns, 95 * MS, 100 * MS);
 }
 
 int main(void)

@@ -47,8 +47,7 @@ static void sound(const struct plan *p)
 
 			assert_int_equal(r->layer, k);
 			assert_true(r->off >= end);
-			assert_true(r->len >= 1 &&
-				    r->len <= PLAN_RANGE_BYTES_MAX);
+			assert_in_range(r->len, 1, PLAN_RANGE_BYTES_MAX);
 			assert_true(r->rank > 0);
 			end = r->off + r->len;
 		}

@@ -24,12 +24,9 @@ static void test_quantiles(void **state)
 		stats_latency(s, NSEC_PER_SEC);
 	assert_int_equal(stats_get(&s->demand_misses), 100);
 	/* Buckets are a quarter of an octave wide. */
-	assert_true(stats_quantile_us(s, 0.5) >= 20000 &&
-		    stats_quantile_us(s, 0.5) <= 25000);
-	assert_true(stats_quantile_us(s, 0.98) >= 20000 &&
-		    stats_quantile_us(s, 0.98) <= 25000);
-	assert_true(stats_quantile_us(s, 0.99) >= 1000000 &&
-		    stats_quantile_us(s, 0.99) <= 1250000);
+	assert_in_range(stats_quantile_us(s, 0.5), 20000, 25000);
+	assert_in_range(stats_quantile_us(s, 0.98), 20000, 25000);
+	assert_in_range(stats_quantile_us(s, 0.99), 1000000, 1250000);
 }
 
 /* Every latency lies in the bucket that it is counted in. */
@@ -42,7 +39,7 @@ static void test_bucket_edges(void **state)
 
 		stats_latency(s, us * 1000);
 		q = stats_quantile_us(s, 1.0);
-		assert_true(q >= us && q <= us + us / 4 + 1);
+		assert_in_range(q, us, us + us / 4 + 1);
 	}
 }
 

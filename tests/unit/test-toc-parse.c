@@ -403,7 +403,7 @@ static size_t read_golden(char *p, size_t cap)
 	f = fopen(path, "rb");
 	assert_non_null(f);
 	len = fread(p, 1, cap, f);
-	assert_true(len >= 1 && len <= cap - 1);
+	assert_in_range(len, 1, cap - 1);
 	fclose(f);
 	return len;
 }

@@ -71,7 +71,7 @@ static void blob_read(const char *name, struct blob *b)
 	f = fopen(path, "rb");
 	assert_non_null(f);
 	b->len = fread(b->p, 1, sizeof(b->p), f);
-	assert_true(b->len >= 1 && b->len <= sizeof(b->p) - 1);
+	assert_in_range(b->len, 1, sizeof(b->p) - 1);
 	fclose(f);
 }
 
