@@ -244,6 +244,15 @@ static int on_seek(void *ctx, curl_off_t off, int whence)
 
 /* ---- the multi handle and the loop ---- */
 
+/* Theirs or ours. */
+static bool is_of_certificates(CURLcode rc)
+{
+	return rc == CURLE_PEER_FAILED_VERIFICATION ||
+	       rc == CURLE_SSL_CERTPROBLEM || rc == CURLE_SSL_CACERT_BADFILE ||
+	       /* curl 8, of a private key that it cannot read */
+	       rc == CURLE_BAD_FUNCTION_ARGUMENT;
+}
+
 static void end_of(struct http_req *r, CURLcode rc, struct http_end *end)
 {
 	const char *text =
@@ -269,9 +278,7 @@ static void end_of(struct http_req *r, CURLcode rc, struct http_end *end)
 					&connected_us);
 		end->connect_failed = connected_us == 0;
 		end->code = -ETIMEDOUT;
-	} else if (rc == CURLE_PEER_FAILED_VERIFICATION ||
-		   rc == CURLE_SSL_CERTPROBLEM ||
-		   rc == CURLE_SSL_CACERT_BADFILE) {
+	} else if (is_of_certificates(rc)) {
 		end->code = -EACCES;
 		end->permanent = true;
 	} else if (strstr(text, "wrong version number") != NULL) {
