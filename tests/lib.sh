@@ -21,6 +21,9 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 TOOLS=$top_srcdir/tests/tools
 SRV=$top_srcdir/tests/srv
 export ESTARGZD top_srcdir top_builddir PYTHONDONTWRITEBYTECODE=1
+# mount(8) since 2.39 would otherwise use fsconfig(2), which takes 256 bytes of
+# an option at most: not the lower layers of an overlay.
+export LIBMOUNT_FORCE_MOUNT2=always
 # Nothing of the caller's network set-up may reach the programs under test.
 unset http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY \
 	ALL_PROXY NO_PROXY DOCKER_CONFIG REGISTRY_AUTH_FILE
