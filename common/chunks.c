@@ -92,13 +92,12 @@ static bool header_fits(const struct chunks *c)
 int chunks_open(struct chunks *c, const void *map, size_t map_len,
 		struct err *e)
 {
-	static const uint8_t magic[] = CHUNKS_MAGIC;
 	const uint8_t *p = map;
 	struct chunks it = {.map = map, .map_len = map_len};
 	uint32_t version;
 	int r;
 
-	if (map_len < HEADER_BYTES || memcmp(p, magic, sizeof(magic)) != 0)
+	if (map_len < HEADER_BYTES || memcmp(p, "eszchunk", 8) != 0)
 		return err_set(e, -EBADMSG, "chunks: not a chunk table");
 	version = le32_load(p + HEADER(version));
 	it.flags = le32_load(p + HEADER(flags));

@@ -17,15 +17,10 @@
 #include "common/err.h"
 
 #define CHUNKS_VERSION 1u
-/* Eight bytes, none of which ends a string. */
-#define CHUNKS_MAGIC                                   \
-	{                                              \
-		'e', 's', 'z', 'c', 'h', 'u', 'n', 'k' \
-	}
 
 /* On disk, little-endian (docs/FORMAT.md). */
 struct chunks_header_le {
-	uint8_t magic[8]; /* CHUNKS_MAGIC */
+	uint8_t magic[8]; /* "eszchunk" */
 	uint32_t version;
 	uint32_t flags;                     /* CHUNKS_F_… */
 	uint8_t index_digest[DIGEST_BYTES]; /* over the meta_len bytes of

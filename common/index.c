@@ -663,7 +663,7 @@ static int seal_chunks(struct build *b, struct err *e)
 {
 	CLEANUP(sha256_free_cleanup) struct sha256 *h = sha256_new();
 	const struct index_in *in = b->in;
-	struct chunks_header_le le = {.magic = CHUNKS_MAGIC};
+	struct chunks_header_le le = {.magic = "eszchunk"};
 	struct digest d;
 
 	if (h == NULL)

@@ -98,7 +98,7 @@ static int add_base64(struct buf *b, const uint8_t *p, size_t len)
 	for (size_t i = 0; r == 0 && i < len; i += 3) {
 		size_t n = MIN(len - i, (size_t)3);
 		uint32_t v = (uint32_t)p[i] << 16;
-		char c[] = {'=', '=', '=', '='};
+		char c[4] = "====";
 
 		if (n > 1)
 			v |= (uint32_t)p[i + 1] << 8;

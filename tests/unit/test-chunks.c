@@ -35,7 +35,7 @@ static struct table table_new(void)
 	struct table t = {
 		.h =
 			{
-				.magic = CHUNKS_MAGIC,
+				.magic = "eszchunk",
 				.version = CHUNKS_VERSION,
 				.blob_size = 12000,
 				.toc_off = 10000,

@@ -150,7 +150,7 @@ static size_t gzip(const uint8_t *p, size_t n, uint8_t *out, size_t cap)
 /* A blob of members of @per chunks each, and its chunk table. */
 static void make_layer(struct lab *l, unsigned per)
 {
-	struct chunks_header_le h = {.magic = CHUNKS_MAGIC};
+	struct chunks_header_le h = {.magic = "eszchunk"};
 	struct sha256 *sha = sha256_new();
 	struct chunk_le *c;
 	struct err e = {0};
