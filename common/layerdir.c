@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "common/io.h"
+#include "common/lastrun.h"
 
 #define PIN "pin"
 #define IMAGE "layer.erofs"
@@ -347,6 +348,12 @@ static void free_caches(struct caches *all)
 	free(all->v);
 }
 
+static void forget_runs(const char *root, uint64_t bytes_max, bool dry_run)
+{
+	if (!dry_run)
+		lastrun_trim(root, bytes_max > 0 ? LASTRUN_FILES_MAX : 0);
+}
+
 int layerdir_evict(const char *root, uint64_t bytes_max, bool dry_run,
 		   void (*removed)(void *arg, const char *name, uint64_t bytes),
 		   void *arg, struct layerdir_evicted *ret, struct err *e)
@@ -387,6 +394,7 @@ int layerdir_evict(const char *root, uint64_t bytes_max, bool dry_run,
 			removed(arg, c->name, c->bytes);
 	}
 	free_caches(&all);
+	forget_runs(root, bytes_max, dry_run);
 	*ret = done;
 	return 0;
 }

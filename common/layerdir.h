@@ -72,7 +72,8 @@ struct layerdir_evicted {
  * @removed:	called for each removed one with its name and bytes; may be NULL
  *
  * Least recently used first. Also removes what killed processes left
- * (ROOT/layers/tmp.<pid>).
+ * (ROOT/layers/tmp.<pid>), and what is known of last runs (lastrun.h): all of it where
+ * @bytes_max is 0, else only what is too much.
  * Safe beside mounts that begin meanwhile: see fs/state.c.
  * Return: 0, -errno with @e
  */

@@ -25,6 +25,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/datapath.h %D%/merge.c %D%/merge.h \
 	%D%/meta.c %D%/meta.h \
 	%D%/layerdir.c %D%/layerdir.h \
+	%D%/lastrun.c %D%/lastrun.h \
 	%D%/kmount.c %D%/kmount.h \
 	%D%/trace.c %D%/trace.h \
 	%D%/loop.c %D%/loop.h \

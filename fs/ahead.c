@@ -120,7 +120,8 @@ void ahead_hints(struct miss *m, uint64_t now_ns)
 		return;
 	m->pump_hints = h->state != LINK_HINTS_NONE;
 	atomic_store_explicit(&m->start_until_ns,
-			      m->pump_hints ? now_ns + START_NS : 0,
+			      m->pump_hints && !m->own_hints ? now_ns + START_NS
+							     : 0,
 			      memory_order_relaxed);
 	if (!m->pump_hints)
 		return;

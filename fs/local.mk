@@ -27,6 +27,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/miss.c %D%/miss.h \
 	%D%/wait.c %D%/wait.h \
 	%D%/refuse.c %D%/refuse.h \
+	%D%/firsts.c %D%/firsts.h \
 	%D%/run.c %D%/run.h \
 	%D%/ahead.c %D%/ahead.h \
 	%D%/fill.c %D%/fill.h \

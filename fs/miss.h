@@ -98,6 +98,7 @@ struct miss {
 	uint64_t pump_next;   /* chunk */
 	bool pump_done;
 	bool traced;     /* the trace is known */
+	bool own_hints;  /* link.hints are of the last run, not of a trace */
 	bool pump_hints; /* still in what it names, or waiting for it */
 	size_t pump_hint;
 	uint64_t hints_until_ns; /* waiting no longer than that */

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "common/io.h"
+#include "common/lastrun.h"
 #include "fs/backing.h"
 #include "fs/control.h"
 #include "fs/ctl.h"
@@ -56,6 +57,7 @@ struct monitor {
 	bool succeeds;       /* the mount was there before us */
 	int signal_fd;
 	int events_fd; /* or -1 */
+	int firsts_fd; /* or -1 */
 	struct mnt mnt;
 	struct backing backing;
 	pid_t worker;
@@ -111,7 +113,7 @@ static int spawn(struct monitor *m, struct err *e)
 		}
 		oom_set(m->connect->oom.adj);
 		_exit(worker_main(sv[1], self, m->layer, m->o, m->st,
-				  m->events_fd));
+				  m->events_fd, m->firsts_fd));
 	}
 	(void)close(sv[1]);
 	m->ctl = sv[0];
@@ -594,6 +596,16 @@ static int open_events(struct monitor *m, struct err *e)
 	return 0;
 }
 
+/* What the last run has read, where nothing better is known; without it, nothing
+ * is. */
+static void open_firsts(struct monitor *m)
+{
+	if (m->layer->has_toc_digest && !m->layer->has_trace &&
+	    !m->o->noprefetch && !m->o->notrace)
+		m->firsts_fd = MAX(
+			lastrun_open(m->o->root, &m->layer->toc_digest), -1);
+}
+
 /* Everything up to a worker that has the index. */
 static int start_indexed(struct monitor *m, struct err *e)
 {
@@ -604,6 +616,8 @@ static int start_indexed(struct monitor *m, struct err *e)
 		r = err_set(e, -ENOMEM, "no memory");
 	if (r == 0)
 		r = open_events(m, e);
+	if (r == 0)
+		open_firsts(m);
 	if (r == 0)
 		r = open_state(m, e);
 	if (r == 0)
@@ -660,6 +674,8 @@ static void stop(struct monitor *m, bool failed)
 	connect_done(m->connect);
 	if (m->events_fd >= 0)
 		(void)close(TAKE_FD(m->events_fd));
+	if (m->firsts_fd >= 0)
+		(void)close(TAKE_FD(m->firsts_fd));
 }
 
 static void init(struct monitor *m, const struct layer *layer,
@@ -672,6 +688,7 @@ static void init(struct monitor *m, const struct layer *layer,
 		.ready_fd = -1,
 		.signal_fd = -1,
 		.events_fd = -1,
+		.firsts_fd = -1,
 		.mnt = {.target = target, .fuse_fd = -1},
 		.backing = {.opens_fd = -1, .dir_fd = -1},
 		.ctl = -1,

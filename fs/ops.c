@@ -501,6 +501,7 @@ static void read_file(struct fs *fs, struct waiter *w, bool pages)
 			return;
 		}
 		w->end++;
+		firsts_read(&fs->firsts, w->first, w->end);
 		if (!present_test_range(&fs->pr, w->first, w->end - w->first)) {
 			if (ahead && miss_starts(fs->miss) &&
 			    refuse(&fs->refusals, fs->st, w->image_off,

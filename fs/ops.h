@@ -19,6 +19,7 @@
 #include "common/present.h"
 #include "fs/cache.h"
 #include "fs/datadir.h"
+#include "fs/firsts.h"
 #include "fs/miss.h"
 #include "fs/passthru.h"
 #include "fs/refuse.h"
@@ -37,6 +38,7 @@ struct fs {
 	struct stats *st;
 	struct events *events; /* or NULL */
 	struct refusals refusals;
+	struct firsts firsts;
 	struct datadir data;
 	struct passthru passthru;
 	pthread_key_t lane_key;

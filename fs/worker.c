@@ -48,6 +48,8 @@ struct worker {
 	struct session session;
 	int opens_fd;
 	int events_fd;
+	int firsts_fd;
+	struct sha256 *sha;    /* the main thread's */
 	struct events *events; /* or NULL */
 	struct lane lane;      /* the main thread's */
 	struct lane lanes[THREADS_MAX];
@@ -109,6 +111,9 @@ static int prepare(struct worker *w, struct err *e)
 	if (r < 0)
 		return err_set(e, r, "worker: %s", err_name(r));
 	w->lane.wake_fd = w->miss.main_fd;
+	w->sha = sha256_new();
+	if (w->sha == NULL)
+		return err_set(e, -ENOMEM, "SHA-256 is not available");
 	w->n_threads = MIN(MAX(count_cpus(), 2u), THREADS_MAX);
 	for (unsigned i = 0; i < w->n_threads; i++) {
 		r = lane_init(&w->lanes[i], FUSE_SCRATCH_BYTES);
@@ -394,6 +399,22 @@ static void start_events(struct worker *w, bool again)
 	}
 }
 
+/* What the last run has read first is prefetched, and what this one does, noted. */
+static void start_firsts(struct worker *w, bool again)
+{
+	struct fs *fs = &w->fs;
+	int fd = TAKE_FD(w->firsts_fd);
+
+	if (fd < 0)
+		return;
+	if (w->miss.link.hints.state == LINK_HINTS_NONE)
+		w->miss.own_hints = firsts_load(fd, &fs->ch, w->sha,
+						&w->miss.link.hints) > 0;
+	if (again ||
+	    firsts_start(&fs->firsts, fd, &fs->ch, w->miss.main_fd) < 0)
+		(void)close(fd);
+}
+
 static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 		    struct err *e)
 {
@@ -436,6 +457,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	r = session_init(&w->session, fs, fuse_fd, m->init, m->init_len, e);
 	if (r < 0)
 		return r;
+	start_firsts(w, m->again);
 	adopt_tail(w);
 	return 0;
 }
@@ -600,7 +622,8 @@ static int tick(struct worker *w)
 	dirty = present_count(pr) != present_count_durable(pr);
 	if ((ms < 0 || ms >= IDLE_MS) && trim(w))
 		ms = sooner(ms, IDLE_MS);
-	return sooner(ms, dirty && !w->complete ? IDLE_MS : -1);
+	ms = sooner(ms, dirty && !w->complete ? IDLE_MS : -1);
+	return sooner(ms, firsts_tick(&w->fs.firsts, w->sha, now));
 }
 
 /* Return: 0, 1 at the monitor's end, -errno */
@@ -660,13 +683,15 @@ static int loop(struct worker *w)
 	/* Unmounted. What is there stays for the next mount. */
 	miss_stop(&w->miss);
 	events_stop(w->events);
+	firsts_end(&w->fs.firsts, w->sha);
 	if (present_count(&w->fs.pr) != present_count_durable(&w->fs.pr))
 		sync_cache(w, io_now_ns());
 	return atomic_load_explicit(&w->failed, memory_order_relaxed) ? 1 : 0;
 }
 
 int worker_main(int ctl, pid_t parent, const struct layer *layer,
-		const struct options *o, struct stats *st, int events_fd)
+		const struct options *o, struct stats *st, int events_fd,
+		int firsts_fd)
 {
 	struct worker *w = calloc(1, sizeof(*w));
 	struct err e = {0};
@@ -691,6 +716,7 @@ int worker_main(int ctl, pid_t parent, const struct layer *layer,
 		.fds = {-1, -1, -1},
 		.opens_fd = -1,
 		.events_fd = events_fd,
+		.firsts_fd = firsts_fd,
 	};
 	r = prepare(w, &e);
 	if (r == 0)

@@ -20,10 +20,12 @@
  * @ctl:	socket to the monitor
  * @parent:	the monitor; if it is gone, so is the worker
  * @events_fd:	of events=FILE, or -1
+ * @firsts_fd:	what the last run has read first (firsts.h), or -1
  *
  * Return: exit status: 0 the file system was unmounted
  */
 int worker_main(int ctl, pid_t parent, const struct layer *layer,
-		const struct options *o, struct stats *st, int events_fd);
+		const struct options *o, struct stats *st, int events_fd,
+		int firsts_fd);
 
 #endif

@@ -27,6 +27,7 @@ FUZZ_TARGETS += %D%/fuzz-merge
 FUZZ_TARGETS += %D%/fuzz-plan
 %C%_fuzz_plan_LDADD = $(FUZZ_ENGINE) $(FETCHER_LDADD)
 FUZZ_TARGETS += %D%/fuzz-trace
+FUZZ_TARGETS += %D%/fuzz-lastrun
 FUZZ_TARGETS += %D%/fuzz-manifest
 FUZZ_TARGETS += %D%/fuzz-proto
 %C%_fuzz_proto_LDADD = $(FUZZ_ENGINE) $(FETCHER_LDADD)

@@ -18,6 +18,7 @@ SH_TESTS += \
 	%D%/m15-datapath.sh \
 	%D%/m16-openmode.sh \
 	%D%/m17-native.sh \
+	%D%/m20-lastrun.sh \
 	%D%/m30-merged.sh
 
 EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/convert.sh tests/snap.sh tests/images.sh \
