@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -372,8 +373,9 @@ static void sweep(void)
 			if (de->d_name[0] == '.' || fchdir(dirfd(in)) < 0)
 				continue;
 			/* Asks whoever serves it, unlike stat(2). */
-			if (statfs(de->d_name, &sf) < 0 &&
-			    (errno == ENOTCONN || errno == ECONNABORTED))
+			if (statfs(de->d_name, &sf) < 0
+				    ? errno == ENOTCONN || errno == ECONNABORTED
+				    : sf.f_type == EROFS_SUPER_MAGIC_V1)
 				(void)umount2(de->d_name, MNT_DETACH);
 			(void)unlinkat(dirfd(in), de->d_name, AT_REMOVEDIR);
 		}

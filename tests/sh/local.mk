@@ -18,6 +18,7 @@ SH_TESTS += \
 	%D%/m15-datapath.sh \
 	%D%/m16-openmode.sh \
 	%D%/m17-native.sh \
+	%D%/m18-native-image.sh \
 	%D%/m20-lastrun.sh \
 	%D%/m30-merged.sh
 

@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# An image whose layers are complete: overlayfs over the kernel's EROFS, with no
+# process, the registry down; and over FUSE what is not complete.
+# shellcheck source=tests/lib.sh
+. "${top_srcdir:-$(dirname "$0")/../..}/tests/lib.sh"
+requires_mount
+requires_fs erofs
+requires_fs overlay
+requires_cmd jq skopeo docker-registry
+images small
+
+M=$T/m
+mkdir -p "$M"
+blobs=()
+for ((i = 0; i < $(n_layers "$IMAGES" small); i++)); do
+	blobs+=("$(layer_blob "$IMAGES" small "$i")")
+done
+# A layer that the image has twice is mounted once.
+N=$(printf '%s\n' "${blobs[@]}" | sort -u | wc -l)
+dir_of() { echo "$STATE/layers/sha256/$(layer_toc "$IMAGES" small "$1" | cut -d : -f 2)"; }
+states() { "$ESTARGZ" status --json | jq -r --arg t "$M" '.[] | select(.target == $t).state'; }
+complete() { [ "$(states | sort | uniq -c | tr -s ' ')" = " $1 complete" ]; }
+monitors() { monitor_pids | wc -l; }
+
+start_registry
+push "$IMAGES:small" lab/small:1 || bail "push"
+REF=$REG/lab/small@sha256:$(sha256sum <"$(manifest_of "$IMAGES" small)" | cut -d ' ' -f 1)
+start_estargzd
+ok "mounts from a registry" mount_esgz "$REF" "$M" plain_http
+ok "all of it comes" wait_for 60 complete "$N"
+is "$(monitors)" "$N" "a process a layer"
+"$PYTHON" "$TOOLS/listtree.py" "$M" | sed 's/|[0-9]* /|/' >"$T/fuse.list"
+ok "unmounts" umount_esgz "$M"
+stop_estargzd
+stop_pid "$REG_PID"
+no_leaks "nothing is left"
+
+ok "mounts again, the registry down, no fetcher" mount_esgz "$REF" "$M" plain_http
+is "$(findmnt -no FSTYPE "$M")" overlay "an overlayfs"
+is "$(product_procs)" "" "no process"
+is "$(mounts_below "$T" | wc -l)" 1 "one mount"
+ok "the tree is the tars'" treecmp --stack --no-ino --order random --jobs 2 "$M" "${blobs[@]}"
+"$PYTHON" "$TOOLS/listtree.py" "$M" | sed 's/|[0-9]* /|/' >"$T/erofs.list"
+ok "as FUSE shows it" diff "$T/fuse.list" "$T/erofs.list"
+is "$("$ESTARGZ" prune --root "$STATE" --json | jq -c '[.layers_removed, .layers_used]')" \
+	"[0,$N]" "prune takes none of them"
+ok "unmounts" umount_esgz "$M"
+is "$(ls "/run/estargz/images" 2>/dev/null | while read -r p; do
+	kill -0 "$p" 2>/dev/null || echo "$p"; done)" "" "no directory of a process that ended"
+
+background fg "$MOUNT_ESTARGZ" -f "$REF" "$M" -o "$(mount_opts plain_http)"
+ok "in the foreground" wait_for 20 is_mounted "$M"
+kill "$BG_PID"
+ok "... told to end" wait_for 10 pid_gone "$BG_PID"
+not_ok "... unmounts" is_mounted "$M"
+
+# The bitmap of one layer is torn: that one by FUSE, from the layout.
+truncate -s 10 "$(dir_of 1)/present"
+start_estargzd again
+ok "one is not whole: mounts" mount_esgz "oci:$IMAGES:small" "$M"
+is "$(monitors)" 1 "one process"
+ok "the tree is the tars'" treecmp --stack --no-ino --jobs 2 "$M" "${blobs[@]}"
+ok "it becomes complete" wait_for 30 complete 1
+ok "unmounts" umount_esgz "$M"
+ok "and its process ends" wait_for 10 no_mount_procs
+ok "nonative: mounts" mount_esgz "oci:$IMAGES:small" "$M" nonative
+is "$(monitors)" "$N" "nonative: a process a layer"
+ok "unmounts" umount_esgz "$M"
+
+# What a front that was killed has left.
+( : ) &
+dead=$!
+wait "$dead"
+mkdir -p "/run/estargz/images/$dead/0"
+"$top_builddir/tests/tools/erofs-sample" mount "$(dir_of 0)/layer.erofs" \
+	"/run/estargz/images/$dead/0" >/dev/null
+ok "mounts beside a dead one" mount_esgz "oci:$IMAGES:small" "$M"
+not_ok "which is taken away" test -e "/run/estargz/images/$dead"
+umount_esgz "$M"
+stop_estargzd
+no_leaks
+done_testing
