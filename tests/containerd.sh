@@ -146,6 +146,7 @@ snap_config() {
 	program = "$MOUNT_ESTARGZ"
 	background = ${SNAP_BACKGROUND:-false}
 	prefetch = ${SNAP_PREFETCH:-false}
+	native = ${SNAP_NATIVE:-false}
 	END
 	[ -z "${SNAP_EVENTS:-}" ] ||
 		echo "events_dir = \"$SNAP_EVENTS\"" >>"$SNAP.toml"
@@ -172,6 +173,9 @@ snap_stop() {
 lazy_mounts() { mounts_below "$SNAP/m/"; }
 n_lazy() { lazy_mounts | wc -l; }
 no_lazy() { [ "$(n_lazy)" = 0 ]; }
+# And complete ones that the kernel has mounted.
+n_native() { mounts_below "$SNAP/e/" | wc -l; }
+no_native() { [ "$(n_native)" = 0 ]; }
 snapshots() { "${CTR[@]}" snapshots --snapshotter "$SNAPSHOTTER" "$@"; }
 
 ### Images ###

@@ -72,5 +72,6 @@ remove_all() {
 	done
 }
 nothing_left() {
-	no_lazy && no_mount_procs && [ -z "$(ls "$SNAP/m")" ]
+	no_lazy && no_native && no_mount_procs &&
+		[ -z "$(find "$SNAP"/[em] -mindepth 1)" ]
 }

@@ -36,6 +36,7 @@ struct config {
 	bool lazy;             /* true; false: every layer is an ordinary one */
 	bool prefetch;         /* true */
 	bool background;       /* true */
+	bool native;           /* true; complete ones are the kernel's affair */
 	const char *open_mode; /* "auto": as estargzfs has it */
 	char *estargzfs;       /* program: SBINDIR/mount.estargz */
 	unsigned mount_timeout_s;  /* 40; then the layer is an ordinary one */

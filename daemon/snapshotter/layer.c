@@ -47,6 +47,12 @@ struct layer *layer_new(struct layers *ls, struct layer_row *row)
 		free(l);
 		return NULL;
 	}
+	if (asprintf(&l->native.target, "%s/%" PRId64, ls->natives.dir,
+		     row->id) < 0) {
+		free(l->target);
+		free(l);
+		return NULL;
+	}
 	l->io = (struct loop_io){.fd = -1, .fn = on_packet};
 	l->ls = ls;
 	l->id = row->id;
@@ -94,8 +100,23 @@ void layer_free(struct layer *l)
 	list_del(&l->node);
 	(void)pthread_cond_destroy(&l->changed);
 	layer_row_done(&l->row);
+	free(l->native.target);
 	free(l->target);
 	free(l);
+}
+
+void layer_release(struct layer *l)
+{
+	struct layers *ls = l->ls;
+	bool kick;
+
+	lock(ls);
+	assert(l->holds > 0);
+	kick = --l->holds == 0 && (l->dropped || native_is_ready(l));
+	l->review = l->review || kick;
+	unlock(ls);
+	if (kick)
+		layers_kick(ls);
 }
 
 static void set_state(struct layer *l, enum layer_state state, uint64_t due_ns)
@@ -342,6 +363,16 @@ static void succeed(struct layer *l, const char *why, bool first)
 	layer_failed(l, &e);
 }
 
+/* It was ended. Who needs it nevertheless begins anew. */
+static void over(struct layer *l)
+{
+	close_session(l);
+	lock(l->ls);
+	(void)err_set(&l->e, -ECHILD, "it has just been ended");
+	unlock(l->ls);
+	set_state(l, LAYER_NONE, 0);
+}
+
 /* The connection is over, by a failure that was said or without a word. */
 static void gone(struct layer *l, const struct err *said)
 {
@@ -367,8 +398,7 @@ static void gone(struct layer *l, const struct err *said)
 		break;
 	case LAYER_NONE:
 	case LAYER_ENDING:
-		close_session(l);
-		set_state(l, LAYER_NONE, 0);
+		over(l);
 		break;
 	}
 	layers_kick(l->ls);
@@ -382,7 +412,6 @@ static void ended(struct layer *l)
 	bool ours = state_of(l) == LAYER_ENDING;
 
 	disconnect(l);
-	close_session(l);
 	if (!ours) {
 		unsigned deaths = count_death(l);
 
@@ -393,7 +422,7 @@ static void ended(struct layer *l)
 		l->restore = deaths < LAYER_DEATHS_MAX;
 		unlock(l->ls);
 	}
-	set_state(l, LAYER_NONE, 0);
+	over(l);
 	layers_kick(l->ls);
 }
 
@@ -419,8 +448,11 @@ static void ready(struct layer *l, struct supmsg *m)
 	l->restore = false;
 	l->dev = makedev(m->session.dev_major, m->session.dev_minor);
 	l->e = (struct err){0};
+	l->review = true;
 	unlock(l->ls);
 	set_state(l, LAYER_READY, 0);
+	if (m->complete)
+		native_complete(l, false);
 	layers_kick(l->ls);
 }
 
@@ -478,6 +510,7 @@ static void on_packet(struct loop_io *io, uint32_t events UNUSED)
 	} else if (m.type == SUP_ENDED) {
 		ended(l);
 	} else {
+		native_complete(l, true);
 		evict_soon(&l->ls->evict);
 	}
 }
@@ -489,10 +522,28 @@ enum action {
 	START,
 	SUCCESSOR,
 	REPLACE,
+	REVIEW,
 	END,
 	GIVE_UP,
 	FREE,
 };
+
+/* Locked. Not where the kernel has it, or is about to, and nobody was told of
+ * the FUSE mount. */
+static bool needs_restoring(struct layer *l)
+{
+	if (!l->fuse_named && native_is_ready(l))
+		l->restore = false;
+	return l->restore && (l->fuse_named || !native_is_under_way(l));
+}
+
+static enum action want_ready(struct layer *l)
+{
+	if (!l->review || l->holds > 0 || !native_is_ready(l))
+		return NOTHING;
+	l->review = false;
+	return REVIEW;
+}
 
 /* What a layer wants now. What is returned is not returned again. */
 static enum action want(struct layer *l, uint64_t now, unsigned n_restoring)
@@ -503,12 +554,13 @@ static enum action want(struct layer *l, uint64_t now, unsigned n_restoring)
 	case LAYER_NONE:
 		if (l->dropped)
 			return l->holds == 0 ? FREE : NOTHING;
-		if (!l->restore || n_restoring >= LAYERS_RESTORED_AT_ONCE)
+		if (!needs_restoring(l) ||
+		    n_restoring >= LAYERS_RESTORED_AT_ONCE)
 			return NOTHING;
 		l->state = LAYER_STARTING;
 		return START;
 	case LAYER_READY:
-		return l->dropped ? END : NOTHING;
+		return l->dropped ? END : want_ready(l);
 	case LAYER_LOST:
 		return l->dropped ? END : REPLACE;
 	case LAYER_SUCCEEDING:
@@ -589,11 +641,39 @@ static void end(struct layer *l)
 	}
 }
 
+/* The kernel has it, too: who serves it ends where no reply names the FUSE mount
+ * any more, and nobody is about to. */
+static void review(struct layer *l)
+{
+	int64_t n = tree_named(l->ls->t, NAMED_FUSE, l->id);
+	char d[DIGEST_STR_BYTES];
+	bool unused;
+
+	lock(l->ls);
+	/* Who has held it meanwhile has it reviewed again. */
+	unused = n == 0 && l->holds == 0 && !l->review &&
+		 l->state == LAYER_READY && native_is_ready(l);
+	if (unused) {
+		l->fuse_named = false;
+		l->state = LAYER_ENDING;
+	}
+	unlock(l->ls);
+	if (!unused)
+		return;
+	log_info("layer=%s source=%s msg=\"complete, and nobody is on its FUSE "
+		 "mount: ended\"",
+		 digest_str(&l->row.blob, d), l->row.reference);
+	end(l);
+}
+
+/* One that is ended is not killed where the layer stays: somebody may have its mount
+ * without our knowing. */
 static void give_up(struct layer *l)
 {
 	struct err e = {0};
 
-	kill_process(l);
+	if (state_of(l) != LAYER_ENDING || l->dropped)
+		kill_process(l);
 	(void)err_set(&e, -ETIMEDOUT, "estargzfs was not ready after %u s",
 		      l->ls->c->mount_timeout_s);
 	if (state_of(l) == LAYER_SUCCEEDING)
@@ -616,6 +696,7 @@ static void remove_layer(struct layer *l)
 	if (!taken) {
 		(void)layer_clear(l->target);
 		(void)rmdir(l->target);
+		native_end(l);
 	}
 	evict_soon(&l->ls->evict);
 	layer_free(l);
@@ -635,6 +716,9 @@ static void act(struct layer *l, enum action a)
 	case REPLACE:
 		replace(l);
 		break;
+	case REVIEW:
+		review(l);
+		break;
 	case END:
 		end(l);
 		break;
@@ -652,6 +736,7 @@ void layers_turn(struct layers *ls)
 	uint64_t adopt_ns = adopt_turn(ls), due_ns;
 	enum action a;
 
+	native_turn(ls);
 	do {
 		struct layer *l;
 

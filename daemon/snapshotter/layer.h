@@ -24,6 +24,7 @@
 #include "daemon/snapshotter/evict.h"
 #include "daemon/snapshotter/fetcher.h"
 #include "daemon/snapshotter/layers.h"
+#include "daemon/snapshotter/native.h"
 #include "daemon/snapshotter/scope.h"
 #include "daemon/snapshotter/spawn.h"
 #include "daemon/snapshotter/supmsg.h"
@@ -50,6 +51,8 @@ enum layer_state {
  *		there is none, and @dropped
  * @dropped:	there is no row any more: the mount is to be ended
  * @restore:	to be mounted in the background
+ * @fuse_named:	a reply may have named the FUSE mount
+ * @review:	it is to be seen whether any still does
  * @due_ns:	when the state is given up; SUCCEEDING without a socket: when
  *		the next successor is started; 0: never
  * @e:		LAYER_NONE: why, where it was tried
@@ -69,6 +72,9 @@ struct layer {
 	unsigned holds;
 	bool dropped;
 	bool restore;
+	bool fuse_named;
+	bool review;
+	struct native native;
 	bool has_trace;
 	struct digest trace; /* of the image it was last asked for with */
 	uint32_t tail;
@@ -92,6 +98,7 @@ struct layers {
 	struct loop *loop;
 	char *root;   /* without symbolic links */
 	char *mounts; /* ROOT/m */
+	struct natives natives;
 	bool opaque_user;
 	struct fetcher *fetcher; /* NULL: no lazy layers */
 	struct spawner spawner;
@@ -108,6 +115,8 @@ struct layers {
 	struct evict evict;
 };
 
+/* Lets go of one that is held. Any thread, layers.lock not held */
+void layer_release(struct layer *l);
 /* Takes over the contents of @row. Context: layers.lock is held, or there is
  * only one thread. Return: NULL when out of memory */
 struct layer *layer_new(struct layers *ls, struct layer_row *row);
@@ -126,7 +135,7 @@ void layer_free(struct layer *l);
  */
 void layer_start(struct layer *l);
 
-/* Makes nobody's mount on a layer's place go away. Return: 0, -errno */
+/* Takes away whatever is mounted on a layer's place. Return: 0, -errno */
 int layer_clear(const char *target);
 
 /* What layer_start() does when it fails, for who finds out later. */

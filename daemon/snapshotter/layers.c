@@ -83,19 +83,6 @@ static struct layer *get(struct layers *ls, const struct layer_row *row)
 	return l;
 }
 
-static void release(struct layer *l)
-{
-	struct layers *ls = l->ls;
-	bool last;
-
-	lock(ls);
-	assert(l->holds > 0);
-	last = --l->holds == 0 && l->dropped;
-	unlock(ls);
-	if (last)
-		layers_kick(ls);
-}
-
 /* Whether another layer uses the same cache. */
 static bool shares_cache(struct layers *ls, const struct layer *l)
 {
@@ -195,10 +182,10 @@ static void pin_all(struct layers *ls)
 			 ls->root, err_symbol(r));
 }
 
-/* Takes away what is in ROOT/m and belongs to no layer. */
-static void sweep(struct layers *ls)
+/* Takes away what is in ROOT/m or ROOT/e and belongs to no layer. */
+static void sweep(struct layers *ls, const char *dir)
 {
-	DIR *d = opendir(ls->mounts);
+	DIR *d = opendir(dir);
 	struct dirent *de;
 
 	while (d != NULL && (de = readdir(d)) != NULL) {
@@ -213,8 +200,7 @@ static void sweep(struct layers *ls)
 			known = known || strcmp(strrchr(target, '/') + 1,
 						de->d_name) == 0;
 		}
-		if (known ||
-		    asprintf(&path, "%s/%s", ls->mounts, de->d_name) < 0) {
+		if (known || asprintf(&path, "%s/%s", dir, de->d_name) < 0) {
 			path = NULL;
 			continue;
 		}
@@ -225,6 +211,15 @@ static void sweep(struct layers *ls)
 		(void)closedir(d);
 }
 
+static int make_place(struct layers *ls, const char *name, char **ret)
+{
+	if (asprintf(ret, "%s/%s", ls->root, name) < 0) {
+		*ret = NULL;
+		return -ENOMEM;
+	}
+	return io_mkdir_p(*ret, 0700);
+}
+
 static int make_places(struct layers *ls, struct err *e)
 {
 	int r = io_mkdir_p(ls->c->root, 0700);
@@ -233,12 +228,10 @@ static int make_places(struct layers *ls, struct err *e)
 		ls->root = realpath(ls->c->root, NULL);
 		r = ls->root != NULL ? 0 : -errno;
 	}
-	if (r == 0 && asprintf(&ls->mounts, "%s/m", ls->root) < 0) {
-		ls->mounts = NULL;
-		r = -ENOMEM;
-	}
 	if (r == 0)
-		r = io_mkdir_p(ls->mounts, 0700);
+		r = make_place(ls, "m", &ls->mounts);
+	if (r == 0)
+		r = make_place(ls, "e", &ls->natives.dir);
 	return r < 0 ? err_set(e, r, "%s: %s", ls->c->root, err_name(r)) : 0;
 }
 
@@ -299,11 +292,14 @@ int layers_open(struct layers **ret, const struct config *c, struct tree *t,
 	}
 	pin_all(ls);
 	adopt_scan(ls);
-	sweep(ls);
+	sweep(ls, ls->mounts);
+	sweep(ls, ls->natives.dir);
+	native_open(ls);
 	LIST_EACH(it, &ls->all)
 	{
 		struct layer *l = LIST_ENTRY(it, struct layer, node);
 
+		l->fuse_named = tree_named(ls->t, NAMED_FUSE, l->id) != 0;
 		l->restore = l->state == LAYER_NONE;
 	}
 	evict_soon(&ls->evict);
@@ -317,6 +313,7 @@ void layers_close(struct layers *ls)
 	if (ls == NULL)
 		return;
 	evict_done(&ls->evict);
+	native_close(ls);
 	adopt_done(ls);
 	fetcher_free(ls->fetcher);
 	while (!list_empty(&ls->all))
@@ -329,6 +326,7 @@ void layers_close(struct layers *ls)
 	}
 	(void)pthread_mutex_destroy(&ls->lock);
 	(void)pthread_mutex_destroy(&ls->rows);
+	free(ls->natives.dir);
 	free(ls->mounts);
 	free(ls->root);
 	free(ls);
@@ -378,7 +376,8 @@ static int await(struct layer *l, const struct timespec *until, struct err *e)
 
 	lock(ls);
 	while (r == 0 && l->state != LAYER_READY) {
-		if (l->state == LAYER_NONE || l->state == LAYER_ENDING)
+		if (l->state == LAYER_NONE ||
+		    (l->state == LAYER_ENDING && l->dropped))
 			r = why_not(l, e);
 		else if (pthread_cond_clockwait(&l->changed, &ls->lock,
 						CLOCK_MONOTONIC, until) != 0)
@@ -442,6 +441,11 @@ static bool has_index(const struct layers *ls, const struct layer *l)
 	return access(path, F_OK) == 0;
 }
 
+static bool is_mounted(const struct layer *l)
+{
+	return l->state == LAYER_READY || native_is_ready(l);
+}
+
 /* Of the layers that will be asked for next, those that are not mounted. */
 static void warm(struct layers *ls, const struct lazy *z)
 {
@@ -458,7 +462,7 @@ static void warm(struct layers *ls, const struct lazy *z)
 	{
 		const struct layer *l = LIST_ENTRY(it, struct layer, node);
 
-		for (size_t i = 1; l->state == LAYER_READY && i < n; i++) {
+		for (size_t i = 1; is_mounted(l) && i < n; i++) {
 			if (digest_equal(&v[i].digest, &l->row.blob)) {
 				n--;
 				memmove(v + i, v + i + 1, (n - i) * sizeof(*v));
@@ -511,6 +515,8 @@ static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
 	const struct timespec until = deadline(ls);
 	int r;
 
+	if (native_obtain(l, &until))
+		return 0;
 	begin(l, z);
 	r = obtain(l, z, &until, e);
 	if (r < 0)
@@ -580,7 +586,7 @@ void layers_release(struct layers *ls, int64_t id)
 	l = layer_find(ls, id);
 	unlock(ls);
 	assert(l != NULL);
-	release(l);
+	layer_release(l);
 	(void)pthread_mutex_lock(&ls->rows);
 	if (tree_layer_get(ls->t, id, &row, NULL) == 0 && row.n_snapshots == 0)
 		drop_unused(ls, id);
@@ -588,9 +594,15 @@ void layers_release(struct layers *ls, int64_t id)
 	layer_row_done(&row);
 }
 
+/* A layer of a chain. */
+struct needed {
+	struct layer *l;
+	bool native;
+};
+
 /* Holds the layers of a chain, each once. Return: how many; -errno with @e */
 static ssize_t hold_all(struct layers *ls, const struct chain *chain,
-			struct layer **v, struct err *e)
+			struct needed *v, struct err *e)
 {
 	ssize_t n = 0;
 
@@ -602,52 +614,82 @@ static ssize_t hold_all(struct layers *ls, const struct chain *chain,
 			continue;
 		if (l == NULL) {
 			while (n > 0)
-				v[--n]->holds--;
+				v[--n].l->holds--;
 			n = err_set(e, -EAGAIN,
 				    "layer number %" PRId64 " is not known",
 				    chain->v[i].layer);
 			break;
 		}
 		l->holds++;
-		v[n++] = l;
+		v[n++].l = l;
 	}
 	unlock(ls);
 	return n;
 }
 
-static int await_all(struct layers *ls, struct layer **v, ssize_t n,
-		     struct err *e)
+/* Those that are not native: a reply will name their FUSE mounts. */
+static int await_fuse(struct layers *ls, struct needed *v, ssize_t n,
+		      const struct timespec *until, struct err *e)
 {
-	const struct timespec until = deadline(ls);
 	int first = 0;
 
-	for (ssize_t i = 0; i < n; i++)
-		begin(v[i], NULL);
+	lock(ls);
+	for (ssize_t i = 0; i < n; i++) {
+		if (!v[i].native)
+			v[i].l->fuse_named = true;
+	}
+	unlock(ls);
+	for (ssize_t i = 0; i < n; i++) {
+		if (!v[i].native)
+			begin(v[i].l, NULL);
+	}
 	for (ssize_t i = 0; i < n; i++) {
 		char d[DIGEST_STR_BYTES];
 		struct err mine = {0};
 
-		if (obtain(v[i], NULL, &until, &mine) < 0 && first == 0)
+		if (!v[i].native && obtain(v[i].l, NULL, until, &mine) < 0 &&
+		    first == 0)
 			first = err_set(
 				e, -EAGAIN, "layer %s is not available: %s",
-				digest_str(&v[i]->row.blob, d), mine.text);
+				digest_str(&v[i].l->row.blob, d), mine.text);
 	}
 	return first;
 }
 
-int layers_need(struct layers *ls, struct chain *chain, bool all_fuse UNUSED,
+static int await_all(struct layers *ls, struct needed *v, ssize_t n,
+		     bool all_fuse, struct err *e)
+{
+	const struct timespec until = deadline(ls);
+	bool all_native = true;
+
+	for (ssize_t i = 0; i < n; i++) {
+		v[i].native = native_obtain(v[i].l, &until);
+		all_native = all_native && v[i].native;
+	}
+	for (ssize_t i = 0; all_fuse && !all_native && i < n; i++)
+		v[i].native = false;
+	return await_fuse(ls, v, n, &until, e);
+}
+
+int layers_need(struct layers *ls, struct chain *chain, bool all_fuse,
 		struct err *e)
 {
-	struct layer **v = calloc(chain->n + 1, sizeof(struct layer *));
+	struct needed *v = calloc(chain->n + 1, sizeof(*v));
 	ssize_t n;
 	int r;
 
 	if (v == NULL)
 		return err_set(e, -ENOMEM, "no memory");
 	n = hold_all(ls, chain, v, e);
-	r = n < 0 ? (int)n : await_all(ls, v, n, e);
+	r = n < 0 ? (int)n : await_all(ls, v, n, all_fuse, e);
+	for (size_t i = 0; r == 0 && i < chain->n; i++) {
+		for (ssize_t k = 0; k < n; k++) {
+			if (v[k].l->id == chain->v[i].layer)
+				chain->v[i].native = v[k].native;
+		}
+	}
 	while (r < 0 && n > 0)
-		release(v[--n]);
+		layer_release(v[--n].l);
 	free(v);
 	return r;
 }
@@ -664,8 +706,17 @@ void layers_named(struct layers *ls, const struct chain *chain)
 		unlock(ls);
 		/* Held, it was not dropped. */
 		if (l != NULL)
-			release(l);
+			layer_release(l);
 	}
+}
+
+void layers_forgotten(struct layers *ls)
+{
+	lock(ls);
+	LIST_EACH(it, &ls->all)
+	LIST_ENTRY(it, struct layer, node)->review = true;
+	unlock(ls);
+	layers_kick(ls);
 }
 
 void layers_collect(struct layers *ls)

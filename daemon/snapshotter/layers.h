@@ -82,6 +82,9 @@ int layers_need(struct layers *ls, struct chain *chain, bool all_fuse,
 		struct err *e);
 void layers_named(struct layers *ls, const struct chain *chain);
 
+/* A snapshot that replies were about is gone: what they have named may end. */
+void layers_forgotten(struct layers *ls);
+
 /* Ends what no snapshot needs, and what is over the quota of the cache. */
 void layers_collect(struct layers *ls);
 

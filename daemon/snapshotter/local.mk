@@ -21,6 +21,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/layers.c %D%/layers.h \
 	%D%/lazy.c \
 	%D%/metaproc.c %D%/metaproc.h \
+	%D%/native.c %D%/native.h \
 	%D%/pb.c %D%/pb.h \
 	%D%/pool.c %D%/pool.h \
 	%D%/probe.c %D%/probe.h \

@@ -382,9 +382,12 @@ int snapshots_commit(struct snapshots *s, const char *key, const char *name,
 		if (r == 0)
 			r = dirs_sync(s->dirs, e);
 	}
-	return r < 0 ? r
-		     : tree_commit(s->tree, key, name, labels, bytes, inodes,
-				   now_ns(), e);
+	if (r == 0)
+		r = tree_commit(s->tree, key, name, labels, bytes, inodes,
+				now_ns(), e);
+	if (r == 0 && s->layers != NULL)
+		layers_forgotten(s->layers);
+	return r;
 }
 
 int snapshots_remove(struct snapshots *s, const char *key, struct err *e)
@@ -397,8 +400,12 @@ int snapshots_remove(struct snapshots *s, const char *key, struct err *e)
 		return r;
 	if (snap.layer == 0)
 		dirs_drop(s->dirs, snap.id);
-	else if (s->layers != NULL)
+	if (s->layers == NULL)
+		return 0;
+	if (snap.layer > 0)
 		layers_collect(s->layers);
+	else
+		layers_forgotten(s->layers);
 	if (s->chains != NULL)
 		chains_collect(s->chains, snap.layer > 0);
 	return 0;

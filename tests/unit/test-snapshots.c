@@ -37,7 +37,7 @@ struct layers {
 	int mount_error;
 	int need_error;
 	int usage_error;
-	_Atomic int n_mounts, n_held, n_needs, n_collects;
+	_Atomic int n_mounts, n_held, n_needs, n_collects, n_forgotten;
 	struct chain needed;
 	bool native;   /* what links become */
 	bool all_fuse; /* what was asked for last */
@@ -103,6 +103,11 @@ void layers_named(struct layers *ls, const struct chain *chain)
 		if (chain->v[i].layer > 0)
 			assert_true(tree_named(t, kind, chain->v[i].layer) > 0);
 	}
+}
+
+void layers_forgotten(struct layers *ls)
+{
+	ls->n_forgotten++;
 }
 
 void layers_collect(struct layers *ls)
@@ -660,7 +665,9 @@ static void test_lazy(void **state)
 	assert_null(strchr(m.options[2], ':'));
 	assert_int_equal(layers.n_held, 0);
 	layers.n_collects = 0;
+	layers.n_forgotten = 0;
 	assert_int_equal(snapshots_remove(s, "a", &e), 0);
+	assert_int_equal(layers.n_forgotten, 1);
 	assert_int_equal(snapshots_remove(s, "chain2", &e), 0);
 	assert_int_equal(layers.n_collects, 1);
 }

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/snapshotter/native.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "common/buf.h"
+#include "common/io.h"
+#include "common/kmount.h"
+#include "common/layerdir.h"
+#include "common/meta.h"
+#include "common/present.h"
+#include "daemon/snapshotter/layer.h"
+#include "daemon/snapshotter/metaproc.h"
+#define LOG_MOD "native"
+#include "common/log.h"
+
+#define IMAGE "layer.erofs"
+#define CHECK_TRIES 3u /* of a process that was killed */
+#define STACK_BYTES KIB(256)
+#define MOUNTINFO_BYTES_MAX MIB(64)
+#define PATH_BYTES_MAX 4096u
+
+static void lock(struct layers *ls)
+{
+	(void)pthread_mutex_lock(&ls->lock);
+}
+
+static void unlock(struct layers *ls)
+{
+	(void)pthread_mutex_unlock(&ls->lock);
+}
+
+bool native_is_ready(const struct layer *l)
+{
+	return l->native.state == NATIVE_READY && l->ls->c->native;
+}
+
+bool native_is_under_way(const struct layer *l)
+{
+	return l->native.state == NATIVE_DUE ||
+	       l->native.state == NATIVE_CHECKING;
+}
+
+static void set_state(struct layer *l, enum native_state state)
+{
+	lock(l->ls);
+	l->native.state = state;
+	(void)pthread_cond_broadcast(&l->changed);
+	unlock(l->ls);
+	/* What waited for this, or is not needed any more, is the loop's. */
+	layers_kick(l->ls);
+}
+
+/* ---- the layer's files ------------------------------------------------- */
+
+/* Open files of a layer. */
+struct files {
+	int dir;
+	struct meta_files f;
+};
+
+static void close_files(struct files *f)
+{
+	const int fds[] = {f->f.erofs, f->f.chunks, f->f.present, f->dir};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+	}
+}
+
+#define CLEANUP_FILES CLEANUP(close_files)
+
+static int open_file(int dir, const char *name)
+{
+	int fd = openat(dir, name,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static char *dir_of(const struct layer *l)
+{
+	return layerdir_path(l->ls->root, &l->row.toc, l->row.opaque_user,
+			     false);
+}
+
+/* Return: 0; -EAGAIN there is nothing that could be complete; -errno */
+static int open_files(const char *path, struct files *ret)
+{
+	int r;
+
+	ret->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (ret->dir < 0)
+		return errno == ENOENT ? -EAGAIN : -errno;
+	ret->f.present = open_file(ret->dir, "present");
+	ret->f.chunks = open_file(ret->dir, "chunks");
+	ret->f.erofs = open_file(ret->dir, IMAGE);
+	r = MIN(ret->f.present, ret->f.chunks);
+	r = MIN(r, ret->f.erofs);
+	if (r == -ENOENT)
+		return -EAGAIN;
+	return MIN(r, 0);
+}
+
+/* Keeps who makes or removes them away, for a moment: who begins to serve the
+ * layer wants to know whether he is alone. Return: 0; -EAGAIN they are not the layer's
+ * any more */
+static int lock_files(const struct files *f)
+{
+	struct stat dir, open, there;
+
+	if (flock(f->dir, LOCK_SH | LOCK_NB) < 0 || fstat(f->dir, &dir) < 0 ||
+	    dir.st_nlink == 0 || fstat(f->f.erofs, &open) < 0 ||
+	    fstatat(f->dir, IMAGE, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    open.st_ino != there.st_ino)
+		return -EAGAIN;
+	return 0;
+}
+
+/* Whether it is worth a process to find out. */
+static bool says_complete(const struct layer *l)
+{
+	CLEANUP_FREE char *path = dir_of(l);
+	CLEANUP_FILES struct files f = {-1, {-1, -1, -1}};
+	struct present_header_le h;
+
+	return path != NULL && open_files(path, &f) == 0 &&
+	       io_pread_all(f.f.present, &h, sizeof(h), 0) == 0 &&
+	       le32toh(h.version) == PRESENT_VERSION &&
+	       le32toh(h.state) == PRESENT_COMPLETE;
+}
+
+/* ---- making a mount ---------------------------------------------------- */
+
+/* Return: as meta_check() */
+static int check(const struct layer *l, const struct meta_files *f,
+		 struct err *e)
+{
+	int r = -ECHILD;
+
+	for (unsigned i = 0;
+	     i < CHECK_TRIES && (r == -ECHILD || r == -ETIMEDOUT); i++) {
+		struct metaproc p;
+
+		r = metaproc_start(l->ls->c->estargzfs, &p, e);
+		if (r < 0)
+			return r;
+		r = meta_check(p.sock, f, e);
+		metaproc_end(&p);
+	}
+	return r;
+}
+
+static int place(struct layer *l, const char *dir, enum kmount_kind *ret_kind,
+		 struct err *e)
+{
+	CLEANUP_FREE char *image = NULL;
+	const char *target = l->native.target;
+	struct stat st;
+	int r;
+
+	if (asprintf(&image, "%s/" IMAGE, dir) < 0) {
+		image = NULL;
+		return err_set(e, -ENOMEM, "no memory");
+	}
+	r = layer_clear(target);
+	if (r == 0 && mkdir(target, 0700) < 0 && errno != EEXIST)
+		r = -errno;
+	if (r < 0)
+		return err_set(e, r, "%s: %s", target, err_name(r));
+	r = kmount_at(image, target, 0, ret_kind, e);
+	if (r < 0)
+		return r;
+	if (stat(target, &st) < 0)
+		return err_set(e, -errno, "%s: %s", target, err_name(errno));
+	lock(l->ls);
+	l->native.dev = st.st_dev;
+	unlock(l->ls);
+	return 0;
+}
+
+/* Return: 0; -EAGAIN not complete; -ENOSYS the kernel has no EROFS; -errno,
+ * with @e */
+static int make(struct layer *l, enum kmount_kind *ret_kind, struct err *e)
+{
+	CLEANUP_FREE char *dir = dir_of(l);
+	CLEANUP_FILES struct files f = {-1, {-1, -1, -1}};
+	int r = dir != NULL ? open_files(dir, &f) : -ENOMEM;
+
+	if (r < 0)
+		return err_set(e, r, "%s: %s", dir != NULL ? dir : "layer",
+			       err_name(r));
+	r = check(l, &f.f, e);
+	if (r < 0)
+		return r;
+	r = lock_files(&f);
+	if (r == 0)
+		r = layerdir_pin(l->ls->root, &l->row.toc, l->row.opaque_user,
+				 true);
+	if (r < 0)
+		return err_set(e, r, "%s: %s", dir, err_name(r));
+	r = place(l, dir, ret_kind, e);
+	if (r == 0)
+		(void)utimensat(f.dir, "present", NULL, AT_SYMLINK_NOFOLLOW);
+	return r;
+}
+
+static void failed(struct layer *l, const struct err *e)
+{
+	char d[DIGEST_STR_BYTES];
+	bool first;
+
+	if (e->code == -ENOSYS) {
+		lock(l->ls);
+		first = !l->ls->natives.unknown;
+		l->ls->natives.unknown = true;
+		unlock(l->ls);
+		if (first)
+			log_info("msg=\"layers stay on FUSE: %s\"", e->text);
+	} else if (e->code != -EAGAIN) {
+		log_warn("layer=%s source=%s msg=\"complete, but stays on "
+			 "FUSE: %s\"",
+			 digest_str(&l->row.blob, d), l->row.reference,
+			 e->text);
+	}
+	set_state(l, e->code == -EAGAIN ? NATIVE_NONE : NATIVE_BAD);
+}
+
+/* CHECKING, by the caller's doing. */
+static void try(struct layer *l)
+{
+	enum kmount_kind kind = KMOUNT_NONE;
+	char d[DIGEST_STR_BYTES];
+	struct err e = {0};
+
+	if (make(l, &kind, &e) < 0) {
+		failed(l, &e);
+		return;
+	}
+	log_info("layer=%s source=%s target=%s kind=\"%s\" msg=\"complete: "
+		 "mounted by the kernel\"",
+		 digest_str(&l->row.blob, d), l->row.reference,
+		 l->native.target, kmount_kind_str(kind));
+	set_state(l, NATIVE_READY);
+}
+
+/* Locked. Whether it is the caller's to mount it. */
+static bool claim(struct layer *l)
+{
+	if (l->native.state != NATIVE_DUE || l->dropped)
+		return false;
+	if (l->ls->natives.unknown) {
+		l->native.state = NATIVE_BAD;
+		return false;
+	}
+	l->native.state = NATIVE_CHECKING;
+	return true;
+}
+
+/* ---- who wants one ----------------------------------------------------- */
+
+void native_complete(struct layer *l, bool now)
+{
+	lock(l->ls);
+	if (l->ls->c->native && (l->native.state == NATIVE_NONE ||
+				 (now && l->native.state == NATIVE_BAD)))
+		l->native.state = NATIVE_DUE;
+	unlock(l->ls);
+	layers_kick(l->ls);
+}
+
+/* As layers.c has it of FUSE. */
+static bool in_place(struct layer *l)
+{
+	struct stat st;
+	bool is;
+
+	if (stat(l->native.target, &st) < 0)
+		st.st_dev = 0;
+	lock(l->ls);
+	is = l->native.state == NATIVE_READY && st.st_dev == l->native.dev;
+	if (!is && l->native.state == NATIVE_READY)
+		l->native.state = NATIVE_DUE;
+	unlock(l->ls);
+	return is;
+}
+
+/* Return: whether it is READY. */
+static bool await(struct layer *l, const struct timespec *until)
+{
+	struct layers *ls = l->ls;
+	bool ready, ours, in_time = true;
+
+	lock(ls);
+	while (l->native.state == NATIVE_CHECKING && in_time)
+		in_time = pthread_cond_clockwait(&l->changed, &ls->lock,
+						 CLOCK_MONOTONIC, until) == 0;
+	ours = claim(l);
+	unlock(ls);
+	if (ours)
+		try(l);
+	lock(ls);
+	ready = native_is_ready(l);
+	unlock(ls);
+	return ready;
+}
+
+bool native_obtain(struct layer *l, const struct timespec *until)
+{
+	struct layers *ls = l->ls;
+	bool served, ready, none;
+
+	if (!ls->c->native)
+		return false;
+	lock(ls);
+	served = l->state == LAYER_READY;
+	ready = native_is_ready(l);
+	none = l->native.state == NATIVE_NONE;
+	unlock(ls);
+	if (ready && in_place(l))
+		return true;
+	if (served && !ready)
+		return false;
+	if (none && says_complete(l))
+		native_complete(l, false);
+	return await(l, until) && in_place(l);
+}
+
+/* ---- those that nobody waits for --------------------------------------- */
+
+/* Locked. Return: one to be mounted, held; NULL where there is none, and the
+ * thread is over then. */
+static struct layer *next(struct layers *ls)
+{
+	LIST_EACH(it, &ls->all)
+	{
+		struct layer *l = LIST_ENTRY(it, struct layer, node);
+
+		if (!ls->natives.ending && claim(l)) {
+			l->holds++;
+			return l;
+		}
+	}
+	ls->natives.running = false;
+	return NULL;
+}
+
+static void *run(void *arg)
+{
+	struct layers *ls = arg;
+	struct layer *l;
+
+	for (;;) {
+		lock(ls);
+		l = next(ls);
+		unlock(ls);
+		if (l == NULL)
+			return NULL;
+		try(l);
+		layer_release(l);
+	}
+}
+
+void native_turn(struct layers *ls)
+{
+	struct natives *n = &ls->natives;
+	pthread_attr_t attr;
+	bool start = false;
+
+	lock(ls);
+	LIST_EACH(it, &ls->all)
+	{
+		const struct layer *l = LIST_ENTRY(it, struct layer, node);
+
+		start = start || (l->native.state == NATIVE_DUE && !l->dropped);
+	}
+	start = start && !n->running;
+	n->running = n->running || start;
+	unlock(ls);
+	if (!start)
+		return;
+	if (n->has_thread)
+		(void)pthread_join(n->thread, NULL);
+	n->has_thread = false;
+	if (pthread_attr_init(&attr) == 0) {
+		(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+		n->has_thread = pthread_create(&n->thread, &attr, run, ls) == 0;
+		(void)pthread_attr_destroy(&attr);
+	}
+	if (n->has_thread)
+		return;
+	/* Who needs one mounts it himself. */
+	lock(ls);
+	n->running = false;
+	unlock(ls);
+}
+
+/* ---- the beginning and the end ----------------------------------------- */
+
+/* The path of the image that a line of mountinfo is about; NULL: it is no EROFS. */
+static char *image_of(char *line)
+{
+	char *type = strstr(line, " - erofs ");
+	char *source = type != NULL ? type + strlen(" - erofs ") : NULL;
+	CLEANUP_BUF struct buf b = BUF_INIT(PATH_BYTES_MAX);
+	char path[128];
+
+	if (source == NULL)
+		return NULL;
+	source[strcspn(source, " ")] = '\0';
+	if (strncmp(source, "/dev/loop", 9) != 0)
+		return strdup(source);
+	(void)snprintf(path, sizeof(path), "/sys/block/%.32s/loop/backing_file",
+		       source + 5);
+	if (io_read_file(AT_FDCWD, path, &b) < 0 || b.p == NULL)
+		return NULL;
+	b.p[strcspn(b.p, "\n")] = '\0';
+	return strdup(b.p);
+}
+
+/* Whether what is mounted at a layer's place is of its image: numbers are given
+ * again where snapshots.db is another one. The last line is the uppermost mount. */
+static bool is_mounted(const struct layer *l, const char *mountinfo)
+{
+	CLEANUP_FREE char *dir = dir_of(l);
+	CLEANUP_FREE char *image = NULL;
+	CLEANUP_FREE char *at = NULL;
+	const char *p = mountinfo, *line = NULL;
+	CLEANUP_FREE char *copy = NULL;
+	CLEANUP_FREE char *source = NULL;
+
+	if (dir == NULL || asprintf(&image, "%s/" IMAGE, dir) < 0 ||
+	    asprintf(&at, " %s ", l->native.target) < 0)
+		return false;
+	while ((p = strstr(p, at)) != NULL)
+		line = p++;
+	copy = line != NULL ? strndup(line, strcspn(line, "\n")) : NULL;
+	source = copy != NULL ? image_of(copy) : NULL;
+	return source != NULL && strcmp(source, image) == 0;
+}
+
+/* Of one layer. What a reply has named stays, whatever is configured now. */
+static void find(struct layer *l, const char *mountinfo)
+{
+	struct layers *ls = l->ls;
+	bool wanted =
+		ls->c->native || tree_named(ls->t, NAMED_NATIVE, l->id) > 0;
+	struct stat st;
+
+	if (wanted && is_mounted(l, mountinfo) &&
+	    stat(l->native.target, &st) == 0) {
+		l->native.state = NATIVE_READY;
+		l->native.dev = st.st_dev;
+		return;
+	}
+	(void)layer_clear(l->native.target);
+	(void)rmdir(l->native.target);
+	if (wanted && says_complete(l))
+		l->native.state = NATIVE_DUE;
+}
+
+void native_open(struct layers *ls)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MOUNTINFO_BYTES_MAX);
+
+	if (io_read_file(AT_FDCWD, "/proc/self/mountinfo", &b) < 0)
+		log_warn("msg=\"mounts cannot be listed\"");
+	LIST_EACH(it, &ls->all)
+	find(LIST_ENTRY(it, struct layer, node), b.p != NULL ? b.p : "");
+}
+
+void native_close(struct layers *ls)
+{
+	lock(ls);
+	ls->natives.ending = true;
+	unlock(ls);
+	if (ls->natives.has_thread)
+		(void)pthread_join(ls->natives.thread, NULL);
+	ls->natives.has_thread = false;
+}
+
+void native_end(struct layer *l)
+{
+	CLEANUP_FREE char *dir = dir_of(l);
+	CLEANUP_FREE char *path = NULL;
+	bool was = l->native.state == NATIVE_READY;
+
+	(void)layer_clear(l->native.target);
+	(void)rmdir(l->native.target);
+	if (was && dir != NULL && asprintf(&path, "%s/present", dir) >= 0)
+		(void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);
+	else
+		path = NULL;
+}
