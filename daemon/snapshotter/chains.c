@@ -11,19 +11,17 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
 
 #include "common/io.h"
 #include "common/kmount.h"
-#include "common/layerdir.h"
 #include "common/list.h"
 #include "daemon/snapshotter/chainfile.h"
+#include "daemon/snapshotter/chainmake.h"
 #include "daemon/snapshotter/disk.h"
 #include "daemon/snapshotter/layer.h"
-#include "daemon/snapshotter/metaproc.h"
 #include "daemon/snapshotter/pool.h"
 #include "daemon/snapshotter/probe.h"
 #define LOG_MOD "chains"
@@ -151,86 +149,6 @@ static void set_state(struct merged *m, enum merged_state state)
 
 /* ---- making it --------------------------------------------------------- */
 
-/* The files of a layer's index. Return: 0, -errno with @e */
-static int open_layer(const struct merged *m, const struct digest *toc,
-		      struct meta_files *ret, struct err *e)
-{
-	CLEANUP_FREE char *path =
-		layerdir_path(m->cs->root, toc, m->of.opaque_user, false);
-	CLEANUP_CLOSE int dir = -EBADF;
-
-	if (path == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
-	dir = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir >= 0)
-		ret->erofs = openat(dir, "layer.erofs",
-				    O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (ret->erofs >= 0)
-		ret->chunks = openat(dir, "chunks",
-				     O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	return ret->chunks < 0
-		       ? err_set(e, -errno, "%s: %s", path, err_name(errno))
-		       : 0;
-}
-
-/* Whatever that process is made to do, it does it to the memory behind @out. */
-static int merge_layers(const struct merged *m, int out, struct err *e)
-{
-	struct meta_files files[META_LAYERS_MAX];
-	struct metaproc p;
-	int r = 0;
-
-	for (size_t i = 0; i < m->of.n; i++)
-		files[i] = (struct meta_files){-1, -1, -1};
-	for (size_t i = 0; i < m->of.n && r == 0; i++)
-		r = open_layer(m, &m->of.tocs[i], &files[i], e);
-	if (r == 0)
-		r = metaproc_start(m->cs->c->estargzfs, &p, e);
-	if (r == 0) {
-		r = meta_merge(p.sock, out, files, m->of.n, m->of.opaque_user,
-			       &m->key, e);
-		metaproc_end(&p);
-	}
-	for (size_t i = 0; i < m->of.n; i++) {
-		if (files[i].erofs >= 0)
-			(void)close(files[i].erofs);
-		if (files[i].chunks >= 0)
-			(void)close(files[i].chunks);
-	}
-	return r;
-}
-
-static int look_through(const struct merged *m, int image, struct err *e)
-{
-	struct metaproc p;
-	int r = metaproc_start(m->cs->c->estargzfs, &p, e);
-
-	if (r < 0)
-		return r;
-	r = meta_check_chain(p.sock, image, &m->key, e);
-	metaproc_end(&p);
-	return r;
-}
-
-static int make_file(const struct merged *m, struct err *e)
-{
-	CLEANUP_CLOSE int image =
-		memfd_create("chain", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int r;
-
-	if (image < 0)
-		return err_set(e, -errno, "memfd: %s", err_name(errno));
-	r = merge_layers(m, image, e);
-	if (r < 0)
-		return r;
-	/* What is looked through is what is written. */
-	if (fcntl(image, F_ADD_SEALS,
-		  F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-		return err_set(e, -errno, "memfd: seals: %s", err_name(errno));
-	r = look_through(m, image, e);
-	return r < 0 ? r : chainfile_write(m->dir, image, &m->of, e);
-}
-
 static int mount_file(struct merged *m, dev_t *ret_dev, struct err *e)
 {
 	CLEANUP_FREE char *path = NULL;
@@ -262,7 +180,8 @@ static int produce(struct merged *m, dev_t *ret_dev, struct err *e)
 	if (r < 0) {
 		if (r != -ENOENT)
 			log_warn("msg=\"made again: %s\"", mine.text);
-		r = make_file(m, e);
+		r = chainmake(m->cs->c->estargzfs, m->cs->root, m->dir, &m->of,
+			      &m->key, e);
 	}
 	m->verified = r == 0;
 	if (r < 0)

@@ -11,11 +11,9 @@
  *     ▲                                        │                 no reply names it
  *     └──────── it could not be made ──────────┘
  *
- * BUSY: somebody makes or takes away; who needs it waits, for a while. The file is
- * made by two processes, one after the other: one merges what may be
- * hostile into a memfd, which is then sealed, another looks through that. Where any of
- * this fails, the reason is in the log, and the chain is stacked layer by layer;
- * it is tried again after CHAINS_RETRY_NS.
+ * BUSY: somebody makes (chainmake.h) or takes away; who needs it waits, for a while.
+ * Where it cannot be made, the reason is in the log, and the chain is stacked layer by
+ * layer; it is tried again after CHAINS_RETRY_NS.
  *
  * A mount stays as long as a reply names it (tree_named()); one that was made in
  * advance, until the first that named it is gone. A file goes when a layer of it

@@ -3,6 +3,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 %C%_libsnapshotter_a_SOURCES = \
 	%D%/adopt.c \
 	%D%/chainfile.c %D%/chainfile.h \
+	%D%/chainmake.c %D%/chainmake.h \
 	%D%/chains.c %D%/chains.h \
 	%D%/conf.c %D%/conf.h \
 	%D%/db.c %D%/db.h \
