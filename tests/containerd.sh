@@ -154,7 +154,10 @@ snap_config() {
 		printf '[mount]\n%s\n' "$SNAP_MOUNT" >>"$SNAP.toml"
 }
 # Whether this kernel can have merged metadata, as the snapshotter has found.
-merges() { grep -q 'mod=chains metadata=erofs' "$T/snapshotter.log"; }
+merges() {
+	wait_for 20 grep -q 'mod=chains metadata=' "$T/snapshotter.log" &&
+		grep -q 'mod=chains metadata=erofs' "$T/snapshotter.log"
+}
 # For good: the fetcher that it started, which would stay for its layers.
 snap_end() {
 	local p

@@ -43,7 +43,8 @@ SH_TESTS += %D%/s01-grpc.sh %D%/s02-conformance.sh %D%/s03-ctr.sh \
 	%D%/s08-tree.sh %D%/s04-lazy.sh %D%/s05-kill.sh
 SH_TESTS += %D%/d01-man.sh %D%/d02-systemd.sh
 SH_TESTS += %D%/s10-containers.sh %D%/s11-churn.sh %D%/s12-kills.sh \
-	%D%/s13-cri.sh %D%/s14-containerd2.sh %D%/s15-systemd.sh
+	%D%/s13-cri.sh %D%/s14-containerd2.sh %D%/s15-systemd.sh \
+	%D%/s20-chains.sh
 SH_TESTS += %D%/c30-optimize.sh %D%/c31-record.sh
 SH_TESTS += %D%/s06-program.sh %D%/s16-native.sh
 SH_TESTS += %D%/c20-events.sh %D%/c21-trace.sh %D%/c22-events-dir.sh

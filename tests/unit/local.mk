@@ -129,6 +129,8 @@ nodist_EXTRA_%C%_test_layers_SOURCES = %D%/cxx.cc
 UNIT_TESTS += %D%/test-stack
 %C%_test_stack_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
 	$(SQLITE_LIBS) -lpthread
+UNIT_TESTS += %D%/test-chainfile
+%C%_test_chainfile_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
 UNIT_TESTS += %D%/test-filter
 %C%_test_filter_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD) \
 	$(PCRE_LIBS)
