@@ -72,7 +72,9 @@ int meta_check(int sock, const struct meta_files *layer, struct err *e)
 		.version = META_VERSION, .type = META_CHECK, .n = 1};
 	const int fds[] = {layer->erofs, layer->chunks, layer->present};
 
-	return ask(sock, &q, fds, ARRAY_SIZE(fds), e);
+	return ask(sock, &q, fds,
+		   layer->present >= 0 ? ARRAY_SIZE(fds) : ARRAY_SIZE(fds) - 1,
+		   e);
 }
 
 int meta_check_chain(int sock, int image, const struct digest *key,

@@ -23,7 +23,7 @@
 enum meta_type {
 	META_MERGE =
 		1, /* descriptors: output (empty, writable), then of each layer layer.erofs, chunks */
-	META_CHECK = 2,       /* layer.erofs, chunks, present */
+	META_CHECK = 2,       /* layer.erofs, chunks; present or not */
 	META_CHECK_CHAIN = 3, /* meta.erofs */
 };
 
@@ -46,7 +46,7 @@ struct meta_reply {
 struct meta_files {
 	int erofs;
 	int chunks;
-	int present; /* CHECK alone */
+	int present; /* CHECK alone; -1: how much is there does not matter */
 };
 
 /**
@@ -63,8 +63,8 @@ int meta_merge(int sock, int out, const struct meta_files *layers, size_t n,
 /**
  * meta_check() - may the kernel be given layer.erofs?
  *
- * The index is right, the metadata is as erofs_check() wants it, present is
- * of this index, COMPLETE, and durable in every bit.
+ * The index is right, the metadata is as erofs_check() wants it; present, where
+ * there is one, is of this index, COMPLETE, and durable in every bit.
  * Return: 0; -EAGAIN it is not complete; others as meta_merge()
  */
 int meta_check(int sock, const struct meta_files *layer, struct err *e);

@@ -171,10 +171,10 @@ static int do_check(const struct work *w, struct err *e)
 	struct chunks ch;
 	int r;
 
-	if (w->n_fds != 3)
+	if (w->n_fds != 2 && w->n_fds != 3)
 		return err_set(e, -EPROTO, "%zu files", w->n_fds);
 	r = open_layer(w, w->fds[0], w->fds[1], &ch, &im, e);
-	if (r == 0)
+	if (r == 0 && w->n_fds == 3)
 		r = check_present(w->fds[2], &ch, e);
 	return r < 0 ? r : erofs_check(&im, ch.image_bytes, e);
 }
