@@ -71,7 +71,7 @@ static bool refuse_resent(const struct session *s,
 
 	if (!s->fail_resent || (in->unique & SESSION_RESENT) == 0 ||
 	    in->opcode == FUSE_FORGET || in->opcode == FUSE_BATCH_FORGET ||
-	    in->opcode == FUSE_INTERRUPT)
+	    in->opcode == FUSE_INTERRUPT || in->opcode == FUSE_RELEASE)
 		return false;
 	log_warn("opcode=%u nodeid=%llu msg=\"request that killed workers "
 		 "is answered with EIO\"",
