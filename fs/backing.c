@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,10 +13,13 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "common/io.h"
 #include "common/kmount.h"
+#include "common/meta.h"
 #include "fs/opens.h"
+#include "fs/state.h"
 #include "fs/super.h"
 #define LOG_MOD "backing"
 #include "common/log.h"
@@ -59,14 +63,50 @@ static int learn_handles(struct backing *b, int dir, struct err *e)
 		       (unsigned)b->handle.type);
 }
 
-static int have_mount(struct backing *b, const char *image, struct err *e)
+/* Has the metadata looked through, by a process that has parsed nothing. */
+static int check(const struct state *s, struct err *e)
 {
+	const struct meta_files files = {
+		.erofs = s->fds[STATE_EROFS],
+		.chunks = s->fds[STATE_CHUNKS],
+		.present = -1,
+	};
+	CLEANUP_CLOSE int ours = -EBADF;
+	int sv[2], r;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return err_set(e, -errno, "socketpair: %s", err_name(errno));
+	ours = sv[0];
+	pid = fork();
+	if (pid == 0)
+		_exit(meta_serve(sv[1]));
+	(void)close(sv[1]);
+	if (pid < 0)
+		return err_set(e, -EAGAIN, "no process");
+	r = meta_check(ours, &files, e);
+	(void)kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return r;
+}
+
+static int have_mount(struct backing *b, const struct state *s, struct err *e)
+{
+	CLEANUP_FREE char *image = NULL;
 	CLEANUP_CLOSE int mnt = -EBADF;
 	CLEANUP_CLOSE int dir = -EBADF;
 	int r;
 
 	if (b->dir_fd >= 0)
 		return 0;
+	if (asprintf(&image, "%s/layer.erofs", s->path) < 0) {
+		image = NULL;
+		return err_set(e, -ENOMEM, "no memory");
+	}
+	r = check(s, e);
+	if (r < 0)
+		return r;
 	mnt = kmount_detached(image,
 			      MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID |
 				      MOUNT_ATTR_NOATIME,
@@ -156,7 +196,7 @@ static int back(int fuse_fd, int fd, uint32_t *ret_id, struct err *e)
 	return 0;
 }
 
-static int open_backing(struct backing *b, const char *image, int fuse_fd,
+static int open_backing(struct backing *b, const struct state *s, int fuse_fd,
 			uint64_t nid, uint32_t *ret_id, struct err *e)
 {
 	CLEANUP_CLOSE int fd = -EBADF;
@@ -172,7 +212,7 @@ static int open_backing(struct backing *b, const char *image, int fuse_fd,
 	i = find(b, 0, &it);
 	if (i < 0)
 		return err_set(e, -ENOSPC, "too many backing files");
-	r = have_mount(b, image, e);
+	r = have_mount(b, s, e);
 	if (r < 0)
 		return r;
 	fd = open_nid(b, nid, e);
@@ -217,21 +257,14 @@ int backing_begin(struct backing *b, struct super *s,
 }
 
 void backing_give(struct backing *b, const struct ctl_back *want,
-		  const char *dir, int fuse_fd, int ctl)
+		  const struct state *state, int fuse_fd, int ctl)
 {
 	struct ctl_backed msg = {.type = CTL_BACKED, .nid = want->nid};
-	CLEANUP_FREE char *image = NULL;
 	struct err e = {0};
 
 	if (want->close_nid != 0)
 		close_backing(b, fuse_fd, want->close_nid);
-	if (asprintf(&image, "%s/layer.erofs", dir) < 0) {
-		image = NULL;
-		msg.error = err_set(&e, -ENOMEM, "no memory");
-	} else {
-		msg.error =
-			open_backing(b, image, fuse_fd, want->nid, &msg.id, &e);
-	}
+	msg.error = open_backing(b, state, fuse_fd, want->nid, &msg.id, &e);
 	if (msg.error < 0)
 		log_warn("msg=\"%s\"", e.text);
 	(void)io_send_fds(ctl, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);

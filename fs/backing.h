@@ -4,7 +4,8 @@
  * has no right to (FUSE_DEV_IOC_BACKING_OPEN takes CAP_SYS_ADMIN; Linux 6.9).
  *
  * They are opened on a mount of the same layer.erofs by the kernel's EROFS which has no
- * place, and is made when the first one is asked for. A file is named by its
+ * place, and is made when the first one is asked for, after a process of its own has
+ * looked through the metadata (common/meta.h). A file is named by its
  * number there: nothing of the image is read here. The kernel numbers backing
  * files, for as long as the FUSE connection lives; the numbers are noted in the file
  * of fs/opens.h. A monitor's successor mounts again: what was opened before
@@ -18,6 +19,7 @@
 #include "common/sup.h"
 #include "fs/ctl.h"
 
+struct state;
 struct super;
 
 /**
@@ -51,12 +53,12 @@ int backing_begin(struct backing *b, struct super *s,
 /**
  * backing_give() - do what a worker asks for, and answer
  * @want:	any numbers: what is no regular file of the layer is refused
- * @dir:	the layer's directory
+ * @state:	the layer's directory
  * @fuse_fd:	the connection
  * @ctl:	socket to the worker
  */
 void backing_give(struct backing *b, const struct ctl_back *want,
-		  const char *dir, int fuse_fd, int ctl);
+		  const struct state *state, int fuse_fd, int ctl);
 
 /* In the worker, and at the end; the kernel keeps backing files that are open. */
 void backing_done(struct backing *b);

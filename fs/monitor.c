@@ -416,8 +416,8 @@ static void handle_worker(struct monitor *m)
 		m->retry_ns = RETRY_MIN_NS;
 		give_fetcher(m);
 	} else if (msg.type == CTL_BACK && (size_t)n == sizeof(msg.back)) {
-		backing_give(&m->backing, &msg.back, m->state.path,
-			     m->mnt.fuse_fd, m->ctl);
+		backing_give(&m->backing, &msg.back, &m->state, m->mnt.fuse_fd,
+			     m->ctl);
 	} else if (msg.type == CTL_COMPLETE) {
 		set_read_ahead(m);
 		if (m->super != NULL)
