@@ -16,6 +16,6 @@ noinst_PROGRAMS += %D%/build %D%/ops %D%/shape %D%/timed %D%/inflate %D%/rpc
 	daemon/snapshotter/libsnapshotspb.a common/libcommon.a \
 	$(NGHTTP2_LIBS) $(PROTOBUFC_LIBS) $(COMMON_LIBS)
 EXTRA_DIST += %D%/run %D%/lib.sh %D%/convert %D%/procs.sh %D%/input.py %D%/table.py \
-	%D%/plot.py %D%/report %D%/stack %D%/stack.sh %D%/stack.py %D%/link %D%/ten \
+	%D%/plot.py %D%/report %D%/stack %D%/stack.sh %D%/stack.py %D%/link %D%/ten %D%/openmodes \
 	%D%/cold-start %D%/cold.py %D%/images.sh %D%/peer.go %D%/touched.py \
 	%D%/prepare %D%/split.py %D%/idle %D%/README.md

@@ -8,6 +8,7 @@
  *   open    open() and close() of all files
  *   small   all files up to 64 KiB: open, read, close
  *   big     all files from 16 MiB on: read from one end to the other
+ *   read    all files: open, read, close
  *   rand    N random 4 KiB, read from files from 1 MiB on, which are open
  *   fault   the same pages, touched in mappings of the files
  *
@@ -175,6 +176,11 @@ static void do_big(const struct tree *t)
 	read_all(t, BIG_BYTES, UINT64_MAX);
 }
 
+static void do_read(const struct tree *t)
+{
+	read_all(t, 0, UINT64_MAX);
+}
+
 /* A file that random pages are read of. */
 struct big {
 	int fd;
@@ -295,7 +301,7 @@ static int miss(const char *file, unsigned n, unsigned pause_ms)
 
 static int usage(void)
 {
-	(void)fputs("usage: ops stat|open|small|big DIR LIST\n"
+	(void)fputs("usage: ops stat|open|small|big|read DIR LIST\n"
 		    "       ops rand|fault DIR LIST N\n"
 		    "       ops exec DIR PROGRAM [ARG...]\n"
 		    "       ops run PROGRAM [ARG...]\n"
@@ -311,10 +317,8 @@ static int on_tree(const char *op, const char *dir, const char *list,
 		const char *name;
 		void (*f)(const struct tree *t);
 	} ops[] = {
-		{"stat", do_stat},
-		{"open", do_open},
-		{"small", do_small},
-		{"big", do_big},
+		{"stat", do_stat}, {"open", do_open}, {"small", do_small},
+		{"big", do_big},   {"read", do_read},
 	};
 	struct tree t = {0};
 	double begin;
