@@ -317,11 +317,8 @@ static int on_tree(const char *op, const char *dir, const char *list,
 		const char *name;
 		void (*f)(const struct tree *t);
 	} ops[] = {
-		{"stat", do_stat},
-		{"open", do_open},
-		{"small", do_small},
-		{"big", do_big},
-		{"read", do_read},
+		{"stat", do_stat}, {"open", do_open}, {"small", do_small},
+		{"big", do_big},   {"read", do_read},
 	};
 	struct tree t = {0};
 	double begin;
