@@ -279,6 +279,34 @@ int erofs_inode_get(const struct erofs_image *im, uint64_t nid,
 	return 0;
 }
 
+int erofs_inode_next(const struct erofs_image *im, const struct erofs_inode *in,
+		     struct erofs_inode *ret)
+{
+	const uint8_t *p = at(im, in->inode_off, EROFS_INODE_BYTES);
+	uint64_t off = in->inode_off + in->inode_bytes + in->xattr_bytes;
+	uint32_t number;
+
+	if (p == NULL || in->inode_bytes != EROFS_INODE_BYTES)
+		return 0;
+	number = le32_load(p + EROFS_I_INO) + 1;
+	if (in->layout == EROFS_LAYOUT_INLINE)
+		off += in->size % EROFS_BLOCK_BYTES;
+	off = ALIGN_UP(off, (uint64_t)EROFS_SLOT_BYTES);
+	/* There, or where the next block begins: none lies across two. */
+	for (int i = 0; i < 2; i++) {
+		p = at(im, off, EROFS_INODE_BYTES);
+		if (p != NULL && le32_load(p + EROFS_I_INO) == number &&
+		    (le16_load(p + EROFS_I_FORMAT) & EROFS_FORMAT_EXTENDED) !=
+			    0)
+			return erofs_inode_get(im,
+					       (off - im->meta_off) /
+						       EROFS_SLOT_BYTES,
+					       ret) == 0;
+		off = ALIGN_UP(off, (uint64_t)EROFS_BLOCK_BYTES);
+	}
+	return 0;
+}
+
 /*
  * Block @blk of a directory's or symlink's content; *ret_len bytes of it are
  * in use. NULL where the image does not have it.

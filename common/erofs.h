@@ -78,6 +78,16 @@ int erofs_inode_get(const struct erofs_image *im, uint64_t nid,
 		    struct erofs_inode *ret);
 
 /**
+ * erofs_inode_next() - the inode behind another one in the image
+ *
+ * In images that are written here: breadth first, so that files of a directory
+ * follow one another in the order of their names (docs/FORMAT.md §2.2).
+ * Return: 1, 0 there is none, or none that was written so
+ */
+int erofs_inode_next(const struct erofs_image *im, const struct erofs_inode *in,
+		     struct erofs_inode *ret);
+
+/**
  * erofs_lookup() - a name in a directory (binary search, O(log n))
  * @name:	[@len], no '/'
  * @ret_dtype:	DT_… of <dirent.h>, may be NULL

@@ -3,7 +3,9 @@
 
 #include "fs/ahead.h"
 
+#include "common/io.h"
 #include "fs/miss.h"
+#include "fs/nextfiles.h"
 #include "fs/run.h"
 
 #define BACKOFF_MIN_NS (2 * NSEC_PER_SEC)
@@ -47,14 +49,19 @@ static struct miss_cursor *cursor_for(struct miss *m, uint64_t pos,
 	return oldest;
 }
 
-void ahead_read(struct miss *m, uint64_t first, uint64_t end, bool missed,
-		uint64_t now_ns)
+void ahead_read(struct miss *m, uint64_t nid, uint64_t first, uint64_t end,
+		bool missed)
 {
+	uint64_t now_ns = io_now_ns();
 	struct miss_cursor *c;
 	struct chunk a, z;
 	uint64_t from, to, i, stop;
 	bool continues;
 
+	/* What will be wanted is known, and more would be in its way. */
+	if (now_ns >= m->no_space_until_ns && !m->pump_hints &&
+	    nextfiles(m, nid, missed, now_ns))
+		return;
 	chunks_get(m->ch, first, &a);
 	chunks_get(m->ch, end - 1, &z);
 	c = cursor_for(m, a.blob_off, &continues);
@@ -72,7 +79,6 @@ void ahead_read(struct miss *m, uint64_t first, uint64_t end, bool missed,
 	if (missed)
 		c->window =
 			MIN(MAX(c->window * 2, WINDOW_MIN), MISS_AHEAD_BYTES);
-	/* What will be wanted is known, and more would be in its way. */
 	if (now_ns < m->no_space_until_ns || m->pump_hints)
 		return;
 	from = MAX(c->edge, c->next);

@@ -28,6 +28,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/wait.c %D%/wait.h \
 	%D%/refuse.c %D%/refuse.h \
 	%D%/firsts.c %D%/firsts.h \
+	%D%/nextfiles.c %D%/nextfiles.h \
 	%D%/run.c %D%/run.h \
 	%D%/ahead.c %D%/ahead.h \
 	%D%/fill.c %D%/fill.h \

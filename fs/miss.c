@@ -114,7 +114,7 @@ void miss_wait(struct miss *m, struct waiter *w)
 		/* Where memory is short it is tried again at the tick. */
 		(void)run_ensure(m, w->first, w->end, wait_class(w),
 				 UINT64_MAX);
-		ahead_read(m, w->first, w->end, true, now);
+		ahead_read(m, w->nid, w->first, w->end, true);
 		miss_want_tick(m);
 	}
 	(void)pthread_mutex_unlock(&m->lock);
@@ -129,10 +129,10 @@ bool miss_starts(const struct miss *m)
 	return until_ns != 0 && io_now_ns() < until_ns;
 }
 
-void miss_hit(struct miss *m, uint64_t first, uint64_t end)
+void miss_hit(struct miss *m, uint64_t nid, uint64_t first, uint64_t end)
 {
 	(void)pthread_mutex_lock(&m->lock);
-	ahead_read(m, first, end, false, io_now_ns());
+	ahead_read(m, nid, first, end, false);
 	(void)pthread_mutex_unlock(&m->lock);
 }
 

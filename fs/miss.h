@@ -27,6 +27,7 @@
 
 #include "common/base.h"
 #include "common/chunks.h"
+#include "common/erofs.h"
 #include "common/present.h"
 #include "fs/link.h"
 #include "fs/stats.h"
@@ -51,6 +52,24 @@ struct miss_cursor {
 };
 
 /**
+ * struct miss_dir - files that are read one after the other, as a directory has
+ * them
+ * @nid:	of the last one
+ * @edge:	asked for up to that one
+ * @misses:	so far
+ * @window:	bytes of files to be ahead; 0: not yet
+ * @ahead:	of those asked for, behind the last one
+ */
+struct miss_dir {
+	uint64_t nid;
+	uint64_t edge;
+	unsigned misses;
+	uint64_t window;
+	uint64_t ahead;
+	uint64_t used_ns;
+};
+
+/**
  * struct miss_ops - what the engine needs done
  * @ready:	all bytes of @w are in the cache (or its bounce): answer it
  * @failed:	answer it with @w->error, a negative errno
@@ -65,6 +84,8 @@ struct miss_ops {
 
 struct miss {
 	/* immutable once running */
+	const struct erofs_image
+		*im; /* or NULL: who follows whom is not known */
 	const struct chunks *ch;
 	struct present *pr;
 	struct stats *st;
@@ -109,6 +130,7 @@ struct miss {
 	uint64_t pump_backoff_ns;
 	uint64_t no_space_until_ns;
 	struct miss_cursor cursors[MISS_CURSORS];
+	struct miss_dir dirs[MISS_CURSORS];
 };
 
 int miss_init(struct miss *m, struct err *e);
@@ -134,7 +156,7 @@ void miss_wait(struct miss *m, struct waiter *w);
 bool miss_starts(const struct miss *m);
 
 /* A read that hit: moves the read-ahead along. */
-void miss_hit(struct miss *m, uint64_t first, uint64_t end);
+void miss_hit(struct miss *m, uint64_t nid, uint64_t first, uint64_t end);
 
 /* A wait is given up soon (FUSE_INTERRUPT); the fetch goes on. */
 void miss_interrupt(struct miss *m, uint64_t id);

@@ -514,7 +514,7 @@ static void read_file(struct fs *fs, struct waiter *w, bool pages)
 			read_later(fs, w);
 			return;
 		}
-		miss_hit(fs->miss, w->first, w->end);
+		miss_hit(fs->miss, w->nid, w->first, w->end);
 	}
 	lane_lock(lane);
 	reply_cached(fs, lane, w, EVENTS_HIT);

@@ -426,6 +426,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	fs->noreadahead = w->o->noreadahead;
 	fs->has_xattrs = (fs->ch.flags & CHUNKS_F_XATTRS) != 0;
 	datadir_init(&fs->data, &fs->im, &fs->ch.toc_digest);
+	w->miss.im = &fs->im;
 	w->miss.ch = &fs->ch;
 	w->miss.pr = &fs->pr;
 	w->miss.st = w->st;

@@ -20,6 +20,7 @@ SH_TESTS += \
 	%D%/m17-native.sh \
 	%D%/m18-native-image.sh \
 	%D%/m20-lastrun.sh \
+	%D%/m21-serial.sh \
 	%D%/m30-merged.sh
 
 EXTRA_DIST += tests/lib.sh tests/containerd.sh tests/convert.sh tests/snap.sh tests/images.sh \

@@ -317,6 +317,17 @@ def c_few_files(b):
 
 
 @case("files")
+def c_shuffled(b):
+    "1000 small files of a directory, in the blob in another order."
+    b.level = 0
+    b.add("d/", "dir")
+    for i in range(1000):
+        n = i * 389 % 1000
+        b.add("d/f%03d" % n, data=rnd(8000, n))
+    return b.finish()
+
+
+@case("files")
 def c_small_files(b):
     "The same with files of 2 MiB."
     b.level = 0

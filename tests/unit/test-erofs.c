@@ -243,6 +243,26 @@ static void test_lookup_of_what_is_not_there(void **state)
 		-ENOTDIR);
 }
 
+/* All of them, in the order in which they were given; whatever lies between. */
+static void test_one_inode_after_the_other(void **state)
+{
+	static const char *const names[] = {"!first", ".-mid",    "blk",
+					    "chr",    "dir",      "file",
+					    "link",   "link-long"};
+	const struct fixture *f = *state;
+	struct erofs_inode in, want;
+	uint64_t n = 1;
+
+	assert_int_equal(erofs_inode_get(&f->im, f->im.root_nid, &in), 0);
+	for (; erofs_inode_next(&f->im, &in, &in) == 1; n++) {
+		assert_true(n <= ARRAY_SIZE(names));
+		assert_int_equal(find(f, names[n - 1], &want), 0);
+		assert_int_equal(in.nid, want.nid);
+		assert_int_equal(in.mode, want.mode);
+	}
+	assert_int_equal(n, f->im.n_inodes);
+}
+
 static void test_symlinks(void **state)
 {
 	struct fixture *f = *state;
@@ -546,6 +566,7 @@ int main(void)
 		TEST(test_device_numbers_are_bounded),
 		TEST(test_names_are_in_byte_order),
 		TEST(test_lookup_of_what_is_not_there),
+		TEST(test_one_inode_after_the_other),
 		TEST(test_symlinks),
 		TEST(test_xattrs),
 		TEST(test_xattr_names_split),
