@@ -596,12 +596,11 @@ static int open_events(struct monitor *m, struct err *e)
 	return 0;
 }
 
-/* What the last run has read, where nothing better is known; without it, nothing
- * is. */
+/* What the last run has read; without it, nothing is. With a trace it is only noted:
+ * a layer that is mounted again after a reboot is mounted without one. */
 static void open_firsts(struct monitor *m)
 {
-	if (m->layer->has_toc_digest && !m->layer->has_trace &&
-	    !m->o->noprefetch && !m->o->notrace)
+	if (m->layer->has_toc_digest && !m->o->noprefetch && !m->o->notrace)
 		m->firsts_fd = MAX(
 			lastrun_open(m->o->root, &m->layer->toc_digest), -1);
 }

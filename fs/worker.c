@@ -407,7 +407,7 @@ static void start_firsts(struct worker *w, bool again)
 
 	if (fd < 0)
 		return;
-	if (w->miss.link.hints.state == LINK_HINTS_NONE)
+	if (!w->layer->has_trace && w->miss.link.hints.state == LINK_HINTS_NONE)
 		w->miss.own_hints = firsts_load(fd, &fs->ch, w->sha,
 						&w->miss.link.hints) > 0;
 	if (again ||

@@ -135,6 +135,20 @@ is "$(stat_of .demand.misses)" 0 "still nobody"
 is "$(srv_count)" "$before" "and nothing was asked for"
 ok "all of it is right" right
 ended
+KEPT=$(find "$T/state$N/traces" -type f)
+is "$(od -An -v -tu4 -j12 -N4 "$KEPT" | xargs)" 133 \
+	"what was read is noted, for when there is no trace"
+keep() { mkdir -p "$T/state$1" && cp -r "${KEPT%/sha256/*}" "$T/state$1/"; }
+keep $((N + 1))
+with gone
+is "$(stat_of .trace_ranges)" 0 "... which is not so where one is named"
+ended
+N=$((N + 1))
+keep $N
+STATE=$T/state$N mount_esgz "$SRV_ADDR/a/b" "$T/m" \
+	"plain_http,nobackground,layer=$LAYER,toc_digest=sha256:${KEPT##*/}"
+ok "a mount that knows of none goes by it" stat_is '.trace_ranges > 0' true
+ended
 
 ok "a mount that maps it" with good
 ok "here and there, by pages" "$PYTHON" - "$T/tree/big" "$T/m/big" <<'END'
