@@ -19,6 +19,7 @@
 
 #include "common/buf.h"
 #include "common/io.h"
+#include "fs/merged.h"
 #include "fs/monitor.h"
 #include "fs/native.h"
 #define LOG_MOD "image"
@@ -232,31 +233,28 @@ static int mount_one(const struct layer *layer, const char *target,
 
 /* ---- several layers ---------------------------------------------------- */
 
-static int make_places(struct child *v, size_t n, const char *dir,
-		       struct err *e)
+static int make_place(struct child *v, size_t i, const char *dir, struct err *e)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (asprintf(&v[i].target, "%s/%zu", dir, i) < 0) {
-			v[i].target = NULL;
-			return err_set(e, -ENOMEM, "no memory");
-		}
-		if (mkdir(v[i].target, 0700) < 0 && errno != EEXIST)
-			return err_set(e, -errno, "%s: %s", v[i].target,
-				       err_name(errno));
+	if (asprintf(&v[i].target, "%s/%zu", dir, i) < 0) {
+		v[i].target = NULL;
+		return err_set(e, -ENOMEM, "no memory");
 	}
+	if (mkdir(v[i].target, 0700) < 0 && errno != EEXIST)
+		return err_set(e, -errno, "%s: %s", v[i].target,
+			       err_name(errno));
 	return 0;
 }
 
 /* Those that need a monitor first: they get ready while the others are looked
- * at. @native: the kernel may be given what is complete */
-static int start_layers(struct child *v, const struct source *s, bool native,
-			const struct options *o, struct connect *c,
-			struct err *e)
+ * at. */
+static int start_layers(struct child *v, const struct source *s,
+			const char *dir, const struct options *o,
+			struct connect *c, struct err *e)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < s->n_layers; i++)
-		v[i].native = native && native_may(&s->layers[i], o);
+	for (size_t i = 0; r == 0 && i < s->n_layers; i++)
+		r = make_place(v, i, dir, e);
 	for (size_t i = 0; r == 0 && i < s->n_layers; i++) {
 		if (!v[i].native)
 			r = start_child(&v[i], &s->layers[i], v[i].target, o, c,
@@ -308,16 +306,22 @@ static void learn_roots(const struct child *v, size_t n)
 	}
 }
 
-/* lowerdir=N-1:…:0, relative to the directory, so that 120 layers fit. */
+/* lowerdir=N-1:…:0, relative to the directory, so that 120 layers fit. With
+ * merged metadata, lowerdir=N::N-1::…::0: the layers have data alone. */
 static int mount_overlay(const struct source *s, const char *dir,
-			 const char *target, const struct options *o,
-			 struct err *e)
+			 const char *target, bool merged,
+			 const struct options *o, struct err *e)
 {
 	CLEANUP_BUF struct buf opts = BUF_INIT(OVERLAY_OPTIONS_MAX);
 	int r = buf_add_str(&opts, "lowerdir=");
 
+	if (r == 0 && merged)
+		r = buf_addf(&opts, "%zu::", s->n_layers);
 	for (size_t i = s->n_layers; r == 0 && i-- > 0;)
-		r = buf_addf(&opts, "%zu%s", i, i > 0 ? ":" : "");
+		r = buf_addf(&opts, "%zu%s", i,
+			     i == 0   ? ""
+			     : merged ? "::"
+				      : ":");
 	if (r == 0 && o->opaque_user)
 		r = buf_add_str(&opts, ",userxattr");
 	if (r < 0)
@@ -332,6 +336,28 @@ static int mount_overlay(const struct source *s, const char *dir,
 			       "cannot mount overlayfs on %s: %s", target,
 			       err_name(r));
 	return 0;
+}
+
+/* With all layers mounted by FUSE: names and attributes by the kernel. Return:
+ * whether it is mounted so */
+static bool mount_merged(struct child *v, const struct source *s,
+			 const char *dir, const char *target,
+			 const struct options *o)
+{
+	CLEANUP_CLOSE int fd = -EBADF;
+	struct err e;
+	int r;
+
+	fd = merged_mount(s, o, &e);
+	r = fd < 0 ? fd : make_place(v, s->n_layers, dir, &e);
+	if (r == 0)
+		r = native_attach(fd, v[s->n_layers].target, &e);
+	if (r == 0)
+		r = mount_overlay(s, dir, target, true, o, &e);
+	if (r < 0)
+		log_debug("err=%s msg=\"%s; no merged metadata\"",
+			  err_symbol(r), e.text);
+	return r == 0;
 }
 
 /* Lets go of the layers' mounts: the overlayfs keeps what it needs; without
@@ -389,57 +415,77 @@ static void sweep(void)
 		return;
 }
 
-static bool any_native(const struct child *v, size_t n)
+static size_t count_native(const struct child *v, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (v[i].native)
-			return true;
-	}
-	return false;
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++)
+		k += v[i].native;
+	return k;
 }
 
-static bool any_monitor(const struct child *v, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (!v[i].native)
-			return true;
-	}
-	return false;
-}
-
-/* Return: 0; 1 not with layers that the kernel has mounted; -errno. Then nothing
- * is left. */
+/**
+ * try_layers() - all of it, or nothing is left
+ * @v:		[n_layers + 1]; those that are native may be had so
+ * @merged:	none is; merged metadata may be tried
+ *
+ * Return: 0; 1 not with layers that the kernel has mounted; -errno
+ */
 static int try_layers(struct child *v, const struct source *s, const char *dir,
-		      const char *target, bool native, const struct options *o,
+		      const char *target, bool merged, const struct options *o,
 		      struct connect *c, struct err *e)
 {
-	int r = make_places(v, s->n_layers, dir, e);
+	size_t n = s->n_layers;
+	int r = start_layers(v, s, dir, o, c, e);
 
-	if (r == 0)
-		r = start_layers(v, s, native, o, c, e);
 	if (r == 0)
 		r = await_layers(v, s, e);
 	else
 		(void)await_layers(v, s, NULL);
 	if (r == 0)
-		learn_roots(v, s->n_layers);
-	if (r == 0) {
-		r = mount_overlay(s, dir, target, o, e);
-		if (r < 0 && any_native(v, s->n_layers)) {
+		learn_roots(v, n);
+	if (r == 0 && !(merged && mount_merged(v, s, dir, target, o))) {
+		r = mount_overlay(s, dir, target, false, o, e);
+		if (r < 0 && count_native(v, n) > 0) {
 			log_warn("err=%s msg=\"%s; without EROFS, then\"",
 				 err_symbol(r), e->text);
 			r = 1;
 		}
 	}
-	for (size_t i = 0; i < s->n_layers; i++) {
+	for (size_t i = 0; i < n; i++) {
 		if (r == 0 && !v[i].native)
 			keep_child(&v[i]);
 		else if (v[i].ready_fd >= 0)
 			(void)close(TAKE_FD(v[i].ready_fd));
 	}
-	drop_layers(v, s->n_layers, dir);
-	for (size_t i = 0; r != 0 && i < s->n_layers; i++)
+	drop_layers(v, n + 1, dir);
+	for (size_t i = 0; r != 0 && i < n; i++)
 		await_exit(&v[i]);
+	return r;
+}
+
+/* All layers complete: the kernel's, one a layer. Else all by FUSE, below merged
+ * metadata where that can be; a layer without a name in the cache has none, and
+ * beside it the kernel's for those that are complete. */
+static int try_forms(struct child *v, const struct source *s, const char *dir,
+		     const char *target, const struct options *o,
+		     struct connect *c, struct err *e)
+{
+	size_t n = s->n_layers;
+	bool merged;
+	int r = 1;
+
+	for (size_t i = 0; i < n; i++)
+		v[i].native = native_may(&s->layers[i], o);
+	merged = count_native(v, n) < n && merged_may(s, o);
+	for (int tries = 0; r > 0 && tries < 2; tries++) {
+		for (size_t i = 0; (merged || tries > 0) && i < n; i++)
+			v[i].native = false;
+		r = io_mkdir_p(dir, 0700);
+		if (r < 0)
+			return err_set(e, r, "%s: %s", dir, err_name(r));
+		r = try_layers(v, s, dir, target, merged, o, c, e);
+	}
 	return r;
 }
 
@@ -447,9 +493,9 @@ static int mount_image(const struct source *s, const char *target,
 		       const struct options *o, struct connect *c,
 		       struct err *e)
 {
-	CLEANUP_FREE struct child *v = calloc(s->n_layers, sizeof(*v));
+	CLEANUP_FREE struct child *v = calloc(s->n_layers + 1, sizeof(*v));
 	CLEANUP_FREE char *dir = NULL;
-	int r = 1;
+	int r;
 
 	if (v == NULL || asprintf(&dir, IMAGES_DIR "/%d", (int)getpid()) < 0) {
 		dir = NULL;
@@ -458,13 +504,9 @@ static int mount_image(const struct source *s, const char *target,
 	for (size_t i = 0; i < s->n_layers; i++)
 		v[i].ready_fd = -1;
 	sweep();
-	for (int native = 1; r > 0 && native >= 0; native--) {
-		r = io_mkdir_p(dir, 0700);
-		if (r < 0)
-			return err_set(e, r, "%s: %s", dir, err_name(r));
-		r = try_layers(v, s, dir, target, native != 0, o, c, e);
-	}
-	if (r == 0 && o->foreground && any_monitor(v, s->n_layers))
+	r = try_forms(v, s, dir, target, o, c, e);
+	if (r == 0 && o->foreground &&
+	    count_native(v, s->n_layers) < s->n_layers)
 		await_unmount(v, s->n_layers, target);
 	else if (r == 0 && o->foreground)
 		await_native(target);

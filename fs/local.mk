@@ -10,6 +10,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/connect.c %D%/connect.h \
 	%D%/manifests.c %D%/manifests.h \
 	%D%/image.c %D%/image.h %D%/native.c %D%/native.h \
+	%D%/merged.c %D%/merged.h %D%/metarun.c %D%/metarun.h \
 	%D%/monitor.c %D%/monitor.h \
 	%D%/control.c %D%/control.h \
 	%D%/state.c %D%/state.h \

@@ -11,22 +11,19 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "common/io.h"
 #include "common/layerdir.h"
 #include "common/meta.h"
 #include "common/present.h"
 #include "common/rd.h"
+#include "fs/metarun.h"
 #define LOG_MOD "native"
 #include "common/log.h"
 
-#define META_FD 3
-
 /* Events and what is read ahead are FUSE's matter; a supervisor mounts itself. */
-static bool is_wanted(const struct layer *layer, const struct options *o)
+bool native_wanted(const struct layer *layer, const struct options *o)
 {
 	return !o->nonative && o->events == NULL && !o->noreadahead &&
 	       o->supervisor_fd < 0 && layer->has_toc_digest;
@@ -48,7 +45,7 @@ bool native_may(const struct layer *layer, const struct options *o)
 	CLEANUP_CLOSE int fd = -EBADF;
 	uint8_t state[4];
 
-	if (!is_wanted(layer, o))
+	if (!native_wanted(layer, o))
 		return false;
 	dir = cache_path(layer, o);
 	if (dir == NULL || asprintf(&path, "%s/present", dir) < 0) {
@@ -62,40 +59,15 @@ bool native_may(const struct layer *layer, const struct options *o)
 	       le32_load(state) == PRESENT_COMPLETE;
 }
 
-static void run_meta(int sock)
-{
-	char arg[32];
-
-	if (sock == META_FD)
-		(void)fcntl(sock, F_SETFD, 0);
-	else if (dup2(sock, META_FD) < 0)
-		_exit(1);
-	(void)snprintf(arg, sizeof(arg), "--meta=%d", META_FD);
-	(void)execl("/proc/self/exe", "estargzfs", arg, (char *)NULL);
-	_exit(1);
-}
-
 static int check(const struct meta_files *files, struct err *e)
 {
-	CLEANUP_CLOSE int ours = -EBADF;
-	int sv[2], r;
-	pid_t pid;
+	struct metarun m;
+	int r = metarun_start(&m, e);
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
-		return err_set(e, -errno, "socketpair: %s", err_name(errno));
-	ours = sv[0];
-	pid = fork();
-	if (pid == 0)
-		run_meta(sv[1]);
-	r = -errno;
-	(void)close(sv[1]);
-	if (pid < 0)
-		return err_set(e, r, "fork: %s", err_name(r));
-	r = meta_check(ours, files, e);
-	/* It has answered, or never will. */
-	(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (r < 0)
+		return r;
+	r = meta_check(m.sock, files, e);
+	metarun_end(&m);
 	return r;
 }
 

@@ -18,6 +18,10 @@
 #include "fs/layer.h"
 #include "fs/options.h"
 
+/* Whether the kernel's EROFS may have anything to do with the layer, by the
+ * options. */
+bool native_wanted(const struct layer *layer, const struct options *o);
+
 /* Whether it is worth asking: wanted, and COMPLETE is what the cache says of
  * itself. */
 bool native_may(const struct layer *layer, const struct options *o);
