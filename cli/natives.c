@@ -12,6 +12,7 @@
 #include "common/chunks.h"
 #include "common/io.h"
 #include "common/kmount.h"
+#include "common/limits.h"
 #include "common/rd.h"
 
 #define LOOP "/dev/loop"
@@ -141,6 +142,72 @@ static int add_one(struct json_object *array, const struct mntent *m)
 	return json_object_array_add(array, o) < 0 ? -ENOMEM : 0;
 }
 
+/* How many layers an overlayfs has that mount.estargz made of an image: N-1:…:0
+ * below a directory that is gone. 0: it is none. With merged metadata above them
+ * they are all FUSE's. */
+static uint64_t layers_of(const struct mntent *m)
+{
+	const char *p = hasmntopt(m, "lowerdir");
+	uint64_t n = 0;
+
+	if (p == NULL || p[strlen("lowerdir")] != '=')
+		return 0;
+	p += strlen("lowerdir=");
+	for (uint64_t left = UINT64_MAX; left > 0;) {
+		char *end;
+		uint64_t v = strtoull(p, &end, 10);
+
+		if (*p < '0' || *p > '9' || v >= MANIFEST_LAYERS_MAX ||
+		    (n > 0 && v != left - 1))
+			return 0;
+		if (n == 0)
+			n = v + 1;
+		left = v;
+		if (*end != (left > 0 ? ':' : ',') &&
+		    (left > 0 || *end != '\0'))
+			return 0;
+		p = end + 1;
+	}
+	return n;
+}
+
+/* Those that have told of themselves. */
+static uint64_t count_target(struct json_object *array, const char *target)
+{
+	struct json_object *v;
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		if (json_object_object_get_ex(
+			    json_object_array_get_idx(array, i), "target",
+			    &v) &&
+		    strcmp(json_object_get_string(v), target) == 0)
+			n++;
+	}
+	return n;
+}
+
+/* The layers themselves are in no list of mounts any more. */
+static int add_image(struct json_object *array, const struct mntent *m)
+{
+	uint64_t n = layers_of(m);
+	uint64_t fuse = count_target(array, m->mnt_dir);
+	struct json_object *o;
+
+	if (n <= fuse)
+		return 0;
+	o = json_object_new_object();
+	if (o == NULL)
+		return -ENOMEM;
+	add_str(o, "source", m->mnt_fsname);
+	add_str(o, "target", m->mnt_dir);
+	add_str(o, "mount", "overlay");
+	add_u64(o, "layers", n);
+	add_u64(o, "layers_erofs", n - fuse);
+	add_str(o, "state", fuse == 0 ? "complete" : "lazy");
+	return json_object_array_add(array, o) < 0 ? -ENOMEM : 0;
+}
+
 int natives_collect(FILE *mounts, struct json_object *array)
 {
 	struct mntent *m;
@@ -149,6 +216,8 @@ int natives_collect(FILE *mounts, struct json_object *array)
 	while (r == 0 && (m = getmntent(mounts)) != NULL) {
 		if (strcmp(m->mnt_type, "erofs") == 0)
 			r = add_one(array, m);
+		else if (strcmp(m->mnt_type, "overlay") == 0)
+			r = add_image(array, m);
 	}
 	return r;
 }

@@ -2,8 +2,9 @@
 /*
  * What of ours the kernel's EROFS has mounted by itself: complete layers
  * (ROOT/layers/sha256/<hex>[.user]/layer.erofs), merged metadata
- * (ROOT/chains/sha256/<hex>/meta.erofs). Nobody is to be asked about these: what
- * there is to say is in the list of mounts and the names of the files.
+ * (ROOT/chains/sha256/<hex>/meta.erofs), and below an overlayfs layers of an image.
+ * Nobody is to be asked about these: what there is to say is in the list of mounts
+ * and the names of the files.
  */
 #ifndef CLI_NATIVES_H
 #define CLI_NATIVES_H
@@ -26,8 +27,8 @@ enum natives_kind {
  */
 enum natives_kind natives_name(const char *path, const char **ret_hex);
 
-/* Adds an object for each such mount in @mounts, a list as /proc/self/mounts.
- * Return: 0, -ENOMEM */
+/* Adds an object for each such mount in @mounts, a list as /proc/self/mounts, to
+ * those of the layers that have told of themselves. Return: 0, -ENOMEM */
 int natives_collect(FILE *mounts, struct json_object *array);
 
 #endif

@@ -216,9 +216,20 @@ static void print_layer(struct json_object *o)
 		     str_of(o, "fetcher"), str_of(o, "supervisor"));
 }
 
+static void print_image(struct json_object *o)
+{
+	(void)printf("%s\n  source   %s\n  layers   %" PRIu64 " of %" PRIu64
+		     " complete, by EROFS\n  state    %s\n",
+		     str_of(o, "target"), str_of(o, "source"),
+		     num_of(o, "layers_erofs"), num_of(o, "layers"),
+		     str_of(o, "state"));
+}
+
 static void print_one(struct json_object *o)
 {
-	if (strcmp(str_of(o, "mount"), "erofs") == 0)
+	if (strcmp(str_of(o, "mount"), "overlay") == 0)
+		print_image(o);
+	else if (strcmp(str_of(o, "mount"), "erofs") == 0)
 		print_native(o);
 	else
 		print_layer(o);

@@ -60,6 +60,9 @@ ok "mounts again, the registry down, no fetcher" mount_esgz "$REF" "$M" plain_ht
 is "$(findmnt -no FSTYPE "$M")" overlay "an overlayfs"
 is "$(product_procs)" "" "no process"
 is "$(mounts_below "$T" | wc -l)" 1 "one mount"
+is "$("$ESTARGZ" status --json | jq -c --arg t "$M" '.[] | select(.target == $t) |
+	[.mount, .layers, .layers_erofs, .state]')" "[\"overlay\",$N,$N,\"complete\"]" "status knows"
+like "$("$ESTARGZ" status | grep -A 3 "^$M\$")" "$N of $N complete, by EROFS" "and for people"
 ok "the tree is the tars'" treecmp --stack --no-ino --order random --jobs 2 "$M" "${blobs[@]}"
 "$PYTHON" "$TOOLS/listtree.py" "$M" | sed 's/|[0-9]* /|/' >"$T/erofs.list"
 ok "as FUSE shows it" diff "$T/fuse.list" "$T/erofs.list"

@@ -89,11 +89,52 @@ static void test_list(void **state)
 	(void)json_object_put(array);
 }
 
+/* The layers of an image, below what mount.estargz made. */
+static void test_images(void **state)
+{
+	static char list[] =
+		"repo:1 /all overlay ro,lowerdir=2:1:0 0 0\n"
+		"repo:2 /some overlay ro,lowerdir=1:0,userxattr 0 0\n"
+		"repo:3 /fuse overlay ro,lowerdir=1:0 0 0\n"
+		"repo:4 /merged overlay ro,lowerdir=2::1::0 0 0\n"
+		"overlay /a overlay rw,lowerdir=/x:/y,upperdir=/u 0 0\n"
+		"overlay /b overlay rw,lowerdir=2:0 0 0\n"
+		"overlay /c overlay rw,lowerdir=1:0/x 0 0\n"
+		"overlay /d overlay rw,lowerdir=1:0: 0 0\n"
+		"overlay /e overlay rw,lowerdir= 0 0\n"
+		"overlay /f overlay rw,lowerdir=1:01x 0 0\n"
+		"overlay /g overlay rw,lowerdir=99999999999999999999:0 0 0\n"
+		"overlay /h overlay rw 0 0\n";
+	struct json_object *array = json_tokener_parse(
+		"[{\"target\":\"/some\"},{\"target\":\"/fuse\"},"
+		"{\"target\":\"/fuse\"}]");
+	FILE *f = fmemopen(list, strlen(list), "r");
+	struct json_object *o;
+
+	(void)state;
+	assert_non_null(f);
+	assert_int_equal(natives_collect(f, array), 0);
+	(void)fclose(f);
+	assert_int_equal(json_object_array_length(array), 5);
+	o = json_object_array_get_idx(array, 3);
+	assert_string_equal(str(o, "target"), "/all");
+	assert_string_equal(str(o, "source"), "repo:1");
+	assert_string_equal(str(o, "layers"), "3");
+	assert_string_equal(str(o, "layers_erofs"), "3");
+	assert_string_equal(str(o, "state"), "complete");
+	o = json_object_array_get_idx(array, 4);
+	assert_string_equal(str(o, "target"), "/some");
+	assert_string_equal(str(o, "layers_erofs"), "1");
+	assert_string_equal(str(o, "state"), "lazy");
+	(void)json_object_put(array);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_images),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
