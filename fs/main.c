@@ -12,6 +12,9 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/magic.h>
 #include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
@@ -62,14 +65,42 @@ static bool is_ours(const char *path)
 	return ours;
 }
 
+/* What nftw(3) returns. */
+enum {
+	DATA_THERE = 1,
+	DATA_LOST
+};
+
+/* The first file that has bytes: opened, overlayfs looks for them; asked then,
+ * whoever serves them is asked. Neither fetches anything. */
+static int ask_data(const char *path, const struct stat *st, int flag,
+		    struct FTW *ftw UNUSED)
+{
+	CLEANUP_CLOSE int fd = -EBADF;
+	struct statx sx;
+
+	if (flag != FTW_F || !S_ISREG(st->st_mode) || st->st_size == 0)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd >= 0 && statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC,
+			     STATX_BLOCKS, &sx) == 0)
+		return DATA_THERE;
+	/* overlayfs says EIO where it finds no data. */
+	return errno == ENOTCONN || errno == ECONNABORTED || errno == EIO
+		       ? DATA_LOST
+		       : DATA_THERE;
+}
+
 /* Attributes are cached for ever, also of a mount that nobody serves any more;
- * statfs(2) is always asked. */
+ * statfs(2) is always asked. Of merged metadata it asks the kernel, though. */
 static bool is_dead(const char *path)
 {
 	struct statfs sf;
 
-	return statfs(path, &sf) < 0 &&
-	       (errno == ENOTCONN || errno == ECONNABORTED);
+	if (statfs(path, &sf) < 0)
+		return errno == ENOTCONN || errno == ECONNABORTED;
+	return sf.f_type == OVERLAYFS_SUPER_MAGIC &&
+	       nftw(path, ask_data, 8, FTW_PHYS | FTW_MOUNT) == DATA_LOST;
 }
 
 /* A mount of ours whose processes were killed: the only thing to be done with
