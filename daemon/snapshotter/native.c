@@ -148,8 +148,7 @@ static int check(const struct layer *l, const struct meta_files *f,
 {
 	int r = -ECHILD;
 
-	for (unsigned i = 0;
-	     i < CHECK_TRIES && (r == -ECHILD || r == -ETIMEDOUT); i++) {
+	for (unsigned i = 0; i < CHECK_TRIES && r == -ECHILD; i++) {
 		struct metaproc p;
 
 		r = metaproc_start(l->ls->c->estargzfs, &p, e);
@@ -215,18 +214,32 @@ static int make(struct layer *l, enum kmount_kind *ret_kind, struct err *e)
 	return r;
 }
 
+/* The kernel has no EROFS: no layer is tried any more. */
+static void give_up(struct layers *ls, const struct err *e)
+{
+	bool first;
+
+	lock(ls);
+	first = !ls->natives.unknown;
+	ls->natives.unknown = true;
+	LIST_EACH(it, &ls->all)
+	{
+		struct layer *l = LIST_ENTRY(it, struct layer, node);
+
+		if (l->native.state == NATIVE_DUE)
+			l->native.state = NATIVE_BAD;
+	}
+	unlock(ls);
+	if (first)
+		log_info("msg=\"layers stay on FUSE: %s\"", e->text);
+}
+
 static void failed(struct layer *l, const struct err *e)
 {
 	char d[DIGEST_STR_BYTES];
-	bool first;
 
 	if (e->code == -ENOSYS) {
-		lock(l->ls);
-		first = !l->ls->natives.unknown;
-		l->ls->natives.unknown = true;
-		unlock(l->ls);
-		if (first)
-			log_info("msg=\"layers stay on FUSE: %s\"", e->text);
+		give_up(l->ls, e);
 	} else if (e->code != -EAGAIN) {
 		log_warn("layer=%s source=%s msg=\"complete, but stays on "
 			 "FUSE: %s\"",
@@ -259,10 +272,6 @@ static bool claim(struct layer *l)
 {
 	if (l->native.state != NATIVE_DUE || l->dropped)
 		return false;
-	if (l->ls->natives.unknown) {
-		l->native.state = NATIVE_BAD;
-		return false;
-	}
 	l->native.state = NATIVE_CHECKING;
 	return true;
 }
@@ -272,8 +281,9 @@ static bool claim(struct layer *l)
 void native_complete(struct layer *l, bool now)
 {
 	lock(l->ls);
-	if (l->ls->c->native && (l->native.state == NATIVE_NONE ||
-				 (now && l->native.state == NATIVE_BAD)))
+	if (l->ls->c->native && !l->ls->natives.unknown &&
+	    (l->native.state == NATIVE_NONE ||
+	     (now && l->native.state == NATIVE_BAD)))
 		l->native.state = NATIVE_DUE;
 	unlock(l->ls);
 	layers_kick(l->ls);
