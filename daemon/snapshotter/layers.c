@@ -694,6 +694,21 @@ int layers_need(struct layers *ls, struct chain *chain, bool all_fuse,
 	return r;
 }
 
+bool layers_are_native(struct layers *ls, const struct chain *chain)
+{
+	bool all = true;
+
+	lock(ls);
+	for (size_t i = 0; i < chain->n && all; i++) {
+		const struct layer *l = layer_find(ls, chain->v[i].layer);
+
+		all = chain->v[i].layer == 0 ||
+		      (l != NULL && native_is_ready(l));
+	}
+	unlock(ls);
+	return all;
+}
+
 void layers_named(struct layers *ls, const struct chain *chain)
 {
 	for (size_t i = 0; i < chain->n; i++) {

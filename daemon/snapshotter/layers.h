@@ -85,6 +85,9 @@ void layers_named(struct layers *ls, const struct chain *chain);
 /* A snapshot that replies were about is gone: what they have named may end. */
 void layers_forgotten(struct layers *ls);
 
+/* Whether all lazy layers of a chain are native now. Does not wait. Any thread */
+bool layers_are_native(struct layers *ls, const struct chain *chain);
+
 /* Ends what no snapshot needs, and what is over the quota of the cache. */
 void layers_collect(struct layers *ls);
 

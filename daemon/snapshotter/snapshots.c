@@ -94,7 +94,8 @@ static void named(struct snapshots *s, const struct chain *chain)
 /* The next to come will be a container on these, or one more ordinary layer. */
 static void begin(struct snapshots *s, const struct chain *chain)
 {
-	if (s->chains != NULL && stack_can_merge(s->st, SNAP_ACTIVE, chain))
+	if (s->chains != NULL && stack_can_merge(s->st, SNAP_ACTIVE, chain) &&
+	    !layers_are_native(s->layers, chain))
 		chains_begin(s->chains, chain);
 }
 

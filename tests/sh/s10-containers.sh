@@ -31,6 +31,10 @@ SINCE=$(date +%s)
 for t in debian awkward; do
 	ok "$t: overlayfs has it too" pull "$R:$t" "$O"
 	ok "$t: starts" ct_start "$t-s" "$S" "$R:$t" sleep inf
+	[ "$S" != estargz ] || ! merges ||
+		like "$(grep -m 1 ' / / ' "/proc/$(ct_pid "$t-s")/mountinfo")" \
+			"lowerdir=$SNAP/c/[0-9]+::$SNAP/m/[0-9]+" \
+			"$t: on merged metadata"
 	ok "$t: starts on overlayfs" ct_start "$t-o" "$O" "$R:$t" sleep inf
 	ok "$t: the container sees the same tree" \
 		same_root "$(ct_root "$t-s")" "$(ct_root "$t-o")"

@@ -93,6 +93,12 @@ int layers_need(struct layers *ls, struct chain *chain, bool all_fuse,
 	return 0;
 }
 
+bool layers_are_native(struct layers *ls, const struct chain *chain)
+{
+	(void)chain;
+	return ls->native;
+}
+
 /* By now what was needed is noted. */
 void layers_named(struct layers *ls, const struct chain *chain)
 {
