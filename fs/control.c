@@ -32,6 +32,20 @@ static const char *const open_whys[] = {
 static_assert(ARRAY_SIZE(open_whys) == STATS_OPEN_N_, "a name for each");
 static_assert(ARRAY_SIZE(state_names) == STATS_N_, "a name for each state");
 
+/* Whether a lock is of a mount that there is: where monitor and worker were
+ * killed, others go on with it, and with what is in the file (fs/opens.h). */
+static bool is_needed(const char *lock)
+{
+	unsigned major, minor;
+	char path[64];
+
+	if (sscanf(lock, "%u.%u.lock", &major, &minor) != 2)
+		return false;
+	(void)snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u", major,
+		       minor);
+	return access(path, F_OK) == 0;
+}
+
 /* Whether a name of ours is of a process, or a mount, that is gone. */
 static bool is_stale(int dirfd, const char *name)
 {
@@ -41,7 +55,8 @@ static bool is_stale(int dirfd, const char *name)
 
 	if (pid > 0 && (strcmp(end, ".sock") == 0 || strcmp(end, ".sup") == 0))
 		return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
-	if (strlen(end) < 5 || strcmp(end + strlen(end) - 5, ".lock") != 0)
+	if (strlen(end) < 5 || strcmp(end + strlen(end) - 5, ".lock") != 0 ||
+	    is_needed(name))
 		return false;
 	/* Locked while it is removed: see fs/super.c. */
 	fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);

@@ -165,6 +165,17 @@ over "$P"
 is "$("$O/usr/bin/bash" -c 'echo $((6 * 7))')" 42 "also through overlayfs"
 umount "$O"
 umount_esgz "$P"
+mount_esgz "$blob" "$P" "nonative,toc_digest=$(layer_toc "$IMAGES" small 0)"
+is "$(st open_mode "$P")" noopen "chosen for small files"
+umount_esgz "$P"
+umount_esgz "$M"
+mount_files open_mode=auto
+is "$(st open_mode)" passthrough "chosen for large ones"
+umount_esgz "$M"
+mount_files "events=$T/events"
+is "$(st open_mode)" noopen "but not where it is recorded what is read"
+umount_esgz "$M"
+mount_files open_mode=passthrough
 
 ### Ended with files open ###
 exec 7<"$M/f7"
@@ -279,12 +290,18 @@ treecmp "$M" "$T/f/files" >/dev/null
 ok "complete" wait_for 20 complete
 exec 8<"$M/f1"
 n=$(opens)
+umount_other() {
+	mount_esgz "$blob" "$P" nonative,noprefetch,nobackground &&
+		umount_esgz "$P"
+}
 : >"$T/bad"
 for i in 1 2; do
 	hammer 1 &
 	pids[i]=$!
 	kill -9 "$(st monitor.pid)"
 	wait_for 20 happened closed $i
+	# Who starts meanwhile clears away what nobody needs.
+	[ $i = 1 ] || umount_other
 	tell succeed a
 	wait_for 20 happened ready $((i + 1))
 	wait "${pids[i]}"
