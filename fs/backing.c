@@ -259,14 +259,16 @@ int backing_begin(struct backing *b, struct super *s,
 void backing_give(struct backing *b, const struct ctl_back *want,
 		  const struct state *state, int fuse_fd, int ctl)
 {
+	static struct log_limit limit;
 	struct ctl_backed msg = {.type = CTL_BACKED, .nid = want->nid};
 	struct err e = {0};
+	unsigned suppressed;
 
 	if (want->close_nid != 0)
 		close_backing(b, fuse_fd, want->close_nid);
 	msg.error = open_backing(b, state, fuse_fd, want->nid, &msg.id, &e);
-	if (msg.error < 0)
-		log_warn("msg=\"%s\"", e.text);
+	if (msg.error < 0 && log_allow(&limit, io_now_ns(), &suppressed))
+		log_warn("msg=\"%s\" suppressed=%u", e.text, suppressed);
 	(void)io_send_fds(ctl, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 }
 
