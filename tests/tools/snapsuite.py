@@ -159,8 +159,10 @@ class Suite:
 
     def say(self, what, value):
         text = json.dumps(value, sort_keys=True).replace(self.name + "/", "")
-        # containerd's own has this in front of the rest, where the kernel has it.
+        # containerd's own has this in front of the rest (1.6), or behind it (2),
+        # where the kernel has it.
         text = text.replace('"index=off", ', "")
+        text = text.replace(', "index=off"', "")
         # Directories have numbers, which depend on what was before.
         text = re.sub(r'[^":=]*/snapshots/\d+/', "SNAP/", text)
         self.facts.append("%s: %s: %s" % (self.name, what, text))
