@@ -172,11 +172,14 @@ ctl list 'name~=(' >"$T/out"
 like "$(cat "$T/ctl.err")" ^INVALID_ARGUMENT "one that makes no sense"
 ok "its threads go" wait_for 60 idle
 ok "its connections are gone" wait_for 20 eval '[ "$(fds)" -le "$before" ]'
-small() { [ "$(dirty)" -le 3072 ]; }
+# A later C library than Debian 12's gives less of it back.
+limit=5
+[[ "$(getconf GNU_LIBC_VERSION)" != "glibc 2.36" ]] || limit=3
+small() { [ "$(dirty)" -le $((limit << 10)) ]; }
 if grep -qE '__[at]san_init' "$ESTARGZ_SNAPSHOTTER"; then
-	skip "3 MiB of memory are its own" "sanitizers need more"
+	skip "$limit MiB of memory are its own" "sanitizers need more"
 else
-	ok "3 MiB of memory are its own" wait_for 60 small || diag "$(dirty) KiB"
+	ok "$limit MiB of memory are its own" wait_for 60 small || diag "$(dirty) KiB"
 fi
 stop_pid "$SNAP_PID"
 
