@@ -13,15 +13,24 @@ requires_systemd() {
 	[ -x /lib/systemd/systemd ] || plan_skip "needs systemd"
 }
 
-# The control groups of this process: "NAME PATH" of each hierarchy, NAME as
-# below /sys/fs/cgroup, where all of them are in one place "." (version 2).
+# Whether systemd knows control groups of version 2 only.
+only_version_2() {
+	[ "$(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p')" -ge 258 ]
+}
+
+# The control groups of this process that systemd uses: "NAME PATH" of each
+# hierarchy, NAME as below /sys/fs/cgroup. Version 2 is there ".", or "unified".
 control_groups() {
-	local n name path
+	local n name path version_2=unified
+	[ "$(stat -fc %T /sys/fs/cgroup)" != cgroup2fs ] || version_2=.
 	while IFS=: read -r n name path; do
-		[ -n "$name" ] || name=.
+		if [ "$n" = 0 ]; then
+			[ $version_2 = . ] || only_version_2 || continue
+			name=$version_2
+		elif only_version_2; then
+			continue
+		fi
 		name=${name#name=}
-		[ "$n" != 0 ] || [ "$(stat -fc %T /sys/fs/cgroup)" = \
-			cgroup2fs ] || continue
 		[ ! -w "/sys/fs/cgroup/$name$path/cgroup.procs" ] ||
 			echo "$name $path"
 	done </proc/self/cgroup
@@ -55,14 +64,12 @@ mount_groups() {
 	mount -t tmpfs -o mode=755 none "$1"
 	control_groups | while read -r name path; do
 		case $name in
-		.) mount -t cgroup2 none "$1" ;;
+		. | unified) mount -t cgroup2 none "$1"; continue ;;
 		systemd) set -- "$1" none,name=systemd ;;
 		*) set -- "$1" "$name" ;;
 		esac
-		[ "$name" = . ] || {
-			mkdir "$1/$name"
-			mount -t cgroup -o "$2" none "$1/$name"
-		}
+		mkdir "$1/$name"
+		mount -t cgroup -o "$2" none "$1/$name"
 	done
 }
 
@@ -131,7 +138,7 @@ systemd_tree() {
 start_systemd() {
 	local tree=$T/systemd
 	mkdir -p "$tree" "$T/var/estargz"
-	export -f control_groups enter_groups mount_groups systemd_tree
+	export -f only_version_2 control_groups enter_groups mount_groups systemd_tree
 	export SYSTEMD_MASKED T
 	# shellcheck disable=SC2016
 	background systemd bash -c 'enter_groups "$1" $$ &&

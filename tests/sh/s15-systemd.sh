@@ -4,6 +4,7 @@
 # systemd, a container of a lazy image, and what administrators do to units.
 . "${top_srcdir:-.}/tests/lib.sh"
 . "$top_srcdir/tests/systemd.sh"
+. "$top_srcdir/tests/containerd.sh"
 requires_mount
 requires_systemd
 requires_cmd containerd ctr ctr-remote runc
@@ -14,7 +15,7 @@ D=$T/dest
 env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$top_builddir" install \
 	DESTDIR="$D" >"$T/install.log" 2>&1 || bail "make install"
 mkdir -p "$D/etc/containerd"
-cp "$top_srcdir/contrib/containerd/containerd-1.toml" \
+cp "$top_srcdir/contrib/containerd/containerd-${CTD_OWN%%.*}.toml" \
 	"$D/etc/containerd/config.toml"
 # What nobody reads stays away, so that there is something to wait for.
 mkdir -p "$D/etc/estargz"
