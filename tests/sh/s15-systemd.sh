@@ -17,9 +17,10 @@ env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$top_builddir" install \
 mkdir -p "$D/etc/containerd"
 cp "$top_srcdir/contrib/containerd/containerd-${CTD_OWN%%.*}.toml" \
 	"$D/etc/containerd/config.toml"
-# What nobody reads stays away, so that there is something to wait for.
+# What nobody reads stays away, so that there is something to wait for; and each
+# layer has its process, also the complete ones.
 mkdir -p "$D/etc/estargz"
-printf '[layers]\nbackground = false\nprefetch = false\n' \
+printf '[layers]\nbackground = false\nprefetch = false\nnative = false\n' \
 	>"$D/etc/estargz/config.toml"
 mkdir -p "$T/var/containerd"
 start_srv srv --oci "$IMAGES"
