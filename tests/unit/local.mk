@@ -15,6 +15,7 @@ UNIT_TESTS += %D%/test-index
 UNIT_TESTS += %D%/test-merge
 %C%_test_merge_SOURCES = %D%/test-merge.c %D%/mkstack.h %D%/erofs-walk.h \
 	%D%/mktoc.h
+UNIT_TESTS += %D%/test-meta
 UNIT_TESTS += %D%/test-chunks
 UNIT_TESTS += %D%/test-present
 UNIT_TESTS += %D%/test-trace
