@@ -56,8 +56,10 @@ static void count(struct opens *o, uint64_t nid, uint32_t id)
 	in->n++;
 	in->through = id != 0;
 	/* What is open counts, whatever else is said. */
-	if (id != 0)
+	if (id != 0) {
 		in->id = id;
+		o->n_through++;
+	}
 }
 
 /* From the slots and the numbers of backing files to what is known of inodes. */
@@ -136,15 +138,11 @@ int opens_record(int fd, enum opens_mode mode)
 	return io_pwrite_all(fd, &m, sizeof(m), 0);
 }
 
-bool opens_is_through(struct opens *o, uint64_t nid)
+void opens_stop(struct opens *o)
 {
-	bool through;
-
-	assert(nid < o->n_nids);
 	(void)pthread_mutex_lock(&o->lock);
-	through = o->inodes[nid].n > 0 && o->inodes[nid].through;
+	o->stopped = true;
 	(void)pthread_mutex_unlock(&o->lock);
-	return through;
 }
 
 /* A request that was noted by a worker that died. */
@@ -198,8 +196,12 @@ static int open_locked(struct opens *o, uint64_t nid, uint64_t unique,
 		*ret_id = get32(&o->f->slots[*ret_slot].id);
 		return 0;
 	}
+	if (o->stopped && o->n_through == 0)
+		return -ENOSYS;
 	if (in->n > 0)
 		through = in->through;
+	else if (o->stopped)
+		through = false;
 	if (through && in->id == 0)
 		return -EAGAIN;
 	*ret_id = through ? in->id : 0;
@@ -235,6 +237,8 @@ void opens_release(struct opens *o, uint64_t fh)
 		atomic_store_explicit(&s->unique, 0, memory_order_release);
 		if (nid < o->n_nids && o->inodes[nid].n > 0)
 			o->inodes[nid].n--;
+		if (get32(&s->id) != 0 && o->n_through > 0)
+			o->n_through--;
 		put_free(o, i);
 	}
 	(void)pthread_mutex_unlock(&o->lock);

@@ -80,7 +80,7 @@ struct opens_inode {
 /**
  * struct opens - a worker's view
  * @free:	slot to be taken next, plus one; 0: none that was ever used
- * @n_ids:	backing files
+ * @n_ids:	backing files; @n_through: opens with one
  * @hand:	where opens_evict() looks next
  */
 struct opens {
@@ -91,6 +91,8 @@ struct opens {
 	/* guarded by lock */
 	uint32_t free;
 	uint32_t n_ids;
+	uint32_t n_through;
+	bool stopped;
 	uint64_t hand;
 };
 
@@ -113,8 +115,8 @@ enum opens_mode opens_recorded(int fd);
 /* Return: 0, -errno */
 int opens_record(int fd, enum opens_mode mode);
 
-/* Whether @nid is open with a backing file. */
-bool opens_is_through(struct opens *o, uint64_t nid);
+/* No more backing files: what is open with one keeps it, and is opened with it. */
+void opens_stop(struct opens *o);
 
 /**
  * opens_open() - note an open, before it is answered
@@ -124,8 +126,9 @@ bool opens_is_through(struct opens *o, uint64_t nid);
  * @ret_fh:	for opens_release(); @ret_id: backing file, 0: without
  *
  * Context: any thread
- * Return: 0; -EAGAIN: noted nothing: with a backing file, of which no number
- * is known; -ENFILE
+ * Return: 0; else nothing is noted: -EAGAIN: with a backing file, of which no
+ * number is known; -ENFILE; -ENOSYS: stopped, and nothing is open with one, so that
+ * the kernel need not ask any more (where something is, it would get EIO)
  */
 int opens_open(struct opens *o, uint64_t nid, uint64_t unique, bool resent,
 	       bool through, uint64_t *ret_fh, uint32_t *ret_id);

@@ -132,10 +132,11 @@ void passthru_agree(struct fs *fs, struct fuse_conn_info *conn)
 	note_mode(fs, why);
 }
 
-/* From now on OPEN is answered ENOSYS, after which the kernel does not ask
- * again; who has a file open with a backing file keeps it. */
+/* As soon as nobody has a file open with a backing file, OPEN is answered ENOSYS,
+ * after which the kernel does not ask again. */
 static void give_up(struct fs *fs, int error)
 {
+	opens_stop(&fs->passthru.opens);
 	if (!atomic_exchange(&fs->passthru.on, false))
 		return;
 	note_mode(fs, STATS_OPEN_REFUSED);
@@ -169,21 +170,11 @@ static int try_open(struct fs *fs, fuse_req_t req, uint64_t unique,
 	int r = opens_open(o, nid, unique & ~SESSION_RESENT,
 			   (unique & SESSION_RESENT) != 0, through, &fh, &id);
 
-	if (r == -ENFILE)
-		(void)fuse_reply_err(req, ENFILE);
+	if (r == -ENFILE || r == -ENOSYS)
+		(void)fuse_reply_err(req, -r);
 	else if (r == 0)
 		answer(fs, req, fh, id);
 	return r == -EAGAIN ? r : 0;
-}
-
-/* Without a backing file; for good, where there are none. */
-static void open_plain(struct fs *fs, fuse_req_t req, uint64_t unique,
-		       uint64_t nid)
-{
-	if (fs->passthru.on)
-		(void)try_open(fs, req, unique, nid, false);
-	else
-		(void)fuse_reply_err(req, ENOSYS);
 }
 
 static bool is_waited_for(const struct passthru *p, uint64_t nid)
@@ -236,7 +227,7 @@ static void open_later(struct fs *fs, fuse_req_t req, uint64_t unique,
 	free(w);
 	if (r != -ENOMEM)
 		give_up(fs, r);
-	open_plain(fs, req, unique, nid);
+	(void)try_open(fs, req, unique, nid, false);
 }
 
 /* All of it is in the cache, and stays there whatever happens: what was not
@@ -255,10 +246,9 @@ static bool is_durable(const struct fs *fs, uint64_t off, uint64_t len)
 void passthru_open(struct fs *fs, void *req, uint64_t unique, uint64_t nid,
 		   uint64_t off, uint64_t len)
 {
-	struct passthru *p = &fs->passthru;
 	bool through = len > 0 && is_durable(fs, off, len);
 
-	if (p->opens.f == NULL || (!p->on && !opens_is_through(&p->opens, nid)))
+	if (fs->passthru.opens.f == NULL)
 		(void)fuse_reply_err(req, ENOSYS);
 	else if (try_open(fs, req, unique, nid, through) == -EAGAIN)
 		open_later(fs, req, unique, nid);
@@ -302,7 +292,7 @@ static void answer_all(struct fs *fs, struct passthru_open *w, bool through)
 
 		if (!through ||
 		    try_open(fs, w->req, w->unique, w->nid, true) < 0)
-			open_plain(fs, w->req, w->unique, w->nid);
+			(void)try_open(fs, w->req, w->unique, w->nid, false);
 		free(w);
 		w = next;
 	}

@@ -9,7 +9,8 @@
  *                from here, and stays so until its last release.
  * An OPEN whose backing file the kernel has no number of yet waits for the
  * monitor, on a list; nothing else is waited for, no network. Where backing
- * files turn out to be impossible, OPEN is answered ENOSYS from then on.
+ * files turn out to be impossible, OPEN is answered ENOSYS as soon as no file is
+ * open with one (on Linux 6.18 those would get EIO).
  */
 #ifndef FS_PASSTHRU_H
 #define FS_PASSTHRU_H

@@ -81,6 +81,11 @@ static uint64_t open_(struct it *t, uint64_t nid, bool through,
 	return fh;
 }
 
+static bool is_through(const struct it *t, uint64_t nid)
+{
+	return t->o.inodes[nid].n > 0 && t->o.inodes[nid].through;
+}
+
 /* As the monitor does it. */
 static void note_id(const struct it *t, unsigned i, uint64_t nid, uint32_t id)
 {
@@ -106,17 +111,17 @@ static void test_one_way_from_first_open_to_last_release(void **state)
 	opens_release(&t->o, a);
 	opens_release(&t->o, open_(t, 7, true, &id));
 	assert_int_equal(id, 0);
-	assert_false(opens_is_through(&t->o, 7));
+	assert_false(is_through(t, 7));
 	opens_release(&t->o, b);
 
 	a = open_(t, 7, true, &id);
 	assert_int_equal(id, 3);
-	assert_true(opens_is_through(&t->o, 7));
+	assert_true(is_through(t, 7));
 	b = open_(t, 7, false, &id);
 	assert_int_equal(id, 3);
 	opens_release(&t->o, a);
 	opens_release(&t->o, b);
-	assert_false(opens_is_through(&t->o, 7));
+	assert_false(is_through(t, 7));
 	a = open_(t, 7, false, &id);
 	assert_int_equal(id, 0);
 	opens_release(&t->o, a);
@@ -195,7 +200,7 @@ static void test_open_sent_again(void **state)
 	assert_int_equal(b, a);
 	assert_int_equal(id, 3);
 	opens_release(&t->o, b);
-	assert_false(opens_is_through(&t->o, 7));
+	assert_false(is_through(t, 7));
 }
 
 static void test_successor_knows_what_is_open(void **state)
@@ -215,9 +220,9 @@ static void test_successor_knows_what_is_open(void **state)
 	/* What is open keeps its number, also where it is noted nowhere. */
 	note_id(t, 0, 0, 0);
 	succeed(t);
-	assert_true(opens_is_through(&t->o, 7));
-	assert_true(opens_is_through(&t->o, 8));
-	assert_false(opens_is_through(&t->o, 9));
+	assert_true(is_through(t, 7));
+	assert_true(is_through(t, 8));
+	assert_false(is_through(t, 9));
 	opens_release(&t->o, open_(t, 7, false, &id));
 	assert_int_equal(id, 3);
 	for (unsigned i = 1; i < ARRAY_SIZE(fh); i += 2)
@@ -251,6 +256,37 @@ static void test_evicts_what_nobody_has_open(void **state)
 			assert_true(nid != 10 && nid != 11);
 	}
 	opens_release(&t->o, fh[1]);
+}
+
+static void test_stopped(void **state)
+{
+	struct it *t = *state;
+	uint64_t plain, a, b, fh;
+	uint32_t id;
+
+	opens_learn(&t->o, 7, 3);
+	opens_learn(&t->o, 8, 4);
+	a = open_(t, 7, true, &id);
+	plain = open_(t, 9, false, &id);
+	opens_stop(&t->o);
+	b = open_(t, 7, true, &id);
+	assert_int_equal(id, 3);
+	opens_release(&t->o, open_(t, 8, true, &id));
+	assert_int_equal(id, 0);
+	opens_release(&t->o, a);
+	/* One is still open; also for a successor. */
+	succeed(t);
+	opens_stop(&t->o);
+	a = open_(t, 7, false, &id);
+	assert_int_equal(id, 3);
+	opens_release(&t->o, a);
+	opens_release(&t->o, b);
+	opens_release(&t->o, b);
+	assert_int_equal(opens_open(&t->o, 8, t->next, false, true, &fh, &id),
+			 -ENOSYS);
+	assert_int_equal(opens_open(&t->o, 9, t->next, false, false, &fh, &id),
+			 -ENOSYS);
+	opens_release(&t->o, plain);
 }
 
 static void test_full(void **state)
@@ -336,6 +372,7 @@ int main(void)
 		TEST(test_open_sent_again),
 		TEST(test_successor_knows_what_is_open),
 		TEST(test_evicts_what_nobody_has_open),
+		TEST(test_stopped),
 		TEST(test_full),
 		TEST(test_mode),
 		TEST(test_garbage),
