@@ -136,7 +136,8 @@ static uint64_t start_bytes(const struct layerinfo *l, const struct numbers *n)
 	return l->size - from + MIN(n->prioritised, from);
 }
 
-static int count(const struct layerinfo *l, struct numbers *n)
+/* @tail: as the manifest says, or 0 */
+static int count(const struct layerinfo *l, uint32_t tail, struct numbers *n)
 {
 	*n = (struct numbers){.size = l->size};
 	if (l->toc == NULL)
@@ -149,7 +150,7 @@ static int count(const struct layerinfo *l, struct numbers *n)
 	n->prioritised_files = l->n_prioritised;
 	n->toc = l->footer.toc_len;
 	n->toc_json = l->json.len;
-	n->tail = MIN(layer_tail_bytes(l->size), l->size);
+	n->tail = MIN(tail != 0 ? tail : layer_tail_bytes(l->size), l->size);
 	n->start = start_bytes(l, n);
 	if (chunk_sizes(l, n) < 0)
 		return -ENOMEM;
@@ -283,7 +284,7 @@ static int load(struct view *v, const char *name, const struct source_opts *o,
 		r = source_layer(&v->s, i, &v->layers[i], e);
 		if (r < 0)
 			return err_wrap(e, "layer %zu", i);
-		if (count(&v->layers[i], &v->n[i]) < 0)
+		if (count(&v->layers[i], v->s.m.layers[i].tail, &v->n[i]) < 0)
 			return err_set(e, -ENOMEM, "out of memory");
 	}
 	return load_trace(v) < 0 ? err_set(e, -ENOMEM, "out of memory") : 0;

@@ -71,12 +71,14 @@ void manifest_done(struct manifest *m)
 	*m = (struct manifest){0};
 }
 
-static void annotated_toc(struct json_object *o, struct manifest_layer *l)
+static void annotated(struct json_object *o, struct manifest_layer *l)
 {
 	const char *s = doc_annotation(o, ANNOTATION_TOC_DIGEST);
 
 	l->has_toc_digest =
 		s != NULL && digest_parse(s, strlen(s), &l->toc_digest) == 0;
+	s = doc_annotation(o, ANNOTATION_TAILS);
+	oci_tails_parse(s != NULL ? s : "", &l->tail, 1);
 }
 
 static int layer_load(struct json_object *o, size_t i, struct manifest_layer *l,
@@ -94,7 +96,7 @@ static int layer_load(struct json_object *o, size_t i, struct manifest_layer *l,
 	if (!layer_type_known(l->desc.media_type))
 		return err_set(e, -EOPNOTSUPP, "%s: media type %.80s", what,
 			       l->desc.media_type);
-	annotated_toc(o, l);
+	annotated(o, l);
 	return 0;
 }
 
@@ -305,7 +307,7 @@ int manifest_set_layer(struct manifest *m, size_t i,
 		d.media_type = TAKE_PTR(m->layers[i].desc.media_type);
 	image_desc_done(&m->layers[i].desc);
 	m->layers[i].desc = d;
-	annotated_toc(o, &m->layers[i]);
+	annotated(o, &m->layers[i]);
 	m->config_changed |= !digest_equal(&m->diff_ids[i], diff_id);
 	m->diff_ids[i] = *diff_id;
 	m->changed = true;

@@ -39,9 +39,11 @@ void platform_here(struct platform *ret);
 /**
  * struct manifest_layer - one layer
  * @toc_digest:	where the annotation is there and parses
+ * @tail:	bytes of its TOC and footer, as is said; 0: not known
  */
 struct manifest_layer {
 	struct image_desc desc;
+	uint32_t tail;
 	bool has_toc_digest;
 	struct digest toc_digest;
 };
