@@ -3,18 +3,24 @@
 
 #include "common/kmount.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/loop.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /* Whom another took the free device from tries again. */
 #define LOOP_TRIES 64u
 #define BLOCK_BYTES 4096u
+#define BDI_DIR "/sys/class/bdi"
+#define BDI_EROFS "erofs-"
 
 const char *kmount_kind_str(enum kmount_kind kind)
 {
@@ -128,6 +134,89 @@ static int make_loop_mount(const char *image, unsigned attr, struct err *e)
 	return make_mount(image, path, false, attr, e);
 }
 
+/* What a superblock of EROFS reads ahead by is named by a number that the kernel
+ * counts, and nothing says whose it is. */
+static bool bdi_number(const char *name, uint64_t *ret)
+{
+	char *end;
+
+	if (strncmp(name, BDI_EROFS, strlen(BDI_EROFS)) != 0)
+		return false;
+	errno = 0;
+	*ret = strtoull(name + strlen(BDI_EROFS), &end, 10);
+	return errno == 0 && *end == '\0';
+}
+
+/* Writes @text, if it is not NULL, for each that is newer than @last.
+ * Return: the newest */
+static uint64_t bdi_each(uint64_t last, const char *text)
+{
+	DIR *d = opendir(BDI_DIR);
+	char path[NAME_MAX + sizeof("/read_ahead_kb")];
+	uint64_t n, newest = last;
+	const struct dirent *de;
+
+	while (d != NULL && (de = readdir(d)) != NULL) {
+		CLEANUP_CLOSE int fd = -EBADF;
+
+		if (!bdi_number(de->d_name, &n) || n <= last)
+			continue;
+		newest = MAX(newest, n);
+		if (text == NULL)
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/read_ahead_kb",
+			       de->d_name);
+		fd = openat(dirfd(d), path, O_WRONLY | O_CLOEXEC);
+		/* It is only slower. */
+		if (fd >= 0 && write(fd, text, strlen(text)) < 0)
+			continue;
+	}
+	if (d != NULL)
+		(void)closedir(d);
+	return newest;
+}
+
+/* What is newer than @last is ours, and with luck nothing else: it reads as far
+ * ahead as the disk of the image does. The default, 128 KiB, costs more than
+ * seeks: the page cache is made of pieces as large as what is read ahead, and
+ * reads at random of what is in memory take a third longer in small ones. */
+static void read_ahead(uint64_t last, const char *image)
+{
+	char path[64], text[16];
+	struct stat st;
+
+	if (stat(image, &st) < 0)
+		return;
+	/* Of a disk, and of a partition of one. */
+	for (unsigned part = 0; part < 2; part++) {
+		CLEANUP_CLOSE int fd = -EBADF;
+		ssize_t n;
+
+		(void)snprintf(path, sizeof(path),
+			       "/sys/dev/block/%u:%u%s/queue/read_ahead_kb",
+			       major(st.st_dev), minor(st.st_dev),
+			       part != 0 ? "/.." : "");
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+		if (n <= 0)
+			continue;
+		text[n] = '\0';
+		(void)bdi_each(last, text);
+		return;
+	}
+}
+
+static int make_file_mount(const char *image, bool direct, unsigned attr,
+			   struct err *e)
+{
+	uint64_t last = bdi_each(0, NULL);
+	int fd = make_mount(image, image, direct, attr, e);
+
+	if (fd >= 0)
+		read_ahead(last, image);
+	return fd;
+}
+
 int kmount_as(enum kmount_kind kind, const char *image, unsigned attr,
 	      struct err *e)
 {
@@ -136,7 +225,7 @@ int kmount_as(enum kmount_kind kind, const char *image, unsigned attr,
 		return make_loop_mount(image, attr, e);
 	case KMOUNT_FILE:
 	case KMOUNT_DIRECT:
-		return make_mount(image, image, kind == KMOUNT_DIRECT, attr, e);
+		return make_file_mount(image, kind == KMOUNT_DIRECT, attr, e);
 	case KMOUNT_NONE:
 	default:
 		return err_set(e, -EINVAL, "%s: no kind of mount", image);

@@ -20,6 +20,14 @@ status() {
 		jq -c "$1"
 }
 complete() { [ "$(status .state)" = '"complete"' ]; }
+# NAME KB of each EROFS that is read from a file
+read_aheads() { grep -H . /sys/class/bdi/erofs-*/read_ahead_kb 2>/dev/null | tr : ' ' | sort; }
+disk_ahead() {
+	local d
+	d=/sys/dev/block/$(stat -c %Hd:%Ld "$T")
+	cat "$d/queue/read_ahead_kb" 2>/dev/null ||
+		cat "$d/../queue/read_ahead_kb" 2>/dev/null || echo 128
+}
 mkdir -p "$T/f" "$M"
 chmod 711 "$T"
 for kind in acls xattrs special hardlinks whiteouts few-files; do
@@ -45,11 +53,15 @@ ok "unmounts" umount_esgz "$M"
 stop_estargzd
 stop_pid "$SRV_PID"
 no_leaks "nothing is left"
+read_aheads >"$T/bdi.before"
 ok "mounts again, without a server" mount_esgz "$(url few-files)" "$M" \
 	"toc_digest=$D,nosuid,nodev,noexec"
 is "$(type_of "$M")" erofs "by EROFS"
 ok "with no process" no_product_procs
 is "$(cat "$T/mount.err")" "" "without a word"
+# The kernel does not say whose is which: ours is among those that are new.
+like "$(read_aheads | comm -13 "$T/bdi.before" - | sed 's/.* //' | sort -u | xargs)" \
+	"(^| )$(disk_ahead)( |$)" "it reads as far ahead as its disk"
 ok "the tree is the tar's, still" treecmp --order random --jobs 2 "$M" "$T/f/few-files"
 like ",$(findmnt -no VFS-OPTIONS "$M")," ',ro,.*nosuid,nodev,noexec' "with the options' flags"
 like "$(status .)" '"mount":"erofs","how":"(file|file, direct|loop)"' "status: how"
