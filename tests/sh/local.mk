@@ -47,7 +47,8 @@ SH_TESTS += %D%/s10-containers.sh %D%/s11-churn.sh %D%/s12-kills.sh \
 	%D%/s13-cri.sh %D%/s14-containerd2.sh %D%/s15-systemd.sh \
 	%D%/s20-chains.sh
 SH_TESTS += %D%/c30-optimize.sh %D%/c31-record.sh
-SH_TESTS += %D%/s06-program.sh %D%/s16-native.sh %D%/s17-handover.sh
+SH_TESTS += %D%/s06-program.sh %D%/s16-native.sh %D%/s17-handover.sh \
+	%D%/s18-native-containers.sh
 SH_TESTS += %D%/c20-events.sh %D%/c21-trace.sh %D%/c22-events-dir.sh
 EXTRA_DIST += tests/tools/snapload.py tests/tools/activate.py \
 	tests/tools/handover.py
