@@ -501,7 +501,6 @@ static void read_file(struct fs *fs, struct waiter *w, bool pages)
 			return;
 		}
 		w->end++;
-		firsts_read(&fs->firsts, w->first, w->end);
 		if (!present_test_range(&fs->pr, w->first, w->end - w->first)) {
 			if (ahead && miss_starts(fs->miss) &&
 			    refuse(&fs->refusals, fs->st, w->image_off,
@@ -511,9 +510,11 @@ static void read_file(struct fs *fs, struct waiter *w, bool pages)
 			}
 			w->unsure = pages && miss_starts(fs->miss) &&
 				    refused_before(&fs->refusals, w->image_off);
+			firsts_read(&fs->firsts, w->first, w->end);
 			read_later(fs, w);
 			return;
 		}
+		firsts_read(&fs->firsts, w->first, w->end);
 		miss_hit(fs->miss, w->nid, w->first, w->end);
 	}
 	lane_lock(lane);

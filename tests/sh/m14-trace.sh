@@ -163,6 +163,16 @@ END
 ok "what would have waited was refused" [ "$(stat_of .refused)" -gt 0 ]
 ok "and all of it is right" right
 ended
+ok "a mount of which a page is touched" with good
+ok "... which nobody has named" "$PYTHON" - "$T/m/big" <<'END'
+import mmap, sys
+f = open(sys.argv[1], "rb")
+assert mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[80 * 65536] >= 0
+END
+ok "... and what lies beside it refused" [ "$(stat_of .refused)" -gt 0 ]
+ended
+is "$(od -An -v -tu4 -w4 -j128 "$T/state$N"/traces/sha256/* | xargs)" 85 \
+	"what was refused is not noted"
 ok "a mount that is read past the page cache" with good
 ok "is right as well" cmp "$T/tree/big" \
 	<(dd if="$T/m/big" bs=1M iflag=direct status=none)
