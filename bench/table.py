@@ -143,7 +143,14 @@ ROWS = [
 ] + [
     ("rpc", m + ", by way of containerd", US, "rpc.%s.ours" % m,
      "its overlayfs snapshotter", "rpc.%s.overlayfs" % m, None)
-    for m in ("Stat", "Mounts", "Prepare", "Remove")]
+    for m in ("Stat", "Mounts", "Prepare", "Remove")
+] + [
+    ("stack", what % n, unit, key % n, None, None, target)
+    for n in (1, 5, 20) for what, unit, key, target in (
+        ("%d layers: requests until all are mounted", N, "s%d.requests",
+         None),
+        ("%d layers: from complete to the kernel's mounts", MS,
+         "s%d.handover", None))]
 SHORT = {"req.layer", "req.second.blob", "mount.20", "mount.20.net",
          "second.20", "seq.far", "seq.near", "layer.far", "cpu.ours",
          "link.background", "link.miss.busy", "mem.layer", "ten.lazy",

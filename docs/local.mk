@@ -4,6 +4,7 @@ EXTRA_DIST += %D%/FORMAT.md
 EXTRA_DIST += %D%/HACKING.md
 EXTRA_DIST += %D%/PROTOCOL.md
 EXTRA_DIST += %D%/cold-start.svg
+EXTRA_DIST += %D%/stack.svg
 EXTRA_DIST += %D%/trace.svg
 dist_man_MANS += %D%/man/estargzd.8
 dist_man_MANS += %D%/man/mount.estargz.8
