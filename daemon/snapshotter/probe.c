@@ -102,7 +102,7 @@ static int make_image(const struct probe *p, struct err *e)
 static int make_dirs(const struct probe *p, struct err *e)
 {
 	static const char *const dirs[] = {"meta", "up", "work", "mnt",
-					   "data/" DATA_DIR};
+					   ("data/" DATA_DIR)};
 	CLEANUP_FREE char *file = in(p, "data/" DATA_DIR "/" DATA_NAME);
 	int r = file != NULL ? 0 : -ENOMEM;
 
