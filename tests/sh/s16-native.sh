@@ -177,9 +177,10 @@ is "$(n_native) $(n_lazy) $(test_procs mount.estargz | wc -w)" "3 0 0" \
 	"by the kernel at once"
 
 ### Killed at any moment ###
+top=$(chain_id "$IMAGES" web1)
 for ((i = 0; i < KILLS; i++)); do
 	for k in {1..30}; do
-		echo "view v$i-$k $(chain_id "$IMAGES" web1)"
+		echo "view v$i-$k $top"
 	done >"$T/batch"
 	: >"$T/views"
 	sctl batch <"$T/batch" >"$T/views" 2>&1 &
