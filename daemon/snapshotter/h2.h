@@ -23,7 +23,7 @@
 #include "common/loop.h"
 
 #define H2_HEADER_BYTES_MAX 16384u /* of a request, as RFC 9113 counts them */
-#define H2_DRAIN_NS (1 * NSEC_PER_SEC)
+#define H2_DRAIN_NS (4 * NSEC_PER_SEC)
 
 struct h2;
 struct h2_conn;

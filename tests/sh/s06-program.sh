@@ -175,7 +175,7 @@ ok "its threads go" wait_for 60 idle
 ok "its connections are gone" wait_for 20 eval '[ "$(fds)" -le "$before" ]'
 # A later C library than Debian 12's gives less of it back.
 limit=5
-[[ "$(getconf GNU_LIBC_VERSION)" != "glibc 2.36" ]] || limit=3
+[[ "$(getconf GNU_LIBC_VERSION)" != "glibc 2.36" ]] || limit=4
 small() { [ "$(dirty)" -le $((limit << 10)) ]; }
 if grep -qE '__[at]san_init' "$ESTARGZ_SNAPSHOTTER"; then
 	skip "$limit MiB of memory are its own" "sanitizers need more"
