@@ -245,9 +245,10 @@ static int add_layer(struct chains *cs, struct chainfile *of, int64_t layer,
 
 	if (r < 0)
 		return r;
-	if (of->n > 0 && row.opaque_user != of->opaque_user)
+	/* An overlayfs with the other one would take its files for holes. */
+	if (row.opaque_user != (cs->c->userxattr == USERXATTR_YES))
 		r = err_set(e, -EINVAL,
-			    "layers with and without userxattr in one chain");
+			    "a layer was mounted with another userxattr");
 	of->opaque_user = row.opaque_user;
 	for (size_t i = 0; i < of->n; i++) {
 		/* The same, from another blob. */

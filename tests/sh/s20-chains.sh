@@ -298,6 +298,10 @@ is "$(jq -r '.mounts[0].options[-1]' <<<"$REPLY")" userxattr \
 ok "it is the image" view_is small
 hidden() { ! getfattr -R -h -d -m - "$T/ro" 2>/dev/null | grep 'overlay\.'; }
 ok "and shows no order to overlayfs" view_at "$top" hidden
+sed -i 's/^userxattr = .*/userxattr = "no"/' "$SNAP.toml"
+again
+like "$(lower box)" '^m/[0-9]+(:m/[0-9]+){3}$' \
+	"without userxattr, layers of before are stacked one by one"
 ok "all goes" remove_all
 client_end
 snap_end
