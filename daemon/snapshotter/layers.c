@@ -606,6 +606,7 @@ static ssize_t hold_all(struct layers *ls, const struct chain *chain,
 {
 	ssize_t n = 0;
 
+	(void)pthread_mutex_lock(&ls->rows);
 	lock(ls);
 	for (size_t i = 0; n >= 0 && i < chain->n; i++) {
 		struct layer *l = layer_find(ls, chain->v[i].layer);
@@ -624,6 +625,7 @@ static ssize_t hold_all(struct layers *ls, const struct chain *chain,
 		v[n++].l = l;
 	}
 	unlock(ls);
+	(void)pthread_mutex_unlock(&ls->rows);
 	return n;
 }
 

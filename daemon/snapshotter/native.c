@@ -348,8 +348,8 @@ bool native_obtain(struct layer *l, const struct timespec *until)
 
 /* ---- those that nobody waits for --------------------------------------- */
 
-/* Locked. Return: one to be mounted, held; NULL where there is none, and the
- * thread is over then. */
+/* Locked, and rows. Return: one to be mounted, held; NULL where there is none, and
+ * the thread is over then. */
 static struct layer *next(struct layers *ls)
 {
 	LIST_EACH(it, &ls->all)
@@ -371,13 +371,16 @@ static void *run(void *arg)
 	struct layer *l;
 
 	for (;;) {
+		(void)pthread_mutex_lock(&ls->rows);
 		lock(ls);
 		l = next(ls);
 		unlock(ls);
+		(void)pthread_mutex_unlock(&ls->rows);
 		if (l == NULL)
 			return NULL;
 		try(l);
-		layer_release(l);
+		/* Its last snapshot may have gone meanwhile. */
+		layers_release(ls, l->id);
 	}
 }
 

@@ -226,6 +226,33 @@ is "$(logged "stays on FUSE: $id: ")" 1 "the log says so, once"
 rm "$id"
 ok "it ends" drop nowhere
 
+### Removed while it is looked through ###
+ok "all snapshots go" remove_all
+ok "and all mounts" wait_for 20 nothing_left
+cat >"$T/estargzfs" <<END
+#!/bin/bash
+case \$1 in
+--meta=*)
+	echo x >>"$T/meta-runs"
+	while [ -e "$T/meta-waits" ]; do sleep 0.05; done
+	;;
+esac
+exec "$MOUNT_ESTARGZ" "\$@"
+END
+chmod +x "$T/estargzfs"
+: >"$T/meta-waits"
+sed -i "s,\(program = \"\)$MOUNT_ESTARGZ\",\1$T/estargzfs\"," "$SNAP.toml"
+rm -rf "$SNAP/layers"
+restart TERM
+is "$(lazypull web1)" "3 lazy" "pulled anew"
+ok "one is complete, and looked through" wait_for 20 [ -s "$T/meta-runs" ]
+ok "all snapshots go" remove_all
+ok "the others end" wait_for 20 fuse 1
+rm "$T/meta-waits"
+ok "and then it, too" wait_for 20 nothing_left
+is "$(find "$SNAP/layers" -name pin)" "" "no cache is kept"
+is "$(lazypull web1)" "3 lazy" "pulled again"
+
 ### Not wanted ###
 ok "a container is on them" container before
 sed -i 's/^native = .*/native = false/' "$SNAP.toml"
