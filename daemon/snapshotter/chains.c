@@ -363,11 +363,17 @@ static int await(struct merged *m, const struct timespec *until, struct err *e)
 static bool in_place(struct merged *m)
 {
 	struct stat st;
-	bool same = stat(m->target, &st) == 0;
+	dev_t want;
+	bool same;
 
 	lock(m->cs);
-	same = same && st.st_dev == m->dev;
-	if (!same && m->state == MERGED_READY)
+	want = m->dev;
+	unlock(m->cs);
+	same = stat(m->target, &st) == 0 && st.st_dev == want;
+	lock(m->cs);
+	/* Unless somebody saw it before, and it is another one now: that has
+	 * been named. */
+	if (!same && m->state == MERGED_READY && m->dev == want)
 		set_state(m, MERGED_NONE);
 	unlock(m->cs);
 	return same;

@@ -293,13 +293,18 @@ void native_complete(struct layer *l, bool now)
 static bool in_place(struct layer *l)
 {
 	struct stat st;
+	dev_t want;
 	bool is;
 
-	if (stat(l->native.target, &st) < 0)
-		st.st_dev = 0;
 	lock(l->ls);
-	is = l->native.state == NATIVE_READY && st.st_dev == l->native.dev;
-	if (!is && l->native.state == NATIVE_READY)
+	want = l->native.dev;
+	unlock(l->ls);
+	is = stat(l->native.target, &st) == 0 && st.st_dev == want;
+	lock(l->ls);
+	is = is && l->native.state == NATIVE_READY;
+	/* Unless somebody saw it before, and it is another one now: that has
+	 * been named. */
+	if (!is && l->native.state == NATIVE_READY && l->native.dev == want)
 		l->native.state = NATIVE_DUE;
 	unlock(l->ls);
 	return is;
