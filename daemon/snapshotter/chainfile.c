@@ -69,7 +69,8 @@ static int write_all(int to, int image, const struct chainfile *c)
 		return -ENOMEM;
 	if (fstat(image, &st) < 0)
 		return -errno;
-	if (st.st_size % CHAINFILE_TAIL_BYTES != 0)
+	if (st.st_size % CHAINFILE_TAIL_BYTES != 0 ||
+	    st.st_size > (off_t)EROFS_META_BYTES_MAX)
 		return -EBADMSG;
 	memcpy(t.tocs, c->tocs, c->n * sizeof(*c->tocs));
 	sha256_start(h);

@@ -472,7 +472,7 @@ static void find(struct layer *l, const char *mountinfo)
 {
 	struct layers *ls = l->ls;
 	bool wanted =
-		ls->c->native || tree_named(ls->t, NAMED_NATIVE, l->id) > 0;
+		ls->c->native || tree_named(ls->t, NAMED_NATIVE, l->id) != 0;
 	struct stat st;
 
 	if (wanted && is_mounted(l, mountinfo) &&

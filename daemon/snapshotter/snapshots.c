@@ -37,11 +37,13 @@ static int64_t now_ns(void)
  * "NAMESPACE/NUMBER/extract-ANYTHING CHAINID"; NULL: it is not. */
 static const char *unpacking(const char *key)
 {
-	static const char mark[] = "extract-";
-	const char *at = strstr(key, mark);
+	static const char mark[] = "/extract-";
+	const char *at;
 
-	return at != NULL && (at == key || at[-1] == '/') ? at + strlen(mark)
-							  : NULL;
+	if (strncmp(key, mark + 1, strlen(mark) - 1) == 0)
+		return key + strlen(mark) - 1;
+	at = strstr(key, mark);
+	return at != NULL ? at + strlen(mark) : NULL;
 }
 
 /* Who unpacks takes lowerdir= apart; ids are mapped mount by mount. */

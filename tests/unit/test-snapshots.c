@@ -753,6 +753,8 @@ static void test_merged(void **state)
 		       root);
 	assert_string_equal(lowerdir(&m, "default/2/extract-1 two", &none),
 			    want);
+	assert_string_equal(lowerdir(&m, "no-extract-/2/extract-1 two", &none),
+			    want);
 	assert_false(layers.all_fuse);
 	assert_int_equal(labels_set(&ids, LABEL_UIDMAPPING, "0:1000:10"), 0);
 	assert_string_equal(lowerdir(&m, "default/3/b", &ids), want);
