@@ -225,7 +225,8 @@ static void open_later(struct fs *fs, fuse_req_t req, uint64_t unique,
 		return;
 	}
 	free(w);
-	if (r != -ENOMEM)
+	/* A monitor that is behind is not one that cannot. */
+	if (r != -ENOMEM && r != -EAGAIN)
 		give_up(fs, r);
 	(void)try_open(fs, req, unique, nid, false);
 }
