@@ -665,6 +665,9 @@ static void stop(struct monitor *m, bool failed)
 	mnt_close(&m->mnt);
 	backing_done(&m->backing);
 	kill_worker(m);
+	/* The mount is still there, and so is what is open of it. */
+	if (failed && m->succeeds)
+		super_unlock(m->super);
 	/* A layer of an image has a directory of its own. */
 	if (strcmp(m->mnt.target, m->o->target) != 0)
 		(void)rmdir(m->mnt.target);

@@ -276,6 +276,12 @@ void super_forked(struct super *s)
 		(void)close(TAKE_FD(s->listener));
 }
 
+void super_unlock(struct super *s)
+{
+	if (s->lock_fd >= 0)
+		(void)close(TAKE_FD(s->lock_fd));
+}
+
 void super_close(struct super *s)
 {
 	let_go(s);

@@ -66,6 +66,8 @@ bool super_wants_end(struct super *s);
 
 /* In the worker: none of this is its business, but for the lock. */
 void super_forked(struct super *s);
+/* Gives up the lock, whose file stays for the next who goes on with the session. */
+void super_unlock(struct super *s);
 void super_close(struct super *s);
 
 #endif

@@ -202,19 +202,39 @@ tell succeed k "$URL" "$M" -o "$(opts)"
 ok "an index that was damaged is made anew" test -n "$(event k ready 3)"
 ok "right bytes" treecmp "$M" "$T/f/few"
 
-### A mount that was taken away while nobody served it ###
+### A successor that fails leaves what is known of the session to the next ###
+lock_ino=$(stat -c %i "$lock")
 kill -9 "$(got .pid "$(event k ready 3)")"
 event k closed 4 >/dev/null
+background asks timeout 60 stat -f "$M"
+asks=$BG_PID
+# Where fusectl is not mounted, a monitor does not know whether somebody waits.
+waiting=/sys/fs/fuse/connections/${dev#*:}/waiting
+asked() { [ ! -e "$waiting" ] || [ "$(cat "$waiting")" -gt 0 ]; }
+wait_for 10 asked
+tell spoil k
+like "$(got .text "$(event k failed 2)")" "cannot send requests again" \
+	"one that has the lock fails"
+event k closed 5 >/dev/null
+is "$(stat -c %i "$lock")" "$lock_ino" "the lock's file stays"
+tell succeed k
+ok "the next goes on" test -n "$(event k ready 4)"
+ok "who waited has an answer" wait "$asks"
+ok "right bytes" treecmp "$M" "$T/f/few"
+
+### A mount that was taken away while nobody served it ###
+kill -9 "$(got .pid "$(event k ready 4)")"
+event k closed 6 >/dev/null
 # As it is: umount(8) would ask it first, and wait for ever.
 ok "it is taken away" timeout 60 "$PYTHON" -c "import ctypes, sys
 sys.exit(ctypes.CDLL(None).umount2(sys.argv[1].encode(), 2) != 0)" "$M"
 tell succeed k
 ok "ENDED at once" test -n "$(event k ended)"
 start k "$M"
-event k ready 5 >/dev/null
+event k ready 6 >/dev/null
 
 ### A layer that kills its workers again and again ###
-pid=$(got .pid "$(event k ready 5)")
+pid=$(got .pid "$(event k ready 6)")
 for i in 1 2 3 4 5 6; do
 	new_worker() { w=$(pgrep -P "$pid") && [ "$w" != "${old:-}" ]; }
 	wait_for 10 new_worker || break

@@ -9,6 +9,7 @@ Reads commands from FIFO, one a line, until it is told to quit:
   succeed NAME [N ARGS...]
                         the same, with NAME's session, for the last ARGS; the
                         new monitor has the same name
+  spoil NAME            the same, with a descriptor that is not the session's
   adopt NAME PID        connects to RUN/layers/PID.sup
   end NAME              says END
   drop NAME             closes the session's /dev/fuse
@@ -126,6 +127,10 @@ class Supervisor:
         elif words[0] == "succeed":
             self.start(layer, words[2:] or layer.args, layer.session,
                        [layer.fuse])
+        elif words[0] == "spoil":
+            null = os.open("/dev/null", os.O_RDONLY)
+            self.start(layer, layer.args, layer.session, [null])
+            os.close(null)
         elif words[0] == "adopt":
             s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             layer.began = time.monotonic()
