@@ -137,7 +137,7 @@ int layers_usage(struct layers *ls, int64_t id, uint64_t *ret_bytes,
 struct chains {
 	bool usable;
 	int need_error;
-	int n_held, n_needs, n_begun, n_collects, n_layers_gone;
+	_Atomic int n_held, n_needs, n_begun, n_collects, n_layers_gone;
 };
 static struct chains chains;
 
