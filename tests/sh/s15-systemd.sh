@@ -75,7 +75,9 @@ n=$(jq -r '[.layers[].digest] | unique | length' \
 is "$(n_mounts)" "$n" "its layers are mounted" || diag "$(logs)"
 is "$(monitors | wc -l)" "$n" "each has a process"
 ok "each has a scope" wait_for 10 n_scopes_is "$n"
-ok "a container runs" ctr run -d --snapshotter estargz "$R" c1 sleep inf
+# Without CPU shares: where systemd knows control groups of version 2 alone, the
+# controller may be with version 1.
+ok "a container runs" ctr run --cpu-shares 0 -d --snapshotter estargz "$R" c1 sleep inf
 ok "... and reads" python os
 
 ### What is done to units ###
@@ -85,7 +87,7 @@ inside kill -9 "$P"
 ok "snapshotter killed: it is started again" \
 	wait_for 10 restarted estargz-snapshotter "$P"
 ok "... the container reads on" python json
-ok "... another starts" ctr run --rm --snapshotter estargz "$R" c2 /bin/true
+ok "... another starts" ctr run --cpu-shares 0 --rm --snapshotter estargz "$R" c2 /bin/true
 is "$(monitors)" "$M" "... nothing was mounted anew"
 
 ok "snapshotter restarted" inside systemctl restart estargz-snapshotter
@@ -101,7 +103,7 @@ ok "... and it starts with its socket" \
 ok "... when it is called" \
 	wait_for 60 ctr snapshot --snapshotter estargz ls
 ok "... another container starts" \
-	ctr run --rm --snapshotter estargz "$R" c2 /bin/true
+	ctr run --cpu-shares 0 --rm --snapshotter estargz "$R" c2 /bin/true
 is "$(monitors)" "$M" "... nothing was mounted anew"
 
 P=$(main_pid estargzd)
