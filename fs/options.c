@@ -284,7 +284,10 @@ static int set_flag(struct options *o, const char *word, struct err *e)
 	}
 	if (strncmp(word, "x-", 2) == 0 || strncmp(word, "X-", 2) == 0)
 		return 0;
-	return err_set(e, -EINVAL, "option %s: unknown option", word);
+	return err_set(e, -EINVAL,
+		       "option %s: unknown option, or one that wants "
+		       "a value",
+		       word);
 }
 
 static int set_fd(int *to, const char *key, const char *value, struct err *e)
