@@ -12,6 +12,8 @@ import os
 import statistics
 import subprocess
 
+from table import show
+
 WAYS = {"eager": "pulled", "lazy": "lazy", "opt": "trace", "peer": "stargz"}
 OF_TOUCHED, PLUS_S = 1.25, 0.4
 OF_EAGER = 0.35
@@ -116,14 +118,6 @@ def traced(images, folder, rtt_s):
             "%.3f" % (waits["blocked_us"] / 1e6),
             mark(waits["longest_us"] / 1e6, rtt_s)])
     return out
-
-
-def show(rows):
-    width = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    for n, r in enumerate(rows):
-        print("  ".join(c.ljust(w) for c, w in zip(r, width)).rstrip())
-        if n == 0:
-            print("  ".join("-" * w for w in width))
 
 
 def plot(path, starts, ways):

@@ -16,12 +16,12 @@
 #include <time.h>
 
 #include "common/io.h"
-#include "common/kmount.h"
 #include "common/list.h"
 #include "daemon/snapshotter/chainfile.h"
 #include "daemon/snapshotter/chainmake.h"
 #include "daemon/snapshotter/disk.h"
 #include "daemon/snapshotter/layer.h"
+#include "daemon/snapshotter/place.h"
 #include "daemon/snapshotter/pool.h"
 #include "daemon/snapshotter/probe.h"
 #define LOG_MOD "chains"
@@ -152,23 +152,12 @@ static void set_state(struct merged *m, enum merged_state state)
 static int mount_file(struct merged *m, dev_t *ret_dev, struct err *e)
 {
 	CLEANUP_FREE char *path = NULL;
-	struct stat st;
-	int r = layer_clear(m->target);
 
-	if (r == 0 && mkdir(m->target, 0700) < 0 && errno != EEXIST)
-		r = -errno;
-	if (r == 0 && asprintf(&path, "%s/" CHAINFILE_NAME, m->dir) < 0) {
+	if (asprintf(&path, "%s/" CHAINFILE_NAME, m->dir) < 0) {
 		path = NULL;
-		r = -ENOMEM;
+		return err_set(e, -ENOMEM, "out of memory");
 	}
-	if (r < 0)
-		return err_set(e, r, "%s: %s", m->target, err_name(r));
-	r = kmount_at(path, m->target, 0, NULL, e);
-	if (r == 0 && stat(m->target, &st) < 0)
-		r = err_set(e, -errno, "%s: %s", m->target, err_name(errno));
-	if (r == 0)
-		*ret_dev = st.st_dev;
-	return r;
+	return place_mount(path, m->target, NULL, ret_dev, e);
 }
 
 /* A file that is not what it was is made again. */
@@ -493,7 +482,7 @@ static struct merged *next_unused(struct chains *cs, bool layers,
 
 static void unmount(const char *target)
 {
-	(void)layer_clear(target);
+	(void)place_clear(target);
 	(void)rmdir(target);
 }
 

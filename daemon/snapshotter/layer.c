@@ -8,20 +8,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "common/buf.h"
 #include "common/io.h"
 #include "daemon/snapshotter/evfiles.h"
+#include "daemon/snapshotter/place.h"
 #define LOG_MOD "layer"
 #include "common/log.h"
 
 #define OPTIONS_BYTES_MAX KIB(16)
-#define STACKED_MAX \
-	8 /* mounts on one place, of snapshotters that were killed */
 
 static void on_packet(struct loop_io *io, uint32_t events);
 
@@ -159,25 +156,6 @@ void layer_failed(struct layer *l, const struct err *e)
 
 /* ---- starting ---------------------------------------------------------- */
 
-int layer_clear(const char *target)
-{
-	for (int i = 0; i < STACKED_MAX; i++) {
-		if (umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-			return errno == EINVAL || errno == ENOENT ? 0 : -errno;
-	}
-	return -EBUSY;
-}
-
-/* A mount that is still there belongs to nobody who answers. */
-static int prepare_target(const struct layer *l, struct err *e)
-{
-	int r = layer_clear(l->target);
-
-	if (r == 0 && mkdir(l->target, 0700) < 0 && errno != EEXIST)
-		r = -errno;
-	return r < 0 ? err_set(e, r, "%s: %s", l->target, err_name(r)) : 0;
-}
-
 static bool has_row(void *arg, int64_t id)
 {
 	struct layers *ls = arg;
@@ -284,7 +262,8 @@ static int start(struct layer *l, const struct sup_session *session,
 	struct layers *ls = l->ls;
 	uint64_t due_ns = io_now_ns() + ls->c->mount_timeout_s * NSEC_PER_SEC;
 	int sock = -1;
-	int r = session == NULL ? prepare_target(l, e) : 0;
+	/* A mount that is still there belongs to nobody who answers. */
+	int r = session == NULL ? place_make(l->target, e) : 0;
 
 	if (r == 0)
 		r = execute(l, &sock, e);
@@ -694,7 +673,7 @@ static void remove_layer(struct layer *l)
 	list_del(&l->node);
 	unlock(l->ls);
 	if (!taken) {
-		(void)layer_clear(l->target);
+		(void)place_clear(l->target);
 		(void)rmdir(l->target);
 		native_end(l);
 	}

@@ -135,9 +135,6 @@ void layer_free(struct layer *l);
  */
 void layer_start(struct layer *l);
 
-/* Takes away whatever is mounted on a layer's place. Return: 0, -errno */
-int layer_clear(const char *target);
-
 /* What layer_start() does when it fails, for who finds out later. */
 void layer_failed(struct layer *l, const struct err *e);
 

@@ -16,6 +16,7 @@
 #include "common/io.h"
 #include "common/layerdir.h"
 #include "daemon/snapshotter/layer.h"
+#include "daemon/snapshotter/place.h"
 #define LOG_MOD "layers"
 #include "common/log.h"
 
@@ -204,7 +205,7 @@ static void sweep(struct layers *ls, const char *dir)
 			path = NULL;
 			continue;
 		}
-		(void)layer_clear(path);
+		(void)place_clear(path);
 		(void)rmdir(path);
 	}
 	if (d != NULL)

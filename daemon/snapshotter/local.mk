@@ -29,6 +29,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/scope.c %D%/scope.h \
 	%D%/service.c %D%/service.h \
 	%D%/snapshots.c %D%/snapshots.h \
+	%D%/place.c %D%/place.h \
 	%D%/spawn.c %D%/spawn.h \
 	%D%/stack.c %D%/stack.h \
 	%D%/supmsg.c %D%/supmsg.h \

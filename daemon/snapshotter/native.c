@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "common/buf.h"
@@ -20,6 +19,7 @@
 #include "common/present.h"
 #include "daemon/snapshotter/layer.h"
 #include "daemon/snapshotter/metaproc.h"
+#include "daemon/snapshotter/place.h"
 #define LOG_MOD "native"
 #include "common/log.h"
 
@@ -164,26 +164,18 @@ static int place(struct layer *l, const char *dir, enum kmount_kind *ret_kind,
 		 struct err *e)
 {
 	CLEANUP_FREE char *image = NULL;
-	const char *target = l->native.target;
-	struct stat st;
+	dev_t dev;
 	int r;
 
 	if (asprintf(&image, "%s/" IMAGE, dir) < 0) {
 		image = NULL;
 		return err_set(e, -ENOMEM, "no memory");
 	}
-	r = layer_clear(target);
-	if (r == 0 && mkdir(target, 0700) < 0 && errno != EEXIST)
-		r = -errno;
-	if (r < 0)
-		return err_set(e, r, "%s: %s", target, err_name(r));
-	r = kmount_at(image, target, 0, ret_kind, e);
+	r = place_mount(image, l->native.target, ret_kind, &dev, e);
 	if (r < 0)
 		return r;
-	if (stat(target, &st) < 0)
-		return err_set(e, -errno, "%s: %s", target, err_name(errno));
 	lock(l->ls);
-	l->native.dev = st.st_dev;
+	l->native.dev = dev;
 	unlock(l->ls);
 	return 0;
 }
@@ -481,7 +473,7 @@ static void find(struct layer *l, const char *mountinfo)
 		l->native.dev = st.st_dev;
 		return;
 	}
-	(void)layer_clear(l->native.target);
+	(void)place_clear(l->native.target);
 	(void)rmdir(l->native.target);
 	if (wanted && says_complete(l))
 		l->native.state = NATIVE_DUE;
@@ -513,7 +505,7 @@ void native_end(struct layer *l)
 	CLEANUP_FREE char *path = NULL;
 	bool was = l->native.state == NATIVE_READY;
 
-	(void)layer_clear(l->native.target);
+	(void)place_clear(l->native.target);
 	(void)rmdir(l->native.target);
 	if (was && dir != NULL && asprintf(&path, "%s/present", dir) >= 0)
 		(void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);

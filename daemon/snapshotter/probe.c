@@ -18,7 +18,7 @@
 #include "common/io.h"
 #include "common/kmount.h"
 #include "daemon/snapshotter/disk.h"
-#include "daemon/snapshotter/layer.h"
+#include "daemon/snapshotter/place.h"
 
 #define NAME "probe"
 #define DATA_DIR "0123456789abcdef"
@@ -230,7 +230,7 @@ static void clear(const struct probe *p)
 		CLEANUP_FREE char *path = in(p, mounts[i]);
 
 		if (path != NULL)
-			(void)layer_clear(path);
+			(void)place_clear(path);
 	}
 	(void)disk_remove(p->root_fd, NAME);
 }
