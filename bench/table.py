@@ -159,9 +159,7 @@ SHORT = {"req.layer", "req.second.blob", "mount.20", "mount.20.net",
 
 # The root file system of a container: bench/stack. operation, key, state of
 # the caches, targets of a container without file data, of one that was
-# started so and still runs (large files: where they are opened with backing
-# files, else as everything), of a new one.
-BIG, BIG_FUSE = "x<= 1.3", "x<= 2"
+# started so and still runs, of a new one.
 OLD, NEW, LAZY = "x<= 1.15", "x<= 1.05", "x<= 1.1"
 STACK = [
     ("find -printf, first", "find", "first", LAZY, None, None),
@@ -182,7 +180,8 @@ STACK = [
     ("open and close", "open", "cold", None, None, NEW),
     ("random 4 KiB", "rand", "cold", None, None, NEW),
     ("page faults", "fault", "cold", None, None, None),
-    ("files from 16 MiB on", "big", "cold", None, BIG, None),
+    ("files from 16 MiB on", "big", "cold", None, "x<= 2", None),
+    ("  opened with backing files", "big", "pass", None, "x<= 1.3", None),
     ("exec of python3, numpy", "python", "cold", None, None, NEW),
     ("exec of node", "node", "cold", None, None, NEW),
     ("exec of java", "java", "cold", None, None, NEW),
@@ -296,14 +295,13 @@ def stack(s, layers):
         o = s.get("%s.%s.%s.ref" % (key, op, state))
         if not o:
             continue
-        row = [title, state if state in ("warm", "cold") else "",
+        row = [title, {"pass": "cold", "warm": "warm",
+                       "cold": "cold"}.get(state, ""),
                spread(o, MS), noise(o)]
         for (way, _), target in zip(WAYS, targets):
             if way not in [w[0] for w in ways]:
                 continue
             v = s.get("%s.%s.%s.%s" % (key, op, state, way))
-            if target is BIG and "passthrough" not in s.notes[key + "." + way]:
-                target = BIG_FUSE
             row.append(" ".join(filter(None, (
                 ratio_text(v, o), (target or "").lstrip("x"),
                 judge(target, v, o)))) if v else "")

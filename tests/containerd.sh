@@ -147,6 +147,7 @@ snap_config() {
 	background = ${SNAP_BACKGROUND:-false}
 	prefetch = ${SNAP_PREFETCH:-false}
 	native = ${SNAP_NATIVE:-false}
+	open_mode = "${SNAP_OPEN_MODE:-auto}"
 	END
 	[ -z "${SNAP_EVENTS:-}" ] ||
 		echo "events_dir = \"$SNAP_EVENTS\"" >>"$SNAP.toml"
