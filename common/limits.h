@@ -36,6 +36,7 @@
 /* Registry documents. */
 #define MANIFEST_BYTES_MAX MIB(4)
 #define MANIFEST_LAYERS_MAX 512u
+#define REFERRERS_BYTES_MAX KIB(512) /* what is said of artifacts */
 #define INDEX_IMAGES_MAX 512u
 /* Archives of images: files and links, and their names together. */
 #define ARCHIVE_ENTRIES_MAX 65536u

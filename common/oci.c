@@ -325,8 +325,6 @@ static int document_parse(struct json_object *o, const char *arch,
 {
 	struct json_object *v;
 
-	if (!json_object_is_type(o, json_type_object))
-		return err_set(e, -EBADMSG, "manifest is not a JSON object");
 	if (!json_object_object_get_ex(o, "schemaVersion", &v) ||
 	    !json_object_is_type(v, json_type_int))
 		return err_set(e, -EBADMSG, "manifest has no schemaVersion");
@@ -343,34 +341,151 @@ static int document_parse(struct json_object *o, const char *arch,
 		       "manifest has neither layers nor manifests");
 }
 
-int oci_manifest_parse(const char *json, size_t len, const char *arch,
-		       struct oci_manifest *ret, struct err *e)
+/* @what: for messages. Return: 0 and an object to be put, -EBADMSG, … */
+static int read_json(const char *json, size_t len, const char *what,
+		     struct json_object **ret, struct err *e)
 {
-	struct oci_manifest m = {0};
 	struct json_tokener *t;
 	struct json_object *o;
-	int r;
+	int r = 0;
 
 	if (len > MANIFEST_BYTES_MAX)
-		return err_set(e, -EOVERFLOW, "manifest is too large");
+		return err_set(e, -EOVERFLOW, "%s is too large", what);
 	t = json_tokener_new_ex(JSON_DEPTH_MAX);
 	if (t == NULL)
 		return err_set(e, -ENOMEM, "out of memory");
 	o = json_tokener_parse_ex(t, json, (int)len);
 	/* A number at the very end only shows complete with what follows. */
 	if (o == NULL || json_tokener_get_error(t) != json_tokener_success)
-		r = err_set(e, -EBADMSG, "manifest is not JSON: %s",
+		r = err_set(e, -EBADMSG, "%s is not JSON: %s", what,
 			    json_tokener_error_desc(json_tokener_get_error(t)));
-	else
-		r = document_parse(o, arch, &m, e);
-	json_object_put(o);
+	else if (!json_object_is_type(o, json_type_object))
+		r = err_set(e, -EBADMSG, "%s is not a JSON object", what);
 	json_tokener_free(t);
+	if (r < 0)
+		json_object_put(o);
+	else
+		*ret = o;
+	return r;
+}
+
+int oci_manifest_parse(const char *json, size_t len, const char *arch,
+		       struct oci_manifest *ret, struct err *e)
+{
+	struct oci_manifest m = {0};
+	struct json_object *o;
+	int r = read_json(json, len, "manifest", &o, e);
+
+	if (r < 0)
+		return r;
+	r = document_parse(o, arch, &m, e);
+	json_object_put(o);
 	if (r < 0) {
 		oci_manifest_done(&m);
 		return r;
 	}
 	*ret = m;
 	return 0;
+}
+
+char *oci_referrers_tag(const struct digest *d,
+			char buf[OCI_REFERRERS_TAG_BYTES])
+{
+	char hex[DIGEST_HEX_BYTES + 1];
+
+	(void)snprintf(buf, OCI_REFERRERS_TAG_BYTES, "sha256-%s",
+		       digest_hex(d, hex));
+	return buf;
+}
+
+/* An artifact's type: as an entry of a list or a manifest says it. */
+static bool is_of_type(struct json_object *o, const char *type)
+{
+	const char *t = str_of(o, "artifactType");
+	struct json_object *config;
+
+	if (t == NULL && json_object_is_type(o, json_type_object) &&
+	    json_object_object_get_ex(o, "config", &config))
+		t = str_of(config, "mediaType");
+	return t != NULL && strcmp(t, type) == 0;
+}
+
+static const char *created(struct json_object *o)
+{
+	struct json_object *notes;
+	const char *s = NULL;
+
+	if (json_object_object_get_ex(o, "annotations", &notes))
+		s = str_of(notes, OCI_CREATED_ANNOTATION);
+	return s != NULL ? s : "";
+}
+
+int oci_referrers_parse(const char *json, size_t len, const char *type,
+			struct digest *ret, struct err *e)
+{
+	struct json_object *doc, *list, *best = NULL;
+	int r = read_json(json, len, "list of artifacts", &doc, e);
+
+	if (r < 0)
+		return r;
+	if (!json_object_object_get_ex(doc, "manifests", &list) ||
+	    !json_object_is_type(list, json_type_array)) {
+		json_object_put(doc);
+		return err_set(e, -EBADMSG,
+			       "list of artifacts: no manifests in it");
+	}
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+
+		if (is_of_type(o, type) &&
+		    (best == NULL || strcmp(created(o), created(best)) >= 0))
+			best = o;
+	}
+	r = -ENOENT;
+	if (best == NULL) {
+		err_set(e, r, "list of artifacts: no %s in it", type);
+	} else {
+		r = digest_of(best, "digest", ret);
+		if (r < 0)
+			err_set(e, r, "list of artifacts: bad digest");
+	}
+	json_object_put(doc);
+	return r;
+}
+
+static int artifact_parse(struct json_object *doc, const char *type,
+			  const struct digest *subject, struct digest *ret,
+			  struct err *e)
+{
+	struct json_object *of, *blobs;
+	struct digest d;
+	int r;
+
+	if (!json_object_object_get_ex(doc, "subject", &of) ||
+	    digest_of(of, "digest", &d) < 0 || !digest_equal(&d, subject))
+		return err_set(e, -EBADMSG, "artifact: of another image");
+	if (!is_of_type(doc, type) ||
+	    !json_object_object_get_ex(doc, "layers", &blobs) ||
+	    !json_object_is_type(blobs, json_type_array) ||
+	    json_object_array_length(blobs) != 1)
+		return err_set(e, -EBADMSG, "artifact: not a %s of one blob",
+			       type);
+	r = digest_of(json_object_array_get_idx(blobs, 0), "digest", ret);
+	return r < 0 ? err_set(e, r, "artifact: bad digest") : 0;
+}
+
+int oci_artifact_parse(const char *json, size_t len, const char *type,
+		       const struct digest *subject, struct digest *ret,
+		       struct err *e)
+{
+	struct json_object *doc;
+	int r = read_json(json, len, "artifact", &doc, e);
+
+	if (r < 0)
+		return r;
+	r = artifact_parse(doc, type, subject, ret, e);
+	json_object_put(doc);
+	return r;
 }
 
 const char *oci_arch(void)

@@ -95,6 +95,41 @@ int oci_manifest_parse(const char *json, size_t len, const char *arch,
 void oci_manifest_done(struct oci_manifest *m);
 #define CLEANUP_OCI_MANIFEST CLEANUP(oci_manifest_done)
 
+/* What an artifact is that has the trace of an image, and what its blob is. */
+#define OCI_TRACE_MEDIA_TYPE "application/vnd.estargz.trace.v1+json"
+/* Of an artifact, on its entry in the index of a layout: what it refers to. */
+#define OCI_LAYOUT_SUBJECT_ANNOTATION "vnd.estargz.subject.digest"
+#define OCI_CREATED_ANNOTATION "org.opencontainers.image.created"
+
+#define OCI_REFERRERS_TAG_BYTES (sizeof("sha256-") + DIGEST_HEX_BYTES)
+
+/* The tag of the list of artifacts that refer to a manifest, where a registry keeps
+ * none. Spec: OCI distribution-spec, "Referrers Tag Schema" */
+char *oci_referrers_tag(const struct digest *d,
+			char buf[OCI_REFERRERS_TAG_BYTES]);
+
+/**
+ * oci_referrers_parse() - find the newest artifact of a type in such a list
+ * @json:	[@len] an index
+ * @ret:	digest of its manifest
+ *
+ * Return: 0, -ENOENT (none of the type), -EBADMSG, -EOPNOTSUPP (another digest
+ * algorithm), -EOVERFLOW, -ENOMEM
+ */
+int oci_referrers_parse(const char *json, size_t len, const char *type,
+			struct digest *ret, struct err *e);
+
+/**
+ * oci_artifact_parse() - the blob of an artifact that consists of one
+ * @json:	[@len] its manifest, whose digest is right
+ * @subject:	what it must refer to
+ *
+ * Return: 0, -EBADMSG, -EOPNOTSUPP, -EOVERFLOW, -ENOMEM
+ */
+int oci_artifact_parse(const char *json, size_t len, const char *type,
+		       const struct digest *subject, struct digest *ret,
+		       struct err *e);
+
 /**
  * oci_tails_parse() - read the value of OCI_TAILS_ANNOTATION
  * @ret:	[@n] filled up with 0; what makes no sense is 0, too

@@ -8,7 +8,7 @@
 struct json_object;
 
 #define REF_NAME_ANNOTATION "org.opencontainers.image.ref.name"
-#define CREATED_ANNOTATION "org.opencontainers.image.created"
+#define CREATED_ANNOTATION OCI_CREATED_ANNOTATION
 
 #define OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
 #define OCI_INDEX "application/vnd.oci.image.index.v1+json"

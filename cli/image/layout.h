@@ -18,7 +18,7 @@ struct json_object;
 
 /* In index.json, beside artifactType: of which image an artifact is, so that
  * not every manifest must be read to find those of one. */
-#define LAYOUT_SUBJECT_ANNOTATION "vnd.estargz.subject.digest"
+#define LAYOUT_SUBJECT_ANNOTATION OCI_LAYOUT_SUBJECT_ANNOTATION
 
 /* Path of a blob in a layout. @buf has LAYOUT_BLOB_BYTES. Return: @buf */
 char *layout_blob_path(const struct digest *d, char *buf);

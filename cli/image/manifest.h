@@ -20,7 +20,7 @@ struct json_object;
 #define ANNOTATION_TAILS OCI_TAILS_ANNOTATION
 
 /* Artifact and blob type of a trace. */
-#define TRACE_MEDIA_TYPE "application/vnd.estargz.trace.v1+json"
+#define TRACE_MEDIA_TYPE OCI_TRACE_MEDIA_TYPE
 
 /**
  * struct platform - "linux/arm64/v8"

@@ -574,10 +574,10 @@ static int refer_by_tag(struct call *q, const struct image_desc *subject,
 	CLEANUP_DOC struct json_object *list = NULL;
 	CLEANUP_BUF struct buf text = BUF_INIT(MANIFEST_BYTES_MAX);
 	CLEANUP(image_desc_done) struct image_desc is = {0};
-	char tag[REGISTRY_TAG_BYTES];
+	char tag[OCI_REFERRERS_TAG_BYTES];
 	int r;
 
-	(void)registry_referrers_tag(&subject->digest, tag);
+	(void)oci_referrers_tag(&subject->digest, tag);
 	r = list_get(q, tag, &list, e);
 	if (r < 0)
 		return r;

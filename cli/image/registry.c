@@ -536,7 +536,7 @@ static int src_referrers(struct image_src *src,
 {
 	CLEANUP_CALL struct call q = {.reply = BUF_INIT(MANIFEST_BYTES_MAX)};
 	struct registry_src *s = src_of(src);
-	char digest[DIGEST_STR_BYTES], tag[REGISTRY_TAG_BYTES];
+	char digest[DIGEST_STR_BYTES], tag[OCI_REFERRERS_TAG_BYTES];
 	int r = call_open(&q, &s->all, e);
 
 	if (r < 0)
@@ -547,9 +547,8 @@ static int src_referrers(struct image_src *src,
 	/* What is said of that is not the answer. */
 	if (e != NULL)
 		*e = (struct err){0};
-	return get(s, "manifests",
-		   registry_referrers_tag(&subject->digest, tag), NULL, doc,
-		   NULL, e);
+	return get(s, "manifests", oci_referrers_tag(&subject->digest, tag),
+		   NULL, doc, NULL, e);
 }
 
 /* ---- open and close ---- */

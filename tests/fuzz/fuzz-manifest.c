@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Image references, manifests and indexes. */
+/* Image references, manifests and indexes, artifacts and lists of them. */
 #include "config.h"
 
 #include <stdint.h>
@@ -8,6 +8,20 @@
 #include "common/oci.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void artifacts(const char *json, size_t n)
+{
+	const struct digest subject = {0};
+	struct digest d;
+	struct err e = {0};
+
+	if (oci_referrers_parse(json, n, OCI_TRACE_MEDIA_TYPE, &d, &e) < 0)
+		assert(e.text[0] != '\0');
+	e = (struct err){0};
+	if (oci_artifact_parse(json, n, OCI_TRACE_MEDIA_TYPE, &subject, &d,
+			       &e) < 0)
+		assert(e.text[0] != '\0');
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -30,5 +44,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else {
 		assert(e.text[0] != '\0');
 	}
+	artifacts((const char *)data, size);
 	return 0;
 }

@@ -68,6 +68,114 @@ static void test_trace_annotation(void **state)
 	}
 }
 
+#define TYPE "application/x.test"
+
+/* [the newest of a type] of these entries, with its digest's last byte. */
+static void test_referrers(void **state)
+{
+#define ENTRY(type, hex, when)                                    \
+	"{\"artifactType\":\"" type "\",\"digest\":\"sha256:" hex \
+	"\",\"annotations\":{\"" OCI_CREATED_ANNOTATION "\":" when "}}"
+	static const struct {
+		const char *json;
+		int r;
+		uint8_t last;
+		const char *why;
+	} cases[] = {
+		{"{\"manifests\":[" ENTRY(TYPE, HEX, "\"2\"") "," ENTRY(
+			 TYPE, HEX2, "\"3\"") "," ENTRY("b/c", HEX,
+							"\"4\"") "]}",
+		 0, 0xff, NULL},
+		{"{\"manifests\":[" ENTRY(TYPE, HEX, "\"2\"") "," ENTRY(
+			 TYPE, HEX2, "7") "]}",
+		 0, 0xad, NULL},
+		{"{\"manifests\":[7,null,[],{\"artifactType\":7},{\"config\":"
+		 "{\"mediaType\":\"" TYPE "\"},\"digest\":\"sha256:" HEX2
+		 "\"}]}",
+		 0, 0xff, NULL},
+		{"{\"manifests\":[]}", -ENOENT, 0, "no " TYPE " in it"},
+		{"{\"manifests\":[" ENTRY(TYPE, "12", "\"2\"") "]}", -EBADMSG,
+		 0, "bad digest"},
+		{"{\"manifests\":{}}", -EBADMSG, 0, "no manifests"},
+		{"{}", -EBADMSG, 0, "no manifests"},
+		{"[]", -EBADMSG, 0, "not a JSON object"},
+		{"<html>", -EBADMSG, 0, "not JSON"},
+		{"", -EBADMSG, 0, "not JSON"},
+		{"{\"manifests\":[", -EBADMSG, 0, "not JSON"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct digest d = {0};
+		struct err e = {0};
+
+		assert_int_equal(oci_referrers_parse(cases[i].json,
+						     strlen(cases[i].json),
+						     TYPE, &d, &e),
+				 cases[i].r);
+		assert_int_equal(d.b[31], cases[i].last);
+		if (cases[i].why != NULL)
+			assert_non_null(strstr(e.text, cases[i].why));
+	}
+}
+
+static void test_artifacts(void **state)
+{
+#define BLOB(hex) "{\"digest\":\"sha256:" hex "\"}"
+#define ARTIFACT(subject, type, layers)                     \
+	"{\"subject\":" subject ",\"artifactType\":\"" type \
+	"\",\"layers\":" layers "}"
+	static const struct {
+		const char *json, *why;
+	} cases[] = {
+		{ARTIFACT(BLOB(HEX), TYPE, "[" BLOB(HEX2) "]"), NULL},
+		{"{\"subject\":" BLOB(HEX) ",\"config\":{\"mediaType\":\"" TYPE
+					   "\"},\"layers\":[" BLOB(HEX2) "]}",
+		 NULL},
+		{ARTIFACT(BLOB(HEX2), TYPE, "[" BLOB(HEX2) "]"),
+		 "of another image"},
+		{ARTIFACT("7", TYPE, "[" BLOB(HEX2) "]"), "of another image"},
+		{"{}", "of another image"},
+		{ARTIFACT(BLOB(HEX), "a/b", "[" BLOB(HEX2) "]"), "not a"},
+		{ARTIFACT(BLOB(HEX), TYPE, "[]"), "of one blob"},
+		{ARTIFACT(BLOB(HEX), TYPE, "7"), "of one blob"},
+		{ARTIFACT(BLOB(HEX), TYPE, "[" BLOB(HEX) "," BLOB(HEX2) "]"),
+		 "of one blob"},
+		{ARTIFACT(BLOB(HEX), TYPE, "[7]"), "bad digest"},
+		{ARTIFACT(BLOB(HEX), TYPE, "[" BLOB("1") "]"), "bad digest"},
+		{"null", "not JSON"},
+	};
+	struct digest subject;
+
+	(void)state;
+	assert_int_equal(
+		digest_parse("sha256:" HEX, strlen("sha256:" HEX), &subject),
+		0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct digest d = {0};
+		struct err e = {0};
+		int r = oci_artifact_parse(cases[i].json, strlen(cases[i].json),
+					   TYPE, &subject, &d, &e);
+
+		assert_int_equal(r, cases[i].why != NULL ? -EBADMSG : 0);
+		if (r == 0)
+			assert_int_equal(d.b[31], 0xff);
+		else if (strstr(e.text, cases[i].why) == NULL)
+			fail_msg("%s: %s", cases[i].json, e.text);
+	}
+}
+
+static void test_referrers_tag(void **state)
+{
+	char tag[OCI_REFERRERS_TAG_BYTES];
+	struct digest d;
+
+	(void)state;
+	assert_int_equal(digest_parse("sha256:" HEX, strlen("sha256:" HEX), &d),
+			 0);
+	assert_string_equal(oci_referrers_tag(&d, tag), "sha256-" HEX);
+}
+
 static void test_references(void **state)
 {
 	static const struct {
@@ -289,6 +397,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_references),
+		cmocka_unit_test(test_referrers),
+		cmocka_unit_test(test_artifacts),
+		cmocka_unit_test(test_referrers_tag),
 		cmocka_unit_test(test_trace_annotation),
 		cmocka_unit_test(test_bad_references),
 		cmocka_unit_test(test_manifest),
