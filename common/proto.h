@@ -25,7 +25,7 @@
 #include "common/base.h"
 
 #define PROTO_MAGIC UINT32_C(0x677a7365) /* "eszg" */
-#define PROTO_VERSION 4u
+#define PROTO_VERSION 5u
 #define PROTO_VERSION_MIN 1u /* spoken by estargzd: layers outlive it */
 
 #define PROTO_TEXT_MAX 16384u
@@ -114,7 +114,7 @@ static_assert(sizeof(struct proto_resolve) == 40, "wire");
  *                        packet: a regular file open for reading, which the
  *                        fetcher reads without needing rights of its own
  * Behind a name of PROTO_BLOB_REGISTRY, '\n' and "sha256:…" (version 3): the trace of
- * the image (proto_hint.h), a blob of the same repository.
+ * the image, a blob of the same repository, or where it is found (proto_hint.h).
  * size: bytes of the blob where known, else 0 (checked against what the
  * server says: a mismatch fails reads with -ESTALE).
  */
@@ -205,9 +205,9 @@ static_assert(sizeof(struct proto_status) == 32, "wire");
  * on its way rather than asking twice. A hint: failures are only logged, and what is
  * kept is bounded (PROTO_WARM_BYTES_MAX: of one message the last names are left out,
  * of several the oldest are dropped). A name with '+' in front (version 3) is that of
- * the image's trace, which is followed for the blobs of the message. The answer, DATA
- * with PROTO_DATA_END and nothing else, says only that it was understood; it outlives
- * its connection. */
+ * the image's trace, which is followed for the blobs of the message (proto_hint.h).
+ * The answer, DATA with PROTO_DATA_END and nothing else, says only that it was
+ * understood; it outlives its connection. */
 #define PROTO_WARM_PLAIN_HTTP 1u
 #define PROTO_WARM_BLOBS_MAX 128u /* of one message */
 #define PROTO_WARM_BYTES_MAX MIB(64)

@@ -7,8 +7,8 @@
 #include "common/proto.h"
 
 /*
- * The trace of an image (common/trace.h) may be named with OPEN and WARM. The
- * fetcher gets it, and begins to fetch what it names of all blobs that were
+ * The trace of an image (common/trace.h) may be named with OPEN and WARM, or the
+ * manifest that it refers to. The fetcher finds it, gets it, and begins to fetch what it names of all blobs that were
  * named with it, in its order.
  *
  * HINT, with the id of the OPEN that named a trace: n ranges of the blob follow,
@@ -18,6 +18,11 @@
  * PROTO_HINT_END. PROTO_HINT_NONE, which is the last then: there is no trace to
  * be had, or no good one.
  */
+#define PROTO_WARM_TRACE '+' /* in front of a name of WARM */
+/* In front of a digest of OPEN, and a name of WARM (version 5): it is of the image's
+ * manifest, the trace is what refers to it, and nothing waits until it is found. */
+#define PROTO_OPEN_IMAGE '?'
+#define PROTO_WARM_IMAGE PROTO_OPEN_IMAGE
 #define PROTO_OPENED_HINTS 1u /* flag of OPENED: HINTs will come */
 #define PROTO_HINT_END 1u
 #define PROTO_HINT_NONE 2u

@@ -124,7 +124,8 @@ void ahead_hints(struct miss *m, uint64_t now_ns)
 
 	if (m->noprefetch || m->traced)
 		return;
-	m->pump_hints = h->state != LINK_HINTS_NONE;
+	m->pump_hints =
+		h->state == LINK_HINTS_COMING || h->state == LINK_HINTS_THERE;
 	atomic_store_explicit(&m->start_until_ns,
 			      m->pump_hints && !m->own_hints ? now_ns + START_NS
 							     : 0,

@@ -18,6 +18,8 @@
  * @blob_fd:	PROTO_BLOB_FD: open for reading; else -1
  * @size:	bytes of the blob, 0 where not known
  * @trace:	digest of the image's trace, a blob of the same repository
+ * @manifest:	digest of the image's, whose trace is to be looked for: where
+ *		@has_manifest, there is no @trace
  * @tail:	bytes that its TOC and footer are said to take, 0: not known
  */
 struct layer {
@@ -32,9 +34,11 @@ struct layer {
 	bool has_digest;
 	bool has_toc_digest;
 	bool has_trace;
+	bool has_manifest;
 	struct digest digest;
 	struct digest toc_digest;
 	struct digest trace;
+	struct digest manifest;
 };
 
 void layer_done(struct layer *l);

@@ -191,7 +191,24 @@ int link_hello(struct link *l, int sock, struct err *e)
 	return r;
 }
 
-int link_open(struct link *l, const struct layer *layer, struct err *e)
+/* What OPEN says. Return: heap, NULL where that is but the name */
+static char *open_text(const struct layer *layer, bool look)
+{
+	char digest[DIGEST_STR_BYTES];
+	char *s = NULL;
+	int n = 0;
+
+	if (layer->has_trace)
+		n = asprintf(&s, "%s\n%s", layer->open_name,
+			     digest_str(&layer->trace, digest));
+	else if (look && layer->has_manifest)
+		n = asprintf(&s, "%s\n%c%s", layer->open_name, PROTO_OPEN_IMAGE,
+			     digest_str(&layer->manifest, digest));
+	return n >= 0 ? s : NULL;
+}
+
+int link_open(struct link *l, const struct layer *layer, bool look,
+	      struct err *e)
 {
 	uint16_t flags = layer->plain_http ? PROTO_OPEN_PLAIN_HTTP : 0;
 	struct proto_open m = {
@@ -199,15 +216,11 @@ int link_open(struct link *l, const struct layer *layer, struct err *e)
 		.kind = htole32((uint32_t)layer->kind),
 		.size = htole64(layer->size),
 	};
-	CLEANUP_FREE char *named = NULL;
-	char digest[DIGEST_STR_BYTES];
+	CLEANUP_FREE char *named = open_text(layer, look);
 	uint8_t p[PROTO_PACKET_MAX];
 	int r;
 
 	m.h.flags = htole16(flags);
-	if (layer->has_trace && asprintf(&named, "%s\n%s", layer->open_name,
-					 digest_str(&layer->trace, digest)) < 0)
-		named = NULL;
 	r = send_text(l, &m.h, sizeof(m),
 		      named != NULL ? named : layer->open_name, &layer->blob_fd,
 		      layer->kind == PROTO_BLOB_FD ? 1 : 0);
@@ -220,7 +233,8 @@ int link_open(struct link *l, const struct layer *layer, struct err *e)
 	l->handle = le32_load(p + offsetof(struct proto_opened, handle));
 	if ((le16_load(p + offsetof(struct proto_hdr, flags)) &
 	     PROTO_OPENED_HINTS) != 0)
-		l->hints.state = LINK_HINTS_COMING;
+		l->hints.state = layer->has_trace ? LINK_HINTS_COMING
+						  : LINK_HINTS_PERHAPS;
 	return 0;
 }
 
@@ -390,7 +404,7 @@ static int parse_hint(struct link_hints *h, const uint8_t *p, size_t n)
 	    (n - r.off) / sizeof(struct proto_hint_range) < count)
 		return -EPROTO;
 	/* Those of a connection that came after all was known. */
-	if (h->state != LINK_HINTS_COMING)
+	if (h->state != LINK_HINTS_COMING && h->state != LINK_HINTS_PERHAPS)
 		return 0;
 	/* Without memory there are fewer hints. */
 	if (hints_room(h, count) == -EPROTO)

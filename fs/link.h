@@ -21,7 +21,8 @@
 #define LINK_UNITS (LINK_ARENA_BYTES / LINK_UNIT_BYTES)
 
 enum link_hints_state {
-	LINK_HINTS_NONE, /* there is no trace */
+	LINK_HINTS_NONE,    /* there is no trace */
+	LINK_HINTS_PERHAPS, /* it is looked for; nothing waits for it */
 	LINK_HINTS_COMING,
 	LINK_HINTS_THERE,
 };
@@ -69,8 +70,10 @@ void link_done(struct link *l);
 int link_hello(struct link *l, int sock, struct err *e);
 
 /* Opens the blob of @layer: its handle is that of later reads. Where it has a
- * trace, hints will come. */
-int link_open(struct link *l, const struct layer *layer, struct err *e);
+ * trace, hints will come; perhaps, too, where that is to be looked for, and
+ * @look. */
+int link_open(struct link *l, const struct layer *layer, bool look,
+	      struct err *e);
 
 /* The layers of an image, as the JSON of proto.h's RESOLVE. */
 int link_resolve(struct link *l, const char *reference, bool plain_http,

@@ -33,6 +33,7 @@ const char options_help[] =
 	"     digest=DIGEST        expected digest of the blob\n"
 	"     toc_digest=DIGEST    expected digest of the TOC\n"
 	"     trace=DIGEST         of the trace of the image, beside layer=\n"
+	"     manifest=DIGEST      of the image, whose trace is looked for\n"
 	"     tail=BYTES           of the table of contents and footer of the layer\n"
 	"     root=DIR             state directory [/var/lib/estargz]\n"
 	"     fetcher=SOCKET       of estargzd [/run/estargz/fetcher.sock];\n"
@@ -216,6 +217,9 @@ static int set_valued(struct options *o, const char *key, const char *value,
 				  value, e);
 	if (strcmp(key, "trace") == 0)
 		return set_digest(&o->trace, &o->has_trace, key, value, e);
+	if (strcmp(key, "manifest") == 0)
+		return set_digest(&o->manifest, &o->has_manifest, key, value,
+				  e);
 	if (strcmp(key, "tail") == 0)
 		return set_tail(&o->tail, key, value, e);
 	if (strcmp(key, "root") == 0)

@@ -66,9 +66,11 @@ struct options {
 	bool has_digest;
 	bool has_toc_digest;
 	bool has_trace;
+	bool has_manifest;
 	struct digest digest;
 	struct digest toc_digest;
 	struct digest trace;
+	struct digest manifest;
 };
 
 /**

@@ -25,8 +25,10 @@ struct candidate {
 	struct digest digest;
 	struct digest toc_digest;
 	struct digest trace;
+	struct digest manifest; /* where a trace may be found */
 	bool has_toc_digest;
 	bool has_trace;
+	bool has_manifest;
 	int number; /* in the manifest, 0 the lowest; -1: not known */
 	uint64_t size;
 	uint32_t tail;
@@ -176,6 +178,10 @@ static int choose(const struct options *o, struct candidates *c, struct err *e)
 		c->v[0].has_trace = true;
 		c->v[0].trace = o->trace;
 	}
+	if (o->has_manifest) {
+		c->v[0].has_manifest = true;
+		c->v[0].manifest = o->manifest;
+	}
 	if (o->tail != 0)
 		c->v[0].tail = o->tail;
 	return 0;
@@ -198,6 +204,9 @@ static int take_candidate(struct source *s, const struct options *o,
 	(*ret)->toc_digest = c->toc_digest;
 	(*ret)->has_trace = c->has_trace && !o->noprefetch && !o->notrace;
 	(*ret)->trace = c->trace;
+	(*ret)->has_manifest = c->has_manifest && !c->has_trace &&
+			       !o->noprefetch && !o->notrace;
+	(*ret)->manifest = c->manifest;
 	(*ret)->tail = c->tail;
 	return 0;
 }
@@ -215,11 +224,25 @@ static int json_digest(struct json_object *o, const char *key,
 	return digest_parse(s, strlen(s), ret);
 }
 
+/* The trace of an image whose layers name none is looked for. */
+static void look_for_trace(struct candidates *c, const struct digest *manifest)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < c->n; i++)
+		any = any || c->v[i].has_trace;
+	for (size_t i = 0; !any && i < c->n; i++) {
+		c->v[i].has_manifest = true;
+		c->v[i].manifest = *manifest;
+	}
+}
+
 /* Reads the answer to RESOLVE. */
 static int read_resolved(const char *json, struct candidates *c, struct err *e)
 {
 	struct json_object *doc = json_tokener_parse(json != NULL ? json : "");
 	struct json_object *layers = NULL, *size;
+	struct digest manifest;
 	int r = 0;
 
 	if (!json_object_object_get_ex(doc, "layers", &layers) ||
@@ -244,6 +267,8 @@ static int read_resolved(const char *json, struct candidates *c, struct err *e)
 						 OCI_TAIL_BYTES_MAX);
 		r = add_candidate(c, &one, e);
 	}
+	if (json_digest(doc, "manifest_digest", &manifest) == 0)
+		look_for_trace(c, &manifest);
 	(void)json_object_put(doc);
 	return r;
 }
@@ -314,6 +339,8 @@ static int name_layer(const struct options *o, struct candidates *out,
 		.toc_digest = o->toc_digest,
 		.has_trace = o->has_trace,
 		.trace = o->trace,
+		.has_manifest = o->has_manifest,
+		.manifest = o->manifest,
 		.tail = o->tail,
 	};
 

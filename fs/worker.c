@@ -226,13 +226,23 @@ static void count_blob_bytes(struct worker *w)
 	stats_set(&w->st->image_bytes, fs->ch.image_bytes);
 }
 
+/* Whether it is known what was read first when it was last mounted: no trace has
+ * to be looked for, then. */
+static bool knows_firsts(const struct worker *w)
+{
+	char c;
+
+	return w->miss.own_hints ||
+	       (w->firsts_fd >= 0 && pread(w->firsts_fd, &c, 1, 0) == 1);
+}
+
 static int connect_link(struct worker *w, struct link *l, int sock,
 			struct err *e)
 {
 	int r = link_hello(l, sock, e);
 
 	if (r == 0)
-		r = link_open(l, w->layer, e);
+		r = link_open(l, w->layer, !knows_firsts(w), e);
 	if (r < 0)
 		link_detach(l);
 	return r;

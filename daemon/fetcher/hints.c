@@ -7,11 +7,17 @@
 #include <string.h>
 
 #include "daemon/fetcher/play.h"
+#include "daemon/fetcher/refer.h"
 #include "daemon/fetcher/wire.h"
 
+/* @f:	the image's, where @p is not known */
 struct hints {
 	struct play_watch w; /* first */
+	struct refer_wait found;
+	struct fetchd *d;
+	bool plain_http;
 	struct play *p;
+	struct refer *f;
 	struct hints_to to;
 };
 
@@ -44,39 +50,66 @@ static void on_told(struct play_watch *w, const struct plan *plan, size_t layer)
 		  n);
 }
 
+static void on_found(struct refer_wait *w, const char *name)
+{
+	struct hints *h = LIST_ENTRY(w, struct hints, found);
+
+	if (name != NULL)
+		h->p = play_find(h->d, name, h->plain_http);
+	if (h->p == NULL) {
+		on_told(&h->w, NULL, 0);
+		return;
+	}
+	play_add(h->p, h->w.blob);
+	play_watch(h->p, &h->w);
+}
+
 struct hints *hints_new(struct fetchd *d, struct blob *b, const char *name,
 			const char *trace, bool plain_http,
 			const struct hints_to *to)
 {
+	bool of_image = trace[0] == PROTO_OPEN_IMAGE;
 	CLEANUP_FREE char *full = NULL;
 	struct hints *h = NULL;
 	struct play *p = NULL;
+	struct refer *f = NULL;
 
-	if (asprintf(&full, "%.*s@%s", (int)strcspn(name, "@"), name, trace) <
-	    0)
+	if (asprintf(&full, "%.*s@%s", (int)strcspn(name, "@"), name,
+		     trace + of_image) < 0)
 		full = NULL;
-	if (full != NULL)
+	if (full != NULL && of_image)
+		f = refer_find(d, full, plain_http);
+	else if (full != NULL)
 		p = play_find(d, full, plain_http);
-	if (p != NULL)
+	if (p != NULL || f != NULL)
 		h = calloc(1, sizeof(*h));
 	if (h == NULL)
 		return NULL;
 	h->w = (struct play_watch){.blob = b, .told = on_told};
+	h->found.told = on_found;
+	h->d = d;
+	h->plain_http = plain_http;
 	h->p = p;
+	h->f = f;
 	h->to = *to;
-	play_add(p, b);
+	if (p != NULL)
+		play_add(p, b);
 	return h;
 }
 
 void hints_start(struct hints *h)
 {
-	play_watch(h->p, &h->w);
+	if (h->p != NULL)
+		play_watch(h->p, &h->w);
+	else
+		refer_wait(h->f, &h->found);
 }
 
 void hints_free(struct hints *h)
 {
 	if (h == NULL)
 		return;
+	refer_unwait(&h->found);
 	play_unwatch(&h->w);
 	free(h);
 }

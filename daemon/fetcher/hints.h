@@ -24,7 +24,8 @@ struct hints_to {
 /**
  * hints_new() - find the trace, play it for a blob, and get ready to tell
  * @name:	of the blob, "HOST[:PORT]/REPO@sha256:…"
- * @trace:	"sha256:…", a blob of the same repository
+ * @trace:	"sha256:…", a blob of the same repository; "?sha256:…": that of the
+ *		image with this manifest, found while nobody waits
  *
  * Return: NULL where there is nothing to tell
  */

@@ -10,6 +10,7 @@ noinst_LIBRARIES += %D%/libfetcher.a
 	%D%/pace.c %D%/pace.h \
 	%D%/plan.c %D%/plan.h \
 	%D%/play.c %D%/play.h \
+	%D%/refer.c %D%/refer.h \
 	%D%/resolve.c %D%/resolve.h \
 	%D%/sandbox.c %D%/sandbox.h \
 	%D%/sched.c %D%/sched.h \

@@ -29,6 +29,7 @@
 #include "daemon/fetcher/fetchd.h"
 #include "daemon/fetcher/metrics.h"
 #include "daemon/fetcher/play.h"
+#include "daemon/fetcher/refer.h"
 #include "daemon/fetcher/sandbox.h"
 #include "daemon/fetcher/server.h"
 #include "daemon/fetcher/warm.h"
@@ -252,6 +253,7 @@ static int fetchd_init(struct fetchd *d, struct err *e)
 	list_init(&d->idle_blobs);
 	list_init(&d->warms);
 	list_init(&d->plays);
+	list_init(&d->refers);
 	d->dispatch.fn = on_dispatch;
 	d->dispatch_timer.fn = on_dispatch_timer;
 	d->started_ns = io_now_ns();
@@ -272,6 +274,7 @@ static void fetchd_done(struct fetchd *d)
 {
 	metrics_free(d->metrics);
 	server_free(d->server);
+	refer_drop_all(d);
 	warm_drop_all(d);
 	play_drop_all(d);
 	while (!list_empty(&d->blobs))

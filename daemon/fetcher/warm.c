@@ -9,9 +9,11 @@
 #define LOG_MOD "warm"
 #include "common/limits.h"
 #include "common/log.h"
+#include "common/proto_hint.h"
 #include "common/toc.h"
 #include "daemon/fetcher/blob.h"
 #include "daemon/fetcher/play.h"
+#include "daemon/fetcher/refer.h"
 #include "daemon/registry/hosts.h"
 
 /**
@@ -230,8 +232,35 @@ static int warm_new(struct blob *b, size_t bytes, uint64_t end_ns)
 	return 0;
 }
 
+/**
+ * struct follow - blobs that follow the trace of their image, once that is known
+ * @v:		[@n], a reference each
+ */
+struct follow {
+	struct refer_wait w; /* first */
+	struct fetchd *d;
+	bool plain_http;
+	size_t n;
+	struct blob *v[PROTO_WARM_BLOBS_MAX];
+};
+
+static void on_trace(struct refer_wait *w, const char *name)
+{
+	struct follow *fo = (struct follow *)(void *)w;
+	struct play *p =
+		name != NULL ? play_find(fo->d, name, fo->plain_http) : NULL;
+
+	for (size_t i = 0; i < fo->n; i++) {
+		if (p != NULL)
+			play_add(p, fo->v[i]);
+		blob_unref(fo->v[i]);
+	}
+	free(fo);
+}
+
+/* Adds it to @fo. */
 static void warm_one(struct fetchd *d, const char *name, bool plain_http,
-		     size_t bytes, uint64_t end_ns, struct play *p)
+		     size_t bytes, uint64_t end_ns, struct follow *fo)
 {
 	struct blob *b = NULL;
 	struct err e = {0};
@@ -241,8 +270,10 @@ static void warm_one(struct fetchd *d, const char *name, bool plain_http,
 		log_info("msg=\"not warm: %s\" err=%s", e.text, err_symbol(r));
 		return;
 	}
-	if (p != NULL && b->fd < 0)
-		play_add(p, b);
+	if (b->fd < 0 && fo->n < ARRAY_SIZE(fo->v)) {
+		b->refs++;
+		fo->v[fo->n++] = b;
+	}
 	if (b->warm != NULL) {
 		list_del(&b->warm->node);
 		list_add(&d->warms, &b->warm->node);
@@ -287,17 +318,37 @@ static size_t take_tail(char *name)
 		       : 0;
 }
 
-/* What is said of a trace; it is asked for before all else. */
-static struct play *find_trace(struct fetchd *d, const char *names,
-			       bool plain_http)
+/* Whether a name is not of a blob, but of the trace or of the image. */
+static bool says_trace(const char *name)
 {
-	char name[REFERENCE_BYTES_MAX + 1];
+	return name[0] == PROTO_WARM_TRACE || name[0] == PROTO_WARM_IMAGE;
+}
 
+/* What is said of the trace. A trace is asked for before all else. */
+static void begin_trace(struct fetchd *d, const char *names, bool plain_http,
+			char *ret)
+{
 	while (*names != '\0') {
-		if (take_line(&names, name) && name[0] == '+')
-			return play_find(d, name + 1, plain_http);
+		if (take_line(&names, ret) && says_trace(ret))
+			break;
+		ret[0] = '\0';
 	}
-	return NULL;
+	if (ret[0] == PROTO_WARM_TRACE)
+		(void)play_find(d, ret + 1, plain_http);
+}
+
+/* Nobody waits for a trace that is still to be found. */
+static void follow_trace(struct follow *fo, const char *trace)
+{
+	struct refer *f = NULL;
+
+	if (trace[0] == PROTO_WARM_IMAGE)
+		f = refer_find(fo->d, trace + 1, fo->plain_http);
+	if (f != NULL)
+		refer_wait(f, &fo->w);
+	else
+		on_trace(&fo->w,
+			 trace[0] == PROTO_WARM_TRACE ? trace + 1 : NULL);
 }
 
 void warm_add(struct fetchd *d, const char *names, bool plain_http,
@@ -307,23 +358,31 @@ void warm_add(struct fetchd *d, const char *names, bool plain_http,
 	uint64_t hold_ns =
 		(hold_ms != 0 ? hold_ms : PROTO_WARM_HOLD_MS) * NSEC_PER_MSEC;
 	char name[REFERENCE_BYTES_MAX + 1];
-	struct play *p = find_trace(d, names, plain_http);
+	char trace[REFERENCE_BYTES_MAX + 1] = "";
+	struct follow *fo = calloc(1, sizeof(*fo));
 	uint64_t room = PROTO_WARM_BYTES_MAX;
 
+	if (fo == NULL)
+		return;
+	fo->w.told = on_trace;
+	fo->d = d;
+	fo->plain_http = plain_http;
+	begin_trace(d, names, plain_http, trace);
 	while (*names != '\0') {
 		size_t bytes;
 
 		if (!take_line(&names, name) || name[0] == '\0' ||
-		    name[0] == '+')
+		    says_trace(name))
 			continue;
 		bytes = take_tail(name);
 		bytes = MAX(bytes != 0 ? bytes : each,
 			    (size_t)TOC_FOOTER_BYTES_MAX);
 		/* The first names are the ones that are wanted first. */
 		if (room < bytes)
-			return;
+			break;
 		warm_one(d, name, plain_http, bytes,
-			 loop_now(d->loop) + hold_ns, p);
+			 loop_now(d->loop) + hold_ns, fo);
 		room -= bytes;
 	}
+	follow_trace(fo, trace);
 }

@@ -13,6 +13,7 @@
 #include "common/io.h"
 #include "common/listen.h"
 #include "common/proto.h"
+#include "common/proto_hint.h"
 #include "common/protocl.h"
 #define LOG_MOD "fetcher"
 #include "common/log.h"
@@ -308,22 +309,26 @@ static size_t add_names(struct fetcher *f, char **names, const char *repository,
 }
 
 /* In front of the [@*n] names, so that it is fetched with the first of them. */
-static void add_trace(char **names, size_t *n, const char *repository,
-		      const struct digest *trace)
+static void add_trace(char **names, size_t *n, const struct lazy *z)
 {
 	char d[DIGEST_STR_BYTES];
 	char *name;
 
-	if (asprintf(&name, "+%s@%s", repository, digest_str(trace, d)) < 0)
+	if (!z->has_trace && !z->has_manifest)
+		return;
+	if (asprintf(&name, "%c%s@%s",
+		     z->has_trace ? PROTO_WARM_TRACE : PROTO_WARM_IMAGE,
+		     z->repository,
+		     digest_str(z->has_trace ? &z->trace : &z->manifest, d)) <
+	    0)
 		return;
 	memmove(names + 1, names, *n * sizeof(*names));
 	names[0] = name;
 	(*n)++;
 }
 
-void fetcher_warm(struct fetcher *f, const char *repository,
-		  const struct digest *trace, const struct lazy_blob *blobs,
-		  size_t n)
+void fetcher_warm(struct fetcher *f, const struct lazy *z, bool trace,
+		  const struct lazy_blob *blobs, size_t n)
 {
 	char **names = calloc(n + 1, sizeof(char *));
 	struct protocl_warm w = {.names = (const char *const *)names};
@@ -331,9 +336,9 @@ void fetcher_warm(struct fetcher *f, const char *repository,
 
 	if (names == NULL)
 		return;
-	w.n = add_names(f, names, repository, blobs, n);
-	if (w.n > 0 && trace != NULL)
-		add_trace(names, &w.n, repository, trace);
+	w.n = add_names(f, names, z->repository, blobs, n);
+	if (w.n > 0 && trace)
+		add_trace(names, &w.n, z);
 	if (w.n > 0 && protocl_warm(f->c->fetcher_address, &w, &e) < 0)
 		log_debug("msg=\"%s\"", e.text);
 	for (size_t i = 0; i < w.n; i++)

@@ -28,14 +28,14 @@ void fetcher_free(struct fetcher *f);
 
 /**
  * fetcher_warm() - tell it of blobs that will be mounted soon
- * @trace:	digest of their image's trace, or NULL
- * @blobs:	[@n] of @repository, the first of them first
+ * @z:		of their image
+ * @trace:	and of its trace, where it is known, or known where to look for it
+ * @blobs:	[@n] of its repository, the first of them first
  *
  * A hint, once a while for each.
  * Context: any thread; blocks on the fetcher, not on the network
  */
-void fetcher_warm(struct fetcher *f, const char *repository,
-		  const struct digest *trace, const struct lazy_blob *blobs,
-		  size_t n);
+void fetcher_warm(struct fetcher *f, const struct lazy *z, bool trace,
+		  const struct lazy_blob *blobs, size_t n);
 
 #endif

@@ -45,6 +45,8 @@ struct lazy_blob {
  * @blob:	digest of the layer's blob
  * @toc:	digest of its TOC
  * @trace:	digest of the image's trace, where @has_trace
+ * @manifest:	digest of its manifest, where @has_manifest: its trace is to be
+ *		looked for
  * @tail:	bytes of its TOC and footer, as is said; 0: not known
  * @others:	[@n_others] the other layers of the image that the labels name,
  *		which will be asked for next
@@ -55,7 +57,9 @@ struct lazy {
 	struct digest blob;
 	struct digest toc;
 	struct digest trace;
+	struct digest manifest;
 	bool has_trace;
+	bool has_manifest;
 	uint32_t tail;
 	struct lazy_blob *others;
 	size_t n_others;
@@ -70,7 +74,7 @@ void lazy_done(struct lazy *z);
  * Both families: CRI's (containerd.io/snapshot/cri.*) first, then
  * containerd.io/snapshot/remote/stargz.*; the TOC's digest is
  * containerd.io/snapshot/stargz/toc.digest, the trace's OCI_TRACE_DIGEST_ANNOTATION
- * and OCI_TAILS_ANNOTATION are only hints: what makes no sense there is not looked at. A list of layers that containerd
+, OCI_TAILS_ANNOTATION and containerd.io/snapshot/cri.manifest-digest are only hints: what makes no sense there is not looked at. A list of layers that containerd
  * cut in the middle of a digest loses that digest only.
  * Return: 1; 0: not asked for lazily (no LABEL_REF or no image reference);
  * -ENODATA: no TOC digest; -EBADMSG: a label makes no sense; @e says which

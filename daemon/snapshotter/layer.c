@@ -193,11 +193,14 @@ static int add_options(const struct layer *l, struct buf *b)
 						   "debug"};
 	const struct config *c = l->ls->c;
 	char blob[DIGEST_STR_BYTES], toc[DIGEST_STR_BYTES],
-		trace[DIGEST_STR_BYTES];
+		image[DIGEST_STR_BYTES];
 	int r = 0;
 
 	if (l->has_trace)
-		r = buf_addf(b, "trace=%s,", digest_str(&l->trace, trace));
+		r = buf_addf(b, "trace=%s,", digest_str(&l->trace, image));
+	else if (l->has_manifest)
+		r = buf_addf(b, "manifest=%s,",
+			     digest_str(&l->manifest, image));
 	if (r == 0 && l->tail != 0)
 		r = buf_addf(b, "tail=%u,", l->tail);
 	if (r == 0)

@@ -76,7 +76,9 @@ struct layer {
 	bool review;
 	struct native native;
 	bool has_trace;
+	bool has_manifest;
 	struct digest trace; /* of the image it was last asked for with */
+	struct digest manifest;
 	uint32_t tail;
 	uint64_t due_ns;
 	dev_t dev; /* of the mount */

@@ -472,8 +472,7 @@ static void warm(struct layers *ls, const struct lazy *z)
 		}
 	}
 	unlock(ls);
-	fetcher_warm(ls->fetcher, z->repository,
-		     z->has_trace && ls->c->prefetch ? &z->trace : NULL, v, n);
+	fetcher_warm(ls->fetcher, z, ls->c->prefetch, v, n);
 	free(v);
 }
 
@@ -537,6 +536,8 @@ static void take_trace(struct layer *l, const struct lazy *z)
 		return;
 	l->has_trace = z->has_trace && l->ls->c->prefetch;
 	l->trace = z->trace;
+	l->has_manifest = z->has_manifest && l->ls->c->prefetch;
+	l->manifest = z->manifest;
 	l->tail = z->tail;
 }
 

@@ -21,6 +21,9 @@ static const struct {
 	 "containerd.io/snapshot/remote/stargz.layers"},
 };
 
+/* Of the image for this platform. */
+#define MANIFEST_LABEL "containerd.io/snapshot/cri.manifest-digest"
+
 void lazy_done(struct lazy *z)
 {
 	free(z->reference);
@@ -128,6 +131,7 @@ static int parse(const struct labels *l, struct lazy *z, struct err *e)
 {
 	const char *toc = labels_get(l, OCI_TOC_DIGEST_ANNOTATION);
 	const char *trace = labels_get(l, OCI_TRACE_DIGEST_ANNOTATION);
+	const char *manifest = labels_get(l, MANIFEST_LABEL);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(families); i++)
@@ -141,6 +145,9 @@ static int parse(const struct labels *l, struct lazy *z, struct err *e)
 			       OCI_TOC_DIGEST_ANNOTATION);
 	z->has_trace = trace != NULL &&
 		       digest_parse(trace, strlen(trace), &z->trace) == 0;
+	z->has_manifest =
+		trace == NULL && manifest != NULL &&
+		digest_parse(manifest, strlen(manifest), &z->manifest) == 0;
 	r = parse_digest(OCI_TOC_DIGEST_ANNOTATION, toc, &z->toc, e);
 	return r < 0 ? r : 1;
 }

@@ -68,6 +68,22 @@ reads = [[0, big[i]["offset"], ends[i] - big[i]["offset"]]
 layer, tocd = put(blob), "sha256:" + hashlib.sha256(toc).hexdigest()
 config = put(b"{}")
 types = "application/vnd.oci.image."
+
+
+def manifest(tag, annotations):
+    annotations["containerd.io/snapshot/stargz/toc.digest"] = tocd
+    m = put(json.dumps({
+        "schemaVersion": 2, "mediaType": types + "manifest.v1+json",
+        "config": {"mediaType": types + "config.v1+json", "digest": config,
+                   "size": 2},
+        "layers": [{"mediaType": types + "layer.v1.tar+gzip",
+                    "digest": layer, "size": len(blob),
+                    "annotations": annotations}]}).encode())
+    with open("%s/%s.digest" % (T, tag), "w") as f:
+        f.write(m)
+    return m
+
+
 for tag, trace in (
         ("good", {"version": 1, "layers": [layer], "reads": reads}),
         ("nonsense", {"version": 1, "layers": [layer], "reads": [[9, 9]]}),
@@ -77,17 +93,20 @@ for tag, trace in (
     digest = "sha256:" + "0" * 64
     if trace is not None:
         digest = put(json.dumps(trace).encode())
-    m = put(json.dumps({
-        "schemaVersion": 2, "mediaType": types + "manifest.v1+json",
-        "config": {"mediaType": types + "config.v1+json", "digest": config,
-                   "size": 2},
-        "layers": [{"mediaType": types + "layer.v1.tar+gzip",
-                    "digest": layer, "size": len(blob), "annotations": {
-                        "containerd.io/snapshot/stargz/toc.digest": tocd,
-                        "containerd.io/snapshot/estargz/trace.digest":
-                        digest}}]}).encode())
-    with open("%s/%s.digest" % (T, tag), "w") as f:
-        f.write(m)
+    manifest(tag, {"containerd.io/snapshot/estargz/trace.digest": digest})
+# Of one that names none, and of its trace, for the list of what refers to it.
+found = put(json.dumps({"version": 1, "layers": [layer], "reads": reads}
+                       ).encode())
+kind = "application/vnd.estargz.trace.v1+json"
+m = manifest("found", {})
+artifact = put(json.dumps({
+    "schemaVersion": 2, "mediaType": types + "manifest.v1+json",
+    "artifactType": kind, "config": {}, "subject": {"digest": m},
+    "layers": [{"mediaType": kind, "digest": found}]}).encode())
+os.mkdir(T + "/oci/referrers")
+with open(T + "/oci/referrers/" + m[7:], "w") as f:
+    json.dump({"schemaVersion": 2, "manifests": [
+        {"artifactType": kind, "digest": artifact}]}, f)
 with open(T + "/oci/index.json", "w") as f:
     f.write(json.dumps({"schemaVersion": 2, "manifests": []}))
 with open(T + "/reads", "w") as f:
@@ -96,7 +115,7 @@ with open(T + "/reads", "w") as f:
 with open(T + "/layer", "w") as f:
     f.write(layer)
 END
-start_srv srv --oci "$T/oci"
+start_srv srv --oci "$T/oci" --referrers
 LAYER=$(cat "$T/layer")
 N=0
 # with TAG OPTIONS: mounted with an empty cache.
@@ -148,6 +167,37 @@ keep $N
 STATE=$T/state$N mount_esgz "$SRV_ADDR/a/b" "$T/m" \
 	"plain_http,nobackground,layer=$LAYER,toc_digest=sha256:${KEPT##*/}"
 ok "a mount that knows of none goes by it" stat_is '.trace_ranges > 0' true
+ended
+
+### Found by the manifest ###
+
+ok "a mount of an image that names no trace" with found
+ok "what refers to it names comes" wait_for 20 stat_is .trace_ranges 3
+is "$(srv_count path=/referrers/)" 1 "it was looked for once"
+ok "all of it is right" right
+ended
+N=$((N + 1))
+keep $N
+srv_reset
+STATE=$T/state$N mount_esgz "$SRV_ADDR/a/b@$(cat "$T/found.digest")" "$T/m" \
+	"plain_http,nobackground"
+ok "a layer of which is known what is read first" stat_is '.trace_ranges > 0' true
+is "$(srv_count path=/referrers/)" 0 "needs none"
+ended
+ok "notrace" with found ,notrace
+ok "is right" right
+is "$(srv_count path=/referrers/)" 0 "and looks for none"
+ended
+ok "an image that names a trace" with good
+is "$(srv_count path=/referrers/)" 0 "is not asked for another"
+ended
+FAULT='{"kind": "stall", "after": 0, "path": "/referrers/"}'
+ok "while the list does not come" with found
+ok "it is mounted and read" right
+is "$(srv_count path=/referrers/) $(stat_of .errors.reads)" "1 0" \
+	"and nobody waits for it"
+FAULT=
+srv_clear
 ended
 
 ok "a mount that maps it" with good

@@ -11,6 +11,7 @@ to. Control, never logged and never faulty:
   POST /_ctl/reset   the same, and forgets the log
   GET  /_ctl/count?method=&path=&status=&range=&auth=&port=   regexes
   GET  /_ctl/log     all requests, one JSON line each
+With --referrers DIR/referrers/HEX is the list of what refers to the manifest.
 --push DIR takes pushes as well (push.py). --auth basic|bearer with --user NAME:PASSWORD; bearer tokens come from /token,
 live --token-expires seconds and --token-uses requests; --anonymous gives
 them to anybody; --read-only: none is for pushing. --tls CERT KEY. Python's standard library only.
@@ -228,6 +229,10 @@ class Handler(Push, BaseHTTPRequestHandler):
             return self.simple(200)
         if A.push and self.pushed(*m.groups(), url.query):
             return None
+        if A.oci and A.referrers and m.group(2) == "referrers":
+            return self.blob(os.path.join(A.oci, "referrers", os.path.basename(
+                m.group(3).replace("sha256:", ""))),
+                "application/vnd.oci.image.index.v1+json", path)
         if not A.oci or m.group(2) not in ("manifests", "blobs"):
             return self.error(404, m.group(2).upper()[:-1] + "_UNKNOWN",
                               "unknown to the lab")

@@ -794,12 +794,16 @@ static void fetcher_stop(struct fetcher_fake *f)
 	(void)pthread_mutex_destroy(&f->lock);
 }
 
-static void mount_with(struct world *w, uint8_t number, uint8_t n_others)
+static void mount_of(struct world *w, uint8_t number, uint8_t n_others,
+		     const struct digest *manifest)
 {
 	CLEANUP_LAZY struct lazy z = lazy_of("h.io/r:ok", number);
 	struct err e = {0};
 	int64_t id;
 
+	z.has_manifest = manifest != NULL;
+	if (manifest != NULL)
+		z.manifest = *manifest;
 	z.others = calloc(n_others + 1u, sizeof(*z.others));
 	assert_non_null(z.others);
 	for (uint8_t i = 0; i < n_others; i++)
@@ -808,6 +812,11 @@ static void mount_with(struct world *w, uint8_t number, uint8_t n_others)
 	id = layers_mount(w->ls, &z, &e);
 	if (id <= 0)
 		fail_msg("%s", e.text);
+}
+
+static void mount_with(struct world *w, uint8_t number, uint8_t n_others)
+{
+	mount_of(w, number, n_others, NULL);
 }
 
 static void add_blob(struct buf *b, uint8_t number, const char *end)
@@ -823,7 +832,7 @@ static void test_warm(void **state)
 	struct world *w = *state;
 	CLEANUP_BUF struct buf want = BUF_INIT(KIB(4));
 	struct digest toc = {{9, 2}};
-	char hex[DIGEST_HEX_BYTES + 1], path[256];
+	char hex[DIGEST_STR_BYTES], path[256];
 	struct fetcher_fake f;
 
 	fetcher_start(&f, w->c.fetcher_address);
@@ -843,6 +852,16 @@ static void test_warm(void **state)
 	/* Of others that are mounted, nothing either. */
 	mount_with(w, 0, 2);
 	add_blob(&want, 0, "--");
+	/* Whose image names no trace: where to look for it. */
+	w->c.prefetch = true;
+	mount_of(w, 20, 1, &toc);
+	assert_int_equal(buf_addf(&want, "?h.io/r@%s\n", digest_str(&toc, hex)),
+			 0);
+	add_blob(&want, 20, "\n");
+	add_blob(&want, 21, "--");
+	w->c.prefetch = false;
+	mount_of(w, 30, 0, &toc);
+	add_blob(&want, 30, "--");
 	assert_string_equal(f.told.p, want.p);
 	fetcher_stop(&f);
 	buf_done(&f.told);

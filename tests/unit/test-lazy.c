@@ -95,6 +95,35 @@ static void test_trace(void **state)
 	}
 }
 
+/* Of an image that names no trace, the manifest; a hint, too. */
+static void test_manifest(void **state)
+{
+	static const struct {
+		const char *trace, *manifest;
+		bool has;
+	} cases[] = {{NULL, C, true},
+		     {NULL, "nonsense", false},
+		     {NULL, NULL, false},
+		     {B, C, false}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP_LAZY struct lazy z;
+		struct err e;
+
+		assert_int_equal(READ(&z, &e, REF, "chain", CRI "image-ref",
+				      "h.io/x", CRI "layer-digest", A, TOC, B,
+				      CRI "manifest-digest", cases[i].manifest,
+				      "containerd.io/snapshot/estargz/"
+				      "trace.digest",
+				      cases[i].trace),
+				 1);
+		assert_int_equal(z.has_manifest, cases[i].has);
+		if (z.has_manifest)
+			assert_digest(&z.manifest, C);
+	}
+}
+
 /* How long the ends are, of the layer and of the others; a hint as well. */
 static void test_tails(void **state)
 {
@@ -329,6 +358,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cri),
 		cmocka_unit_test(test_trace),
+		cmocka_unit_test(test_manifest),
 		cmocka_unit_test(test_tails),
 		cmocka_unit_test(test_stargz),
 		cmocka_unit_test(test_cri_goes_first),

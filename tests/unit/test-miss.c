@@ -871,6 +871,30 @@ static void test_no_trace_after_all(void **state)
 	finish(&l);
 }
 
+/* Nothing waits for a trace that is only looked for; once it is there, it is
+ * followed. */
+static void test_trace_that_is_found(void **state)
+{
+	struct read_req r;
+	struct lab l;
+	uint64_t v[2];
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	l.m.link.hints.state = LINK_HINTS_PERHAPS;
+	l.ch.prefetch_end = l.blob_len / 64;
+	run(&l);
+	r = next_read(&l);
+	assert_int_equal(r.class_, PROTO_CLASS_PREFETCH);
+	assert_int_equal(r.off, 0);
+	assert_int_equal(stats_get(&l.st->trace_ranges), 0);
+	range_of(&l, 40, 42, v);
+	hint(&l, PROTO_HINT_END, v, 1);
+	expect_read(&l, PROTO_CLASS_PREFETCH, 40, 42);
+	assert_int_equal(stats_get(&l.st->trace_ranges), 1);
+	finish(&l);
+}
+
 /* A fetcher that says such things is not one to talk to. */
 static void test_bad_hints(void **state)
 {
@@ -1153,6 +1177,7 @@ int main(void)
 		cmocka_unit_test(test_prefetch_by_trace),
 		cmocka_unit_test(test_readers_do_not_wait_for_a_trace),
 		cmocka_unit_test(test_no_trace_after_all),
+		cmocka_unit_test(test_trace_that_is_found),
 		cmocka_unit_test(test_bad_hints),
 		cmocka_unit_test(
 			test_reader_raises_what_the_background_asked_for),

@@ -86,6 +86,8 @@ static void test_all_options(void **state)
 		"ca7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 		",trace=sha256:"
 		"da7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+		",manifest=sha256:"
+		"ea7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 		",root=/r,fetcher=/f,plain_http,noprefetch,notrace,nobackground,"
 		"noreadahead,nonative,open_mode=passthrough,events=/e,events_max=64KiB,"
 		"opaque=user,insecure_no_verify,read_timeout=7,log_level=warn,"
@@ -102,6 +104,8 @@ static void test_all_options(void **state)
 	assert_int_equal(o.toc_digest.b[0], 0xca);
 	assert_true(o.has_trace && o.notrace);
 	assert_int_equal(o.trace.b[0], 0xda);
+	assert_true(o.has_manifest);
+	assert_int_equal(o.manifest.b[0], 0xea);
 	assert_string_equal(o.root, "/r");
 	assert_string_equal(o.fetcher, "/f");
 	assert_true(o.plain_http && o.noprefetch && o.nobackground &&
@@ -120,14 +124,14 @@ static void test_all_options(void **state)
 static void test_bad_options_are_named(void **state)
 {
 	static const char *const bad[] = {
-		"nosuch",          "nosuch=1",       "layer=",
-		"layer=-1",        "layer=1x",       "layer=sha256:12",
-		"digest=sha512:",  "toc_digest=abc", "root=relative",
-		"trace=12",        "fetcher=rel",    "read_timeout=0",
-		"read_timeout=-1", "read_timeout=x", "read_timeout=1e9",
-		"opaque=both",     "log_level=loud", "layer=99999",
-		"events=relative", "events_max=x",   "events_max=",
-		"open_mode=",      "open_mode=no",
+		"nosuch",           "nosuch=1",        "layer=",
+		"layer=-1",         "layer=1x",        "layer=sha256:12",
+		"digest=sha512:",   "toc_digest=abc",  "root=relative",
+		"manifest=12",      "trace=12",        "fetcher=rel",
+		"read_timeout=0",   "read_timeout=-1", "read_timeout=x",
+		"read_timeout=1e9", "opaque=both",     "log_level=loud",
+		"layer=99999",      "events=relative", "events_max=x",
+		"events_max=",      "open_mode=",      "open_mode=no",
 	};
 
 	(void)state;

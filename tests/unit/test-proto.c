@@ -161,7 +161,7 @@ static void test_warm_golden(void **state)
 	struct wire_msg m;
 
 	(void)state;
-	assert_int_equal(PROTO_VERSION, 4);
+	assert_int_equal(PROTO_VERSION, 5);
 	assert_int_equal(wire_parse(want, sizeof(want), 0, 0, text, &m, NULL),
 			 0);
 	assert_int_equal(m.type, PROTO_WARM);
