@@ -62,14 +62,10 @@ with_image() {
 
 # Removes all snapshots, children first.
 remove_all() {
-	local n
-	while n=$(sctl list | jq -rs '(map(.parent) | unique) as $p |
-		map(.name | select(. as $n | $p | index($n) | not))[]') &&
-		[ -n "$n" ]; do
-		sed 's/.*/remove "&"/' <<<"$n" | sctl batch >"$T/removed" ||
-			return 1
-		! grep error "$T/removed" || return 1
-	done
+	sctl list | jq -rs 'INDEX(.name) as $of |
+		def depth: if .parent then 1 + ($of[.parent] | depth) else 0 end;
+		sort_by(-depth)[] | .name' | sed 's/.*/remove "&"/' |
+		sctl batch >"$T/removed" && ! grep error "$T/removed"
 }
 nothing_left() {
 	no_lazy && no_native && no_mount_procs &&

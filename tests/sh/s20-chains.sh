@@ -54,7 +54,7 @@ image() {
 			>/dev/null
 }
 ok "an image of 4 layers" image small 4 60 1
-ok "one of 24" image many 24 12 4
+ok "one of 100" image many 100 12 4
 is_it() { treecmp --dirs --merged --no-ino "$1" "$T/$2"; }
 # One client for all that is asked of a snapshotter. q COMMAND...: $REPLY
 client() {
@@ -276,9 +276,9 @@ snap_stop
 ### Many layers ###
 top=$(chain_id "$OCI" many)
 begin
-is "$(lazypull many)" "28 lazy" "24 layers and four of them again: pulled"
+is "$(lazypull many)" "104 lazy" "100 layers and four of them again: pulled"
 ok "a container" q prepare box "$top"
-like "$(lower box)" "^$MERGED{24}\$" "has each of them once"
+like "$(lower box)" "^$MERGED{100}\$" "has each of them once"
 ok "it is the image" view_is many
 ok "all goes" remove_all
 client_end
