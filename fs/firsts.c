@@ -123,7 +123,7 @@ static void add_ranges(const struct chunks *ch, const uint32_t *v, uint32_t n,
 		       struct link_hints *ret)
 {
 	for (uint32_t i = 0; i < n; i++) {
-		struct link_range *last =
+		struct layer_range *last =
 			ret->n > 0 ? &ret->v[ret->n - 1] : NULL;
 		struct chunk c;
 
@@ -133,7 +133,7 @@ static void add_ranges(const struct chunks *ch, const uint32_t *v, uint32_t n,
 			last->len += c.blob_len;
 		else if (last == NULL || last->off > c.blob_off ||
 			 last->off + last->len < c.blob_off + c.blob_len)
-			ret->v[ret->n++] = (struct link_range){
+			ret->v[ret->n++] = (struct layer_range){
 				.off = c.blob_off,
 				.len = c.blob_len,
 			};

@@ -8,6 +8,12 @@
 #include "common/digest.h"
 #include "common/proto.h"
 
+/* A part of a blob. */
+struct layer_range {
+	uint64_t off;
+	uint64_t len;
+};
+
 /**
  * struct layer - one blob to mount
  * @source:	what the user named, for messages and /proc/mounts
@@ -20,6 +26,8 @@
  * @trace:	digest of the image's trace, a blob of the same repository
  * @manifest:	digest of the image's, whose trace is to be looked for: where
  *		@has_manifest, there is no @trace
+ * @wanted:	[@n_wanted] what the trace of an image that is here names of the
+ *		layer, in its order
  * @tail:	bytes that its TOC and footer are said to take, 0: not known
  */
 struct layer {
@@ -39,7 +47,15 @@ struct layer {
 	struct digest toc_digest;
 	struct digest trace;
 	struct digest manifest;
+	struct layer_range *wanted;
+	size_t n_wanted;
 };
+
+/* Whether it is known what of it its image's workload wants, or will be. */
+static inline bool layer_is_traced(const struct layer *l)
+{
+	return l->has_trace || l->n_wanted > 0;
+}
 
 void layer_done(struct layer *l);
 

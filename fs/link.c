@@ -198,6 +198,8 @@ static char *open_text(const struct layer *layer, bool look)
 	char *s = NULL;
 	int n = 0;
 
+	if (layer->kind != PROTO_BLOB_REGISTRY)
+		return NULL;
 	if (layer->has_trace)
 		n = asprintf(&s, "%s\n%s", layer->open_name,
 			     digest_str(&layer->trace, digest));
@@ -375,7 +377,7 @@ int link_send_prio(const struct link *l, uint64_t id, uint8_t class_)
 static int hints_room(struct link_hints *h, size_t n)
 {
 	size_t cap = MAX(h->cap * 2, h->n + n);
-	struct link_range *v;
+	struct layer_range *v;
 
 	if (n > PROTO_HINTS_MAX - h->n)
 		return -EPROTO;
@@ -415,7 +417,7 @@ static int parse_hint(struct link_hints *h, const uint8_t *p, size_t n)
 		if (!checked_range(off, len, INT64_MAX))
 			return -EPROTO;
 		if (h->n < h->cap)
-			h->v[h->n++] = (struct link_range){off, len};
+			h->v[h->n++] = (struct layer_range){off, len};
 	}
 	if ((flags & PROTO_HINT_NONE) != 0)
 		h->state = LINK_HINTS_NONE;

@@ -33,10 +33,7 @@ enum link_hints_state {
  */
 struct link_hints {
 	enum link_hints_state state;
-	struct link_range {
-		uint64_t off;
-		uint64_t len;
-	} * v;
+	struct layer_range *v;
 	size_t n;
 	size_t cap;
 };

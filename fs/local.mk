@@ -7,6 +7,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/options.c %D%/options.h \
 	%D%/layer.c %D%/layer.h \
 	%D%/source.c %D%/source.h \
+	%D%/layout.c %D%/layout.h \
 	%D%/connect.c %D%/connect.h \
 	%D%/manifests.c %D%/manifests.h \
 	%D%/image.c %D%/image.h %D%/native.c %D%/native.h \

@@ -388,7 +388,7 @@ static void set_read_ahead(const struct monitor *m)
 		STATS_COMPLETE;
 
 	mnt_set_read_ahead(&m->mnt, m->o->noreadahead ? 0
-				    : m->layer->has_trace && !complete
+				    : layer_is_traced(m->layer) && !complete
 					    ? MNT_READ_AHEAD_START_KB
 					    : MNT_READ_AHEAD_KB);
 }

@@ -14,7 +14,10 @@
 #include "common/buf.h"
 #include "common/io.h"
 #include "common/limits.h"
+#define LOG_MOD "source"
+#include "common/log.h"
 #include "common/oci.h"
+#include "fs/layout.h"
 #include "fs/link.h"
 #include "fs/manifests.h"
 
@@ -391,35 +394,6 @@ static int registry_image(struct source *s, const struct options *o,
 
 /* ---- an OCI image layout ----------------------------------------------- */
 
-static int blob_path(const char *dir, const struct digest *d, char **ret)
-{
-	char hex[DIGEST_HEX_BYTES + 1];
-
-	return asprintf(ret, "%s/blobs/sha256/%s", dir, digest_hex(d, hex)) < 0
-		       ? -ENOMEM
-		       : 0;
-}
-
-static int read_document(const char *dir, const struct digest *d, struct buf *b,
-			 struct err *e)
-{
-	struct sha256 *h CLEANUP(sha256_free_cleanup) = sha256_new();
-	CLEANUP_FREE char *path = NULL;
-	struct digest got;
-	int r = blob_path(dir, d, &path);
-
-	if (r == 0)
-		r = io_read_file(AT_FDCWD, path, b);
-	if (r < 0 || h == NULL)
-		return err_set(e, r < 0 ? r : -ENOMEM, "manifest %s: %s",
-			       path != NULL ? path : "?", err_name(r));
-	sha256_all(h, b->p, b->len, &got);
-	if (!digest_equal(&got, d))
-		return err_set(e, -EBADMSG,
-			       "manifest %s does not have its digest", path);
-	return 0;
-}
-
 /* Whether an entry of index.json has this tag; without one, whether it is an
  * image, and not an artifact that is about one. */
 static bool entry_is(struct json_object *m, const char *tag)
@@ -489,7 +463,7 @@ static int read_layout(const char *dir, const char *tag, struct candidates *out,
 
 		if (depth == INDEX_DEPTH_MAX)
 			return err_set(e, -EBADMSG, "indexes are nested");
-		r = read_document(dir, &at, &b, e);
+		r = layout_document(dir, &at, "manifest", &b, e);
 		if (r == 0)
 			r = oci_manifest_parse(b.p, b.len, oci_arch(), &m, e);
 		if (r < 0)
@@ -504,6 +478,9 @@ static int read_layout(const char *dir, const char *tag, struct candidates *out,
 				.size = m.layers[i].size,
 				.has_toc_digest = m.layers[i].has_toc_digest,
 				.toc_digest = m.layers[i].toc_digest,
+				.has_trace = m.layers[i].has_trace,
+				.trace = m.layers[i].trace,
+				.manifest = at,
 			};
 
 			r = add_candidate(out, &one, e);
@@ -511,6 +488,38 @@ static int read_layout(const char *dir, const char *tag, struct candidates *out,
 		break;
 	}
 	return r;
+}
+
+/* Of a trace, what it wants of a layer. Without memory, nothing. */
+static void take_wanted(struct layer *l, const struct trace *t)
+{
+	l->wanted = calloc(t->n_reads, sizeof(*l->wanted));
+	for (size_t i = 0; l->wanted != NULL && i < t->n_reads; i++) {
+		const struct trace_read *rd = &t->reads[i];
+
+		if (digest_equal(&t->layers[rd->layer], &l->digest))
+			l->wanted[l->n_wanted++] =
+				(struct layer_range){rd->off, rd->len};
+	}
+}
+
+/* The trace of an image in a layout. It is a hint: no mount fails for it. */
+static void follow_layout(struct source *s, const struct options *o,
+			  const char *dir, const struct candidate *c)
+{
+	CLEANUP_TRACE struct trace t = {0};
+	struct err e = {0};
+	int r;
+
+	if (o->noprefetch || o->notrace)
+		return;
+	r = layout_trace(dir, &c->manifest, c->has_trace ? &c->trace : NULL, &t,
+			 &e);
+	if (r < 0 && r != -ENOENT)
+		log_warn("err=%s msg=\"trace is not used: %s\"", err_symbol(r),
+			 e.text);
+	for (size_t i = 0; r == 0 && i < s->n_layers; i++)
+		take_wanted(&s->layers[i], &t);
 }
 
 static int layout_image(struct source *s, const struct options *o,
@@ -535,8 +544,10 @@ static int layout_image(struct source *s, const struct options *o,
 		struct layer *l;
 
 		r = take_candidate(s, o, &list->v[i], &l, e);
-		if (r == 0)
-			r = blob_path(dir, &l->digest, &l->open_name);
+		if (r == 0) {
+			l->has_trace = false; /* follow_layout() */
+			r = layout_blob_path(dir, &l->digest, &l->open_name);
+		}
 		if (r == 0) {
 			r = open_blob(l, l->open_name, e);
 			if (r < 0)
@@ -549,6 +560,8 @@ static int layout_image(struct source *s, const struct options *o,
 				    "says %" PRIu64,
 				    l->open_name, l->size, list->v[i].size);
 	}
+	if (r == 0)
+		follow_layout(s, o, dir, &list->v[0]);
 	return r;
 }
 

@@ -409,6 +409,23 @@ static void start_events(struct worker *w, bool again)
 	}
 }
 
+/* Those of an image that is here come from no fetcher. */
+static void take_wanted(struct worker *w)
+{
+	struct link_hints *h = &w->miss.link.hints;
+	size_t n = w->layer->n_wanted;
+
+	if (n == 0 || h->state != LINK_HINTS_NONE)
+		return;
+	h->v = calloc(n, sizeof(*h->v));
+	if (h->v == NULL)
+		return;
+	memcpy(h->v, w->layer->wanted, n * sizeof(*h->v));
+	h->n = n;
+	h->cap = n;
+	h->state = LINK_HINTS_THERE;
+}
+
 /* What the last run has read first is prefetched, and what this one does, noted. */
 static void start_firsts(struct worker *w, bool again)
 {
@@ -468,6 +485,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	r = session_init(&w->session, fs, fuse_fd, m->init, m->init_len, e);
 	if (r < 0)
 		return r;
+	take_wanted(w);
 	start_firsts(w, m->again);
 	adopt_tail(w);
 	return 0;

@@ -81,9 +81,12 @@ def manifest(tag, annotations):
                     "annotations": annotations}]}).encode())
     with open("%s/%s.digest" % (T, tag), "w") as f:
         f.write(m)
+    images.append({"digest": m, "annotations": {
+        "org.opencontainers.image.ref.name": tag}})
     return m
 
 
+images = []
 for tag, trace in (
         ("good", {"version": 1, "layers": [layer], "reads": reads}),
         ("nonsense", {"version": 1, "layers": [layer], "reads": [[9, 9]]}),
@@ -103,12 +106,23 @@ artifact = put(json.dumps({
     "schemaVersion": 2, "mediaType": types + "manifest.v1+json",
     "artifactType": kind, "config": {}, "subject": {"digest": m},
     "layers": [{"mediaType": kind, "digest": found}]}).encode())
+other = put(json.dumps({
+    "artifactType": kind, "subject": {"digest": config},
+    "layers": [{"mediaType": kind, "digest": layer}]}).encode())
+created = "org.opencontainers.image.created"
+images += [
+    {"artifactType": kind, "digest": artifact, "annotations": {
+        created: "2001", "vnd.estargz.subject.digest": m}},
+    {"artifactType": kind, "digest": other, "annotations": {
+        created: "2003", "vnd.estargz.subject.digest": config}},
+    {"artifactType": kind, "digest": other, "annotations": {created: "2003"}},
+    {"artifactType": kind, "digest": layer}]
 os.mkdir(T + "/oci/referrers")
 with open(T + "/oci/referrers/" + m[7:], "w") as f:
     json.dump({"schemaVersion": 2, "manifests": [
         {"artifactType": kind, "digest": artifact}]}, f)
 with open(T + "/oci/index.json", "w") as f:
-    f.write(json.dumps({"schemaVersion": 2, "manifests": []}))
+    f.write(json.dumps({"schemaVersion": 2, "manifests": images}))
 with open(T + "/reads", "w") as f:
     for _, off, n in reads:
         f.write("bytes=%d-%d\n" % (off, off + n - 1))
@@ -199,6 +213,33 @@ is "$(srv_count path=/referrers/) $(stat_of .errors.reads)" "1 0" \
 FAULT=
 srv_clear
 ended
+
+### In a layout ###
+
+# here TAG OPTIONS: from the directory, with an empty cache.
+here() {
+	N=$((N + 1))
+	STATE=$T/state$N mount_esgz "oci:$T/oci:$1" "$T/m" "nobackground${2:-}"
+}
+for tag in good found; do
+	ok "a mount of a layout: $tag" here $tag
+	is "$(stat_of .trace_ranges)" 4 "its trace is followed"
+	ok "what it names is prefetched" wait_for 20 stat_is \
+		'.chunks_present >= 6 and .chunks_present <= 9' true
+	is "$(stat_of .demand.misses)" 0 "before it is read"
+	ok "and it is right" right
+	ended
+done
+ok "a layout: notrace" here found ,notrace
+is "$(stat_of .trace_ranges)" 0 "goes without"
+ended
+for tag in gone lies nonsense; do
+	ok "a layout with a trace that is $tag" here $tag
+	ok "is right as well" right
+	ended
+done
+is "$(grep -c "trace is not used: trace: " "$T/mount.err")" 1 \
+	"nonsense is said, once"
 
 ok "a mount that maps it" with good
 ok "here and there, by pages" "$PYTHON" - "$T/tree/big" "$T/m/big" <<'END'
