@@ -98,8 +98,8 @@ def table(starts, bytes_, rate, ways):
 def traced(images, folder, rtt_s):
     """What the starts by a trace read and fetched."""
     out = [["trace", "touched MB", "fetched MB", "background MB",
-            "fetched / touched chunks", "chunks / pages", "demand misses",
-            "waits s", "longest s"]]
+            "fetched / touched chunks", "chunks / pages", "misses",
+            "they wait s", "all waits s", "longest s"]]
     for image in images:
         path = os.path.join(folder, image + ".json")
         if not os.path.exists(path):
@@ -115,8 +115,9 @@ def traced(images, folder, rtt_s):
             mark(ahead / need if need else 0, OF_CHUNKS),
             mark(t["ratios"]["chunks_pages"], OF_PAGES),
             "%d" % waits["demand"],
+            mark(waits["demand_us"] / 1e6, rtt_s),
             "%.3f" % (waits["blocked_us"] / 1e6),
-            mark(waits["longest_us"] / 1e6, rtt_s)])
+            "%.3f" % (waits["longest_us"] / 1e6)])
     return out
 
 

@@ -263,8 +263,11 @@ static void count_read(struct runstat *s, const struct evlog_item *x,
 	s->by_how[x->how]++;
 	if (x->how == EVLOG_HIT)
 		return;
-	if (x->how == EVLOG_WAIT)
+	if (x->how == EVLOG_WAIT) {
 		s->met[x->class_]++;
+		if (x->class_ == EVLOG_DEMAND)
+			s->demand_us += x->us;
+	}
 	s->wait_us += x->us;
 	s->longest_us = MAX(s->longest_us, x->us);
 	if (rtt_us > 0 && x->us > rtt_us)

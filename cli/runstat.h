@@ -40,6 +40,7 @@ struct runstat_window {
  * @waits:	[@n_waits] the same, reads of the window that waited or failed,
  *		longest first
  * @met:	reads that waited, by what they met
+ * @demand_us:	how long those waited that met nothing
  * @blocked_us:	time in which at least one read waited
  * @quickest_us: of all fetches but the TOC's; 0: there is none
  * @pages:	of files that were read, or read ahead by the kernel
@@ -63,6 +64,7 @@ struct runstat {
 	uint64_t met[EVLOG_CLASS_N_];
 	uint64_t over_rtt;
 	uint64_t wait_us;
+	uint64_t demand_us;
 	uint64_t longest_us;
 	uint64_t blocked_us;
 	uint64_t fetches[EVLOG_CLASS_N_];

@@ -99,6 +99,7 @@ static void test_sums(void **state)
 	assert_int_equal(s.by_how[EVLOG_HIT], 3);
 	assert_int_equal(s.by_how[EVLOG_WAIT], 2);
 	assert_int_equal(s.met[EVLOG_DEMAND], 2);
+	assert_int_equal(s.demand_us, 31000);
 	assert_int_equal(s.wait_us, 31000);
 	assert_int_equal(s.longest_us, 25000);
 	assert_int_equal(s.over_rtt, 1);
