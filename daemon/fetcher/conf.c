@@ -19,7 +19,7 @@ int config_init(struct config *c)
 			cache != NULL && cache[0] == '/' ? cache : "/var/tmp"),
 		.spool_bytes_max = MIB(4096),
 		.socket_mode = 0600,
-		.connections_per_host = 16,
+		.connections_per_host = 24,
 		.connect_timeout_ms = REGISTRY_CONNECT_TIMEOUT_MS,
 		.stall_timeout_s = REGISTRY_STALL_TIMEOUT_S,
 		.log_level = LOG_INFO_,
