@@ -376,8 +376,8 @@ static int json_counts(struct buf *b, const struct runstat *s)
 			",\"waits\":{\"demand\":%" PRIu64 ",\"ahead\":%" PRIu64
 			",\"prefetch\":%" PRIu64 ",\"background\":%" PRIu64
 			",\"demand_us\":%" PRIu64 ",\"total_us\":%" PRIu64
-			",\"longest_us\":%" PRIu64
-			",\"blocked_us\":%" PRIu64 ",\"over_rtt\":%" PRIu64 "}",
+			",\"longest_us\":%" PRIu64 ",\"blocked_us\":%" PRIu64
+			",\"over_rtt\":%" PRIu64 "}",
 			s->met[EVLOG_DEMAND], s->met[EVLOG_AHEAD],
 			s->met[EVLOG_PREFETCH], s->met[EVLOG_BACKGROUND],
 			s->demand_us, s->wait_us, s->longest_us, s->blocked_us,

@@ -9,6 +9,7 @@ noinst_LIBRARIES += %D%/libfetcher.a
 	%D%/metrics.c %D%/metrics.h \
 	%D%/pace.c %D%/pace.h \
 	%D%/plan.c %D%/plan.h \
+	%D%/parts.c %D%/parts.h \
 	%D%/play.c %D%/play.h \
 	%D%/refer.c %D%/refer.h \
 	%D%/resolve.c %D%/resolve.h \

@@ -20,7 +20,7 @@ struct item {
 };
 
 /* Room for ranges that are cut: each is full but for one a read. */
-#define ITEMS_MAX (TRACE_READS_MAX + PLAN_BYTES_MAX / PLAN_RANGE_BYTES_MAX)
+#define ITEMS_MAX (1 + TRACE_READS_MAX + PLAN_BYTES_MAX / PLAN_RANGE_BYTES_MAX)
 
 void plan_done(struct plan *p)
 {
@@ -54,22 +54,43 @@ static int compare_rank(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
-/* Return: number of items */
-static size_t take_reads(const struct trace *t, struct item *v)
+/* Takes the opening out of a read of its blob. Return: where its last byte in
+ * there ends, 0: it has none */
+static uint64_t leave_opening(struct item *it)
+{
+	uint64_t cut;
+
+	if (it->off >= PLAN_OPENING_BYTES)
+		return 0;
+	cut = MIN(it->len, PLAN_OPENING_BYTES - it->off);
+	it->off += cut;
+	it->len -= cut;
+	return it->off;
+}
+
+/* All but what is in the opening of layer @opened, of which @ret_opening bytes
+ * are named. Return: number of items */
+static size_t take_reads(const struct trace *t, size_t opened, struct item *v,
+			 uint64_t *ret_opening)
 {
 	uint64_t pos = 0;
 	size_t n = 0;
 
-	while (n < t->n_reads && pos < PLAN_BYTES_MAX) {
-		const struct trace_read *r = &t->reads[n];
-
-		v[n] = (struct item){
+	*ret_opening = 0;
+	for (size_t i = 0; i < t->n_reads && pos < PLAN_BYTES_MAX; i++) {
+		const struct trace_read *r = &t->reads[i];
+		struct item it = {
 			.off = r->off,
 			.len = MIN(r->len, PLAN_BYTES_MAX - pos),
 			.pos = pos,
 			.layer = r->layer,
 		};
-		pos += v[n++].len;
+
+		pos += it.len;
+		if (it.layer == opened)
+			*ret_opening = MAX(*ret_opening, leave_opening(&it));
+		if (it.len > 0)
+			v[n++] = it;
 	}
 	return n;
 }
@@ -99,14 +120,12 @@ static size_t make_disjoint(struct item *v, size_t n)
 
 static bool may_merge(const struct item *a, const struct item *b)
 {
-	uint64_t gap, allowed;
+	const struct item *late = a->pos > b->pos ? a : b;
 
-	if (a->layer != b->layer ||
-	    a->pos / PLAN_EPOCH_BYTES != b->pos / PLAN_EPOCH_BYTES)
-		return false;
-	gap = b->off - (a->off + a->len);
-	allowed = MAX((a->len + b->len) / 3, PLAN_GAP_BYTES_MIN);
-	return gap <= MIN(allowed, PLAN_GAP_BYTES_MAX) &&
+	return a->layer == b->layer &&
+	       (late->len <= PLAN_SMALL_BYTES ||
+		a->pos / PLAN_EPOCH_BYTES == b->pos / PLAN_EPOCH_BYTES) &&
+	       b->off - (a->off + a->len) <= PLAN_GAP_BYTES &&
 	       b->off + b->len - a->off <= PLAN_RANGE_BYTES_MAX;
 }
 
@@ -176,21 +195,29 @@ static void index_places(struct plan *p)
 	}
 }
 
-int plan_make(struct trace *t, struct plan *ret)
+int plan_make(struct trace *t, size_t opened, struct plan *ret)
 {
 	struct plan p = {.n_layers = t->n_layers};
 	CLEANUP_FREE struct item *items =
 		calloc(t->n_reads + 1, sizeof(*items));
 	struct plan_range *shrunk;
+	uint64_t opening;
 	size_t n;
 
 	p.v = calloc(ITEMS_MAX, sizeof(*p.v));
 	p.first = calloc(t->n_layers + 1, sizeof(*p.first));
 	if (items != NULL && p.v != NULL) {
-		n = take_reads(t, items);
+		n = take_reads(t, opened, items, &opening);
 		qsort(items, n, sizeof(*items), compare_place);
 		n = make_disjoint(items, n);
-		p.n = cut(items, merge(items, n), p.v);
+		n = merge(items, n);
+		if (opening > 0)
+			p.v[p.n++] = (struct plan_range){
+				.len = (uint32_t)opening,
+				.layer = (uint32_t)opened,
+				.rank = 1,
+			};
+		p.n += cut(items, n, p.v + p.n);
 		assert(p.n <= ITEMS_MAX);
 	}
 	p.by_place = calloc(p.n + 1, sizeof(*p.by_place));

@@ -3,9 +3,12 @@
  * DOC: what a trace comes to: ranges to be asked for, and in which order. Pure.
  *
  * The reads of a trace are small, and there is a request a range: neighbours
- * that are wanted at about the same time are one range, with what lies between
- * them where that is little. Ranges of a blob are disjoint; what a trace names
+ * that are wanted at about the same time, or of which the later one is small, are
+ * one range, with what lies between them where that is little. Ranges of a blob are disjoint; what a trace names
  * twice is fetched once.
+ *
+ * The opening of a blob may have been asked for before its trace was there: it is
+ * a range as far as the trace names any of it.
  */
 #ifndef FETCHER_PLAN_H
 #define FETCHER_PLAN_H
@@ -14,10 +17,11 @@
 #include "common/trace.h"
 
 #define PLAN_RANGE_BYTES_MAX KIB(512) /* who needs a part waits for the rest */
-#define PLAN_GAP_BYTES_MIN KIB(16)
-#define PLAN_GAP_BYTES_MAX KIB(64)
+#define PLAN_GAP_BYTES KIB(16)        /* they cost no more than a request */
 #define PLAN_EPOCH_BYTES MIB(1)  /* so far apart may merged reads be wanted */
+#define PLAN_SMALL_BYTES KIB(16) /* such a one may be wanted at any time */
 #define PLAN_BYTES_MAX MIB(1024) /* what a trace names after that is left out */
+#define PLAN_OPENING_BYTES KIB(256)
 
 /**
  * struct plan_range - bytes of a blob
@@ -46,8 +50,13 @@ struct plan {
 	size_t n_layers;
 };
 
-/* Takes over @t->layers. Return: 0, -ENOMEM */
-int plan_make(struct trace *t, struct plan *ret);
+/**
+ * plan_make() - takes over @t->layers
+ * @opened:	the layer whose opening is asked for already; t->n_layers: none
+ *
+ * Return: 0, -ENOMEM
+ */
+int plan_make(struct trace *t, size_t opened, struct plan *ret);
 void plan_done(struct plan *p);
 
 /* The number of a blob; n_layers where the trace has none of it. */

@@ -9,75 +9,7 @@
 
 #define LOG_MOD "play"
 #include "common/log.h"
-#include "daemon/fetcher/blob.h"
-
-/**
- * struct part - a range of the plan that is held, on its way, or waited for
- * @rd:		fetches it, once @begun
- * @touched:	in play.touched: more of it is there, or it has failed
- * @mem:	what came, once @begun
- * @taken:	bytes of it that were copied
- */
-struct part {
-	struct read rd; /* first */
-	struct play *p;
-	struct list touched;
-	struct list waits;
-	uint32_t number;
-	uint8_t *mem;
-	uint64_t taken;
-	bool begun;
-	bool done;
-	bool failed;
-};
-
-/* A blob that a trace is played for. */
-struct link {
-	struct list of_play;
-	struct list of_blob;
-	struct play *p;
-	struct blob *b;
-	size_t layer; /* once there is a plan; n_layers: it has none of it */
-};
-
-/**
- * struct play - a trace
- * @rd:		fetches it; without a blob when that is over
- * @mem:	[TRACE_BYTES_MAX] what it says, until there is a plan
- * @over:	[plan.n] a range is not to be played (any more); NULL: no plan
- * @parts:	[plan.n] NULL where nothing is held or waited for
- * @linked:	[plan.n_layers] it is played for that blob
- * @next:	the ranges before are begun or over
- * @n_wanted:	parts that are not begun
- * @asked:	bytes of those begun and not done
- * @seen:	how often something came; @seen_then: when @patience was set
- */
-struct play {
-	struct read rd; /* first */
-	struct fetchd *d;
-	struct list node; /* in d->plays, oldest first */
-	char *name;
-	uint8_t *mem;
-	bool plain_http;
-	bool fetched;
-	int code;
-	struct plan plan;
-	bool *over;
-	struct part **parts;
-	bool *linked;
-	uint32_t next;
-	uint32_t n_wanted;
-	uint64_t asked;
-	uint64_t seen;
-	uint64_t seen_then;
-	bool waited_for;
-	struct list links;
-	struct list watches;
-	struct list touched;
-	struct loop_task task; /* what has come is given out, more asked for */
-	struct loop_timer end;
-	struct loop_timer patience;
-};
+#include "daemon/fetcher/parts.h"
 
 static void hold(struct play *p)
 {
@@ -85,122 +17,7 @@ static void hold(struct play *p)
 		       loop_now(p->d->loop) + PLAY_HOLD_NS);
 }
 
-/* What starts up by a trace is to have the link for itself. */
-static void keep_still(const struct play *p, struct blob *b)
-{
-	b->sb.host->still_until_ns = loop_now(p->d->loop) + PLAY_STILL_NS;
-}
-
-/* ---- parts ------------------------------------------------------------- */
-
-static struct part *part_of(struct play *p, uint32_t i)
-{
-	struct part *pt = p->parts[i];
-
-	if (pt != NULL)
-		return pt;
-	pt = calloc(1, sizeof(*pt));
-	if (pt == NULL)
-		return NULL;
-	pt->p = p;
-	pt->number = i;
-	list_init(&pt->waits);
-	list_init(&pt->touched);
-	p->parts[i] = pt;
-	p->n_wanted++;
-	return pt;
-}
-
-/* The range is over; who waits for it goes to the network. */
-static void part_drop(struct part *pt)
-{
-	struct play *p = pt->p;
-	struct list waits;
-
-	p->over[pt->number] = true;
-	p->parts[pt->number] = NULL;
-	if (!pt->begun) {
-		p->n_wanted--;
-	} else {
-		uint32_t len = p->plan.v[pt->number].len;
-
-		read_stop(&pt->rd);
-		p->d->play_bytes -= len;
-		if (!pt->done)
-			p->asked -= len;
-	}
-	list_del(&pt->touched);
-	list_init(&waits);
-	list_splice(&waits, &pt->waits);
-	free(pt->mem);
-	free(pt);
-	while (!list_empty(&waits)) {
-		struct list *n = waits.next;
-
-		list_del(n);
-		read_go_on(LIST_ENTRY(n, struct read, node), false);
-	}
-}
-
-/* Something of it came. What follows from that is done at the end of the turn:
- * it may take away what the caller is looking at. */
-static void touch(struct part *pt)
-{
-	struct play *p = pt->p;
-
-	p->seen++;
-	if (list_empty(&pt->touched))
-		list_add(&p->touched, &pt->touched);
-	loop_task_add(p->d->loop, &p->task);
-}
-
-static void on_part_progress(struct read *rd)
-{
-	touch((struct part *)(void *)rd);
-}
-
-static void on_part_done(struct read *rd, int code, const char *text)
-{
-	struct part *pt = (struct part *)(void *)rd;
-
-	if (code < 0)
-		log_debug("msg=\"not prefetched: %s\" err=%s", text,
-			  err_symbol(code));
-	pt->done = true;
-	pt->failed = code < 0;
-	pt->p->asked -= pt->p->plan.v[pt->number].len;
-	touch(pt);
-}
-
-/* Asks for it. Return: false where memory is short */
-static bool part_begin(struct part *pt, struct blob *b, enum proto_class class_)
-{
-	struct play *p = pt->p;
-	const struct plan_range *v = &p->plan.v[pt->number];
-
-	pt->mem = malloc(v->len);
-	if (pt->mem == NULL)
-		return false;
-	keep_still(p, b);
-	pt->begun = true;
-	p->n_wanted--;
-	p->asked += v->len;
-	p->d->play_bytes += v->len;
-	pt->rd = (struct read){
-		.blob = b,
-		.dst = pt->mem,
-		.off = v->off,
-		.len = v->len,
-		.rank = v->rank,
-		.deadline_ns = loop_now(p->d->loop) + PLAY_HOLD_NS,
-		.class_ = class_,
-		.hint = true,
-		.progress = on_part_progress,
-		.done = on_part_done,
-	};
-	read_start(&pt->rd);
-	return true;
-}
+/* ---- what comes next ------------------------------------------------------ */
 
 static struct link *link_of_layer(const struct play *p, size_t layer)
 {
@@ -340,10 +157,10 @@ static void serve(struct link *k, struct read *r)
 		memcpy(r->dst + (from - r->off), pt->mem + (from - v->off),
 		       (size_t)(end - from));
 		pt->taken += end - from;
-		if (pt->done && pt->taken >= pt->rd.len)
+		if (pt->done && pt->taken >= v->len)
 			part_drop(pt);
 	}
-	keep_still(p, k->b);
+	play_keep_still(p, k->b);
 	p->d->stats.bytes[r->class_] += r->len;
 	p->d->stats.trace_reads++;
 	r->held = r->len;
@@ -454,6 +271,8 @@ void play_raise(struct read *r)
 
 static void play_free(struct play *p)
 {
+	opening_drop(p);
+	loop_timer_clear(&p->open);
 	if (p->rd.blob != NULL) {
 		read_stop(&p->rd);
 		blob_unref(p->rd.blob);
@@ -566,21 +385,27 @@ static int make_plan(struct play *p, struct err *e)
 	CLEANUP_TRACE struct trace t = {0};
 	char digest[DIGEST_STR_BYTES];
 	struct digest d;
+	size_t opened = 0;
 	int r;
 
 	sha256_all(p->d->sha256, p->mem, p->rd.got, &d);
 	if (strcmp(digest_str(&d, digest), p->rd.blob->digest) != 0)
 		return err_set(e, -EBADMSG, "it does not have its digest");
 	r = trace_parse((const char *)p->mem, p->rd.got, &t, e);
-	if (r == 0 && plan_make(&t, &p->plan) < 0)
-		r = err_set(e, -ENOMEM, "no memory");
+	if (r == 0) {
+		opened = opening_layer(p, &t);
+		if (plan_make(&t, opened, &p->plan) < 0)
+			r = err_set(e, -ENOMEM, "no memory");
+	}
 	if (r < 0)
 		return r;
 	p->parts = calloc(p->plan.n + 1, sizeof(struct part *));
 	p->linked = calloc(p->plan.n_layers + 1, sizeof(*p->linked));
 	p->over = calloc(p->plan.n + 1, sizeof(*p->over));
-	if (p->parts != NULL && p->linked != NULL && p->over != NULL)
+	if (p->parts != NULL && p->linked != NULL && p->over != NULL) {
+		opening_join(p, opened);
 		return 0;
+	}
 	free(TAKE_PTR(p->over)); /* its being there says that there is a plan */
 	return err_set(e, -ENOMEM, "no memory");
 }
@@ -599,6 +424,7 @@ static void begin(struct play *p)
 	else
 		log_debug("msg=\"trace\" name=%s ranges=%zu", p->name,
 			  p->plan.n);
+	opening_drop(p);
 	blob_unref(TAKE_PTR(p->rd.blob));
 	(void)munmap(TAKE_PTR(p->mem), TRACE_BYTES_MAX);
 	LIST_EACH(n, &p->links)
@@ -624,6 +450,8 @@ static void on_task(struct loop_task *t)
 		struct list waits;
 
 		list_del(&pt->touched);
+		if (pt == p->opening)
+			continue;
 		if (pt->failed) {
 			part_drop(pt);
 			continue;
@@ -685,6 +513,7 @@ static struct play *play_new(struct fetchd *d, const char *name,
 	p->task.fn = on_task;
 	p->end.fn = on_end;
 	p->patience.fn = on_patience;
+	p->open.fn = opening_due;
 	list_init(&p->links);
 	list_init(&p->watches);
 	list_init(&p->touched);

@@ -10,13 +10,18 @@
  * blobs that were named with it, and no others. A client that has named it is
  * told which ranges of its blob are planned, and reads them as it gets to it.
  *
+ * A round trip goes by until the trace is there. Meanwhile the opening of one of
+ * the blobs is fetched, behind what was asked for at the same time: the files
+ * that are wanted first are there, if `estargz optimize` has made it. What the trace
+ * does not name of it is thrown away.
+ *
  * A READ of planned bytes is answered by copying, or waits for them, in the
  * order of the plan. Bytes that were copied are forgotten. Demand for what is
  * not asked for yet goes to the network as if there were no plan.
  *
  * No READ is the worse for it: where a range fails, or nothing gets on for two
  * seconds, those who wait go to the network, with all their tries. What is held
- * that nobody has asked for is bounded by PLAY_BYTES_MAX.
+ * that nobody has asked for is bounded by PLAY_BYTES_MAX, and an opening a play.
  */
 #ifndef FETCHER_PLAY_H
 #define FETCHER_PLAY_H
@@ -37,6 +42,7 @@ struct read;
 #define PLAY_STILL_NS \
 	NSEC_PER_SEC /* without background after each read of it */
 #define PLAY_HOLD_NS (60 * NSEC_PER_SEC)
+#define PLAY_OPENING_NS (10 * NSEC_PER_MSEC) /* later than the trace */
 
 /**
  * struct play_watch - somebody who wants to know what is planned of a blob
@@ -60,6 +66,8 @@ struct play_watch {
 struct play *play_find(struct fetchd *d, const char *name, bool plain_http);
 /* Plays it for a blob, too. */
 void play_add(struct play *p, struct blob *b);
+/* Has the opening of a blob that was added fetched, if the trace is still to come. */
+void play_open(struct play *p, struct blob *b);
 /* Tells @w, at once or later. */
 void play_watch(struct play *p, struct play_watch *w);
 void play_unwatch(struct play_watch *w);

@@ -410,7 +410,8 @@ static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
 		b->host->step_ns = now_ns + SCHED_QUIET_STEP_NS;
 	}
 	if (!j->whole) {
-		j->asked = j->len;
+		/* More than that is asked for where the length is unknown. */
+		j->asked = j->suffix ? MIN(j->len, SCHED_SUFFIX_BYTES) : j->len;
 		pace_ask(&b->host->pace, j->asked, now_ns);
 		b->served[j->class_] += j->len;
 		if (j->class_ == PROTO_CLASS_BACKGROUND && s->bg_rate != 0)

@@ -47,6 +47,7 @@ struct breaker;
 #define SCHED_QUIET_STEP_NS (125 * NSEC_PER_MSEC)
 #define SCHED_QUIET_BYTES_MAX KIB(256) /* one background job meanwhile */
 #define SCHED_JOB_PIECES_MAX 64u
+#define SCHED_SUFFIX_BYTES KIB(256)   /* of a blob's end, at most, is paced */
 #define SCHED_RANKED_BYTES_MIN MIB(1) /* under way, whatever the pace */
 
 /**

@@ -253,6 +253,8 @@ static void on_trace(struct refer_wait *w, const char *name)
 	for (size_t i = 0; i < fo->n; i++) {
 		if (p != NULL)
 			play_add(p, fo->v[i]);
+		if (p != NULL && i == 0)
+			play_open(p, fo->v[i]);
 		blob_unref(fo->v[i]);
 	}
 	free(fo);

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 
 	if (trace_parse((const char *)p, len, &t, NULL) < 0)
 		return 0;
-	if (plan_make(&t, &plan) < 0)
+	if (plan_make(&t, len % (t.n_layers + 1), &plan) < 0)
 		return 0;
 	assert(plan.first[plan.n_layers] == plan.n);
 	for (size_t k = 0; k < plan.n_layers; k++) {
@@ -32,8 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 		}
 		assert(plan_place(&plan, k, end) == plan.first[k + 1]);
 	}
-	/* Of each gap, there is a range on both sides that is larger. */
-	assert(total <= 2 * PLAN_BYTES_MAX);
+	/* A gap for each read at most. */
+	assert(total <= PLAN_BYTES_MAX + TRACE_READS_MAX * PLAN_GAP_BYTES +
+				PLAN_OPENING_BYTES);
 	for (size_t i = 1; i < plan.n; i++)
 		assert(plan.v[i - 1].rank <= plan.v[i].rank);
 	plan_done(&plan);

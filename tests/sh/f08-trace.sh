@@ -28,6 +28,8 @@ range() {
 status() { ctl status | jq -c "$1"; }
 status_is() { [ "$(status "$1")" = "$2" ]; }
 gets() { srv_count "path=/blobs/&method=GET${1:+&$1}"; }
+# Where the trace is late, the opening of a blob is asked for before.
+OPENING='range=^bytes=0-262143$'
 gets_are() { [ "$(gets "$1")" = "$2" ]; }
 put() { # FILE: into the registry; sets H
 	H=$(sha256sum <"$1")
@@ -70,7 +72,7 @@ fresh
 ok "WARM with a trace" warm -t 4096 "$(blob 0)" "$(blob 1)"
 ok "all it names comes" wait_for 10 status_is .trace_bytes 150100
 is "$(gets 'range=^bytes=1000000-1099999$')" 1 "once, though it is named twice"
-is "$(gets)" 6 "one request for each range, for each end, for the trace"
+is $(($(gets) - $(gets "$OPENING"))) 6 "one request for each range, for each end, for the trace"
 ok "a client is told" ctl -T "sha256:$TRACE" hints "$(blob 1)"
 ctl -T "sha256:$TRACE" hints "$(blob 1)" >"$T/hints"
 is "$(tr '\n' ' ' <"$T/hints")" "1000000 100000 3000000 100 " \
@@ -85,6 +87,47 @@ is "$(status .trace_bytes)" 100 "what was given out is not kept"
 ok "a READ of that again" range 0 2000000 50000
 ok "of more than a range" range 1 2999000 3000
 is "$(gets)" $((n + 2)) "asks for it"
+
+### The opening ###
+
+# late: WARM, of which the trace comes when the opening was asked for.
+late() {
+	fresh
+	srv_fault "{\"kind\": \"delay\", \"ms\": 60000, \"path\": \"$TRACE\"}"
+	warm -t 4096 "$(blob 0)" "$(blob 1)" || return 1
+	wait_for 10 gets_are "$OPENING" 1
+	srv_clear
+}
+trace '[0,100000,1000],[1,100000,1000],[0,262000,1000]'
+ok "what the first blob begins with does not wait for the trace" late
+ok "... which says what else comes" wait_for 10 status_is .trace_bytes 264000
+ctl -T "sha256:$TRACE" hints "$(blob 0)" >"$T/hints"
+is "$(tr '\n' ' ' <"$T/hints")" "0 262144 262144 856 " \
+	"as far as it names it, it is the first range"
+n=$(gets)
+ok "a READ of it" range 0 100000 1000
+ok "of it and of what follows" range 0 262000 1000
+is "$(gets)" "$n" "no request for that"
+is "$(gets 'range=^bytes=0-')" 1 "of the other blob, the opening was not asked for"
+trace '[0,1000,1000],[1,100000,1000]'
+ok "a trace that names little of it" late
+ok "the rest is not kept" wait_for 10 status_is .trace_bytes 3000
+ok "a READ of what is" range 0 1000 1000
+trace '[1,100000,1000]'
+ok "a trace that names nothing of it" late
+ok "nothing of it is kept" wait_for 10 status_is .trace_bytes 1000
+ok "a READ of it" range 0 100 1000
+trace '[7,0,1]'
+ok "a late trace that is nonsense" late
+ok "a READ then" range 0 100 1000
+is "$(status '[.trace_bytes, .failed]')" '[0,{}]' "nothing is held, nothing has failed"
+fresh
+srv_fault "{\"kind\": \"delay\", \"ms\": 60000, \"path\": \"$TRACE\"}"
+srv_fault '{"kind": "status", "status": 404, "range": "^bytes=0-262143$"}'
+trace '[0,100000,1000]'
+warm -t 4096 "$(blob 0)"
+ok "an opening that cannot be had" range 0 100000 1000
+stop_estargzd
 
 ### Order ###
 

@@ -14,7 +14,8 @@
 
 #define N_LAYERS 3u
 
-static struct plan make(const struct trace_read *reads, size_t n)
+static struct plan make_opened(const struct trace_read *reads, size_t n,
+			       size_t opened)
 {
 	struct trace t = {
 		.layers = calloc(N_LAYERS, sizeof(struct digest)),
@@ -29,9 +30,14 @@ static struct plan make(const struct trace_read *reads, size_t n)
 	for (uint8_t i = 0; i < N_LAYERS; i++)
 		t.layers[i].b[0] = i;
 	memcpy(t.reads, reads, n * sizeof(*reads));
-	assert_int_equal(plan_make(&t, &p), 0);
+	assert_int_equal(plan_make(&t, opened, &p), 0);
 	trace_done(&t);
 	return p;
+}
+
+static struct plan make(const struct trace_read *reads, size_t n)
+{
+	return make_opened(reads, n, N_LAYERS);
 }
 
 /* Ranges of a layer are in order, apart, and of a bounded length. */
@@ -91,7 +97,7 @@ static void test_neighbours_are_one_range(void **state)
 		{0, KIB(100), KIB(20)}, {1, 0, KIB(20)},
 		{0, KIB(80), KIB(20)},  /* touches */
 		{0, KIB(128), KIB(20)}, /* near */
-		{0, KIB(180), KIB(4)},  /* not near, for its size */
+		{0, KIB(180), KIB(4)},  /* not near */
 		{0, KIB(192), KIB(4)},  /* as near as anything */
 	};
 	struct plan p = make(t, ARRAY_SIZE(t));
@@ -122,6 +128,56 @@ static void test_late_neighbours_stay_apart(void **state)
 	for (size_t i = 0; i < 4; i++)
 		is_range(&p, 1 + i, 1, i * KIB(512), KIB(512));
 	is_range(&p, 5, 0, KIB(100), KIB(100));
+	plan_done(&p);
+}
+
+/* But for what is not worth a request. */
+static void test_small_late_neighbours(void **state)
+{
+	static const struct trace_read t[] = {
+		{0, KIB(100), KIB(100)},         {1, 0, MIB(1)},
+		{0, KIB(208), PLAN_SMALL_BYTES}, {0, KIB(90), 100},
+		{0, KIB(250), KIB(1)},
+	};
+	struct plan p = make(t, ARRAY_SIZE(t));
+
+	(void)state;
+	sound(&p);
+	assert_int_equal(p.n, 4);
+	is_range(&p, 0, 0, KIB(90), KIB(134));
+	is_range(&p, 3, 0, KIB(250), KIB(1));
+	plan_done(&p);
+}
+
+/* What was asked for before there was a trace is the first range, as far as it is
+ * named; the rest of a read that begins there has its own place. */
+static void test_opening(void **state)
+{
+	static const struct trace_read t[] = {
+		{0, 100, 100},
+		{1, KIB(64), KIB(4)},
+		{1, PLAN_OPENING_BYTES - KIB(4), KIB(100)},
+		{1, 0, 1},
+		{1, PLAN_OPENING_BYTES, KIB(8)},
+	};
+	struct plan p = make_opened(t, ARRAY_SIZE(t), 1);
+
+	(void)state;
+	sound(&p);
+	assert_int_equal(p.n, 3);
+	is_range(&p, 0, 0, 100, 100);
+	is_range(&p, 1, 1, 0, PLAN_OPENING_BYTES);
+	is_range(&p, 2, 1, PLAN_OPENING_BYTES, KIB(96));
+	plan_done(&p);
+
+	p = make_opened(t, 2, 1);
+	assert_int_equal(p.n, 2);
+	is_range(&p, 1, 1, 0, KIB(68));
+	plan_done(&p);
+
+	p = make_opened(t, 2, 2);
+	assert_int_equal(p.n, 2);
+	is_range(&p, 1, 1, KIB(64), KIB(4));
 	plan_done(&p);
 }
 
@@ -212,6 +268,8 @@ int main(void)
 		cmocka_unit_test(test_in_the_order_of_the_trace),
 		cmocka_unit_test(test_neighbours_are_one_range),
 		cmocka_unit_test(test_late_neighbours_stay_apart),
+		cmocka_unit_test(test_small_late_neighbours),
+		cmocka_unit_test(test_opening),
 		cmocka_unit_test(test_nothing_twice),
 		cmocka_unit_test(test_huge),
 		cmocka_unit_test(test_many),

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/fetcher/parts.h"
+
+#include <string.h>
+
+#define LOG_MOD "play"
+#include "common/log.h"
+
+void play_keep_still(const struct play *p, struct blob *b)
+{
+	b->sb.host->still_until_ns = loop_now(p->d->loop) + PLAY_STILL_NS;
+}
+
+static struct part *part_new(struct play *p)
+{
+	struct part *pt = calloc(1, sizeof(*pt));
+
+	if (pt == NULL)
+		return NULL;
+	pt->p = p;
+	list_init(&pt->waits);
+	list_init(&pt->touched);
+	return pt;
+}
+
+struct part *part_of(struct play *p, uint32_t i)
+{
+	struct part *pt = p->parts[i];
+
+	if (pt != NULL)
+		return pt;
+	pt = part_new(p);
+	if (pt == NULL)
+		return NULL;
+	pt->number = i;
+	p->parts[i] = pt;
+	p->n_wanted++;
+	return pt;
+}
+
+void part_drop(struct part *pt)
+{
+	struct play *p = pt->p;
+	struct list waits;
+
+	p->over[pt->number] = true;
+	p->parts[pt->number] = NULL;
+	if (!pt->begun) {
+		p->n_wanted--;
+	} else {
+		uint32_t len = p->plan.v[pt->number].len;
+
+		read_stop(&pt->rd);
+		p->d->play_bytes -= len;
+		if (!pt->done)
+			p->asked -= len;
+	}
+	list_del(&pt->touched);
+	list_init(&waits);
+	list_splice(&waits, &pt->waits);
+	free(pt->mem);
+	free(pt);
+	while (!list_empty(&waits)) {
+		struct list *n = waits.next;
+
+		list_del(n);
+		read_go_on(LIST_ENTRY(n, struct read, node), false);
+	}
+}
+
+/* Something of it came. What follows from that is done at the end of the turn:
+ * it may take away what the caller is looking at. */
+static void touch(struct part *pt)
+{
+	struct play *p = pt->p;
+
+	p->seen++;
+	if (list_empty(&pt->touched))
+		list_add(&p->touched, &pt->touched);
+	loop_task_add(p->d->loop, &p->task);
+}
+
+static void on_part_progress(struct read *rd)
+{
+	touch((struct part *)(void *)rd);
+}
+
+static void on_part_done(struct read *rd, int code, const char *text)
+{
+	struct part *pt = (struct part *)(void *)rd;
+
+	if (code < 0)
+		log_debug("msg=\"not prefetched: %s\" err=%s", text,
+			  err_symbol(code));
+	pt->done = true;
+	pt->failed = code < 0;
+	if (pt->begun)
+		pt->p->asked -= pt->p->plan.v[pt->number].len;
+	touch(pt);
+}
+
+/* It counts from now on. */
+static void part_count(struct part *pt)
+{
+	struct play *p = pt->p;
+	uint32_t len = p->plan.v[pt->number].len;
+
+	pt->begun = true;
+	p->n_wanted--;
+	p->d->play_bytes += len;
+	if (!pt->done)
+		p->asked += len;
+}
+
+static void part_fetch(struct part *pt, struct blob *b,
+		       const struct plan_range *v, enum proto_class class_)
+{
+	struct play *p = pt->p;
+
+	play_keep_still(p, b);
+	pt->rd = (struct read){
+		.blob = b,
+		.dst = pt->mem,
+		.off = v->off,
+		.len = v->len,
+		.rank = v->rank,
+		.deadline_ns = loop_now(p->d->loop) + PLAY_HOLD_NS,
+		.class_ = class_,
+		.hint = true,
+		.progress = on_part_progress,
+		.done = on_part_done,
+	};
+	read_start(&pt->rd);
+}
+
+bool part_begin(struct part *pt, struct blob *b, enum proto_class class_)
+{
+	const struct plan_range *v = &pt->p->plan.v[pt->number];
+
+	pt->mem = malloc(v->len);
+	if (pt->mem == NULL)
+		return false;
+	part_count(pt);
+	part_fetch(pt, b, v, class_);
+	return true;
+}
+
+/* ---- an opening -------------------------------------------------------- */
+
+void opening_drop(struct play *p)
+{
+	struct part *pt = TAKE_PTR(p->opening);
+
+	if (pt == NULL)
+		return;
+	read_stop(&pt->rd);
+	list_del(&pt->touched);
+	free(pt->mem);
+	free(pt);
+}
+
+void opening_due(struct loop_timer *t)
+{
+	struct play *p = LIST_ENTRY(t, struct play, open);
+	const struct plan_range all = {.len = PLAN_OPENING_BYTES, .rank = 1};
+	struct part *pt;
+
+	if (p->fetched)
+		return;
+	pt = part_new(p);
+	if (pt != NULL)
+		pt->mem = malloc(all.len);
+	if (pt == NULL || pt->mem == NULL) {
+		free(pt);
+		return;
+	}
+	p->opening = pt;
+	part_fetch(pt, p->opened, &all, PROTO_CLASS_PREFETCH);
+}
+
+void play_open(struct play *p, struct blob *b)
+{
+	if (p->fetched || p->opened != NULL)
+		return;
+	p->opened = b;
+	loop_timer_set(p->d->loop, &p->open,
+		       loop_now(p->d->loop) + PLAY_OPENING_NS);
+}
+
+size_t opening_layer(const struct play *p, const struct trace *t)
+{
+	size_t i = t->n_layers;
+	struct digest d;
+
+	if (p->opening != NULL &&
+	    digest_parse(p->opened->digest, strlen(p->opened->digest), &d) == 0)
+		for (i = 0; i < t->n_layers; i++)
+			if (digest_equal(&t->layers[i], &d))
+				break;
+	return i;
+}
+
+void opening_join(struct play *p, size_t layer)
+{
+	struct part *pt = p->opening;
+	uint32_t i;
+
+	if (pt == NULL || layer >= p->plan.n_layers ||
+	    p->plan.first[layer] == p->plan.first[layer + 1])
+		return;
+	i = p->plan.by_place[p->plan.first[layer]];
+	if (p->plan.v[i].off != 0)
+		return;
+	p->opening = NULL;
+	pt->number = i;
+	p->parts[i] = pt;
+	p->n_wanted++;
+	part_count(pt);
+	touch(pt);
+}
