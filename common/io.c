@@ -3,10 +3,12 @@
 
 #include "common/io.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -185,8 +187,10 @@ int io_open_temp(const char *dir, struct err *e)
 
 int io_parse_bytes(const char *s, uint64_t *ret)
 {
-	static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
+	static const char units[] = "KMGT";
+	const char *unit;
 	unsigned long long n;
+	unsigned shift = 0;
 	char *end;
 
 	if (s[0] < '0' || s[0] > '9')
@@ -195,15 +199,17 @@ int io_parse_bytes(const char *s, uint64_t *ret)
 	n = strtoull(s, &end, 10);
 	if (errno != 0)
 		return -EINVAL;
-	for (unsigned i = 0; i < ARRAY_SIZE(units); i++) {
-		if (strcmp(end, units[i]) != 0)
-			continue;
-		if (n > UINT64_MAX >> (10 * i))
+	if (*end != '\0') {
+		unit = strchr(units, toupper((unsigned char)*end));
+		if (unit == NULL ||
+		    (end[1] != '\0' && strcasecmp(end + 1, "iB") != 0))
 			return -EINVAL;
-		*ret = (uint64_t)n << (10 * i);
-		return 0;
+		shift = 10 * (unsigned)(unit - units + 1);
 	}
-	return -EINVAL;
+	if (n > UINT64_MAX >> shift)
+		return -EINVAL;
+	*ret = (uint64_t)n << shift;
+	return 0;
 }
 
 void io_boot_id(uint8_t ret[16])

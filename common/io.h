@@ -45,8 +45,8 @@ int io_std_fds(void);
  */
 int io_open_temp(const char *dir, struct err *e);
 
-/* A size as people write it: "4096", "16GiB" (KiB, MiB, GiB, TiB).
- * Return: 0, -EINVAL */
+/* A size as people write it: "4096", "64k", "16G", "16GiB": powers of 1024, in any
+ * case of letters. Not "16GB", which may be another number. Return: 0, -EINVAL */
 int io_parse_bytes(const char *s, uint64_t *ret);
 
 /* CLOCK_MONOTONIC. */

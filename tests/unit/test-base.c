@@ -114,6 +114,48 @@ static void test_io_passes_descriptors(void **state)
 	close(sv[1]);
 }
 
+static void test_sizes(void **state)
+{
+	static const struct {
+		const char *s;
+		uint64_t want;
+	} good[] = {
+		{"0", 0},
+		{"4096", 4096},
+		{"64k", KIB(64)},
+		{"64K", KIB(64)},
+		{"64KiB", KIB(64)},
+		{"64kib", KIB(64)},
+		{"3m", MIB(3)},
+		{"3MiB", MIB(3)},
+		{"2G", (UINT64_C(2) << 30)},
+		{"2GiB", (UINT64_C(2) << 30)},
+		{"1T", (UINT64_C(1) << 40)},
+		{"16777215TiB", UINT64_C(16777215) << 40},
+		{"18446744073709551615", UINT64_MAX},
+	};
+	static const char *const bad[] = {
+		"",       "k",         "-1",
+		"+1",     " 1",        "1 ",
+		"1 k",    "64KB",      "64kb",
+		"64Ki",   "64Kb",      "64B",
+		"1.5G",   "1e6",       "0x10",
+		"64KiBs", "64kk",      "64P",
+		"64KiB ", "16777216T", "18446744073709551616",
+	};
+	uint64_t v;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		assert_int_equal(io_parse_bytes(good[i].s, &v), 0);
+		assert_true(v == good[i].want);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		if (io_parse_bytes(bad[i], &v) != -EINVAL)
+			fail_msg("%s is taken", bad[i]);
+	}
+}
+
 static void test_io_temp_has_no_name(void **state)
 {
 	struct err e = {0};
@@ -143,6 +185,7 @@ int main(void)
 		cmocka_unit_test(test_log_url_redacts),
 		cmocka_unit_test(test_digest_round_trip),
 		cmocka_unit_test(test_io_passes_descriptors),
+		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_io_temp_has_no_name),
 	};
 
