@@ -2,6 +2,7 @@
 /* estargz prune: removes caches of layers that nobody uses. */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -22,7 +23,7 @@ static const char help[] =
 	"snapshot, least recently used first.\n"
 	"\n"
 	"  -m, --max-bytes SIZE  until all caches take at most SIZE: bytes, or\n"
-	"                        with KiB, MiB, GiB, TiB [0: every unused one]\n"
+	"                        with K, M, G, T behind [0: every unused one]\n"
 	"  -n, --dry-run         only say what would be removed\n"
 	"  -j, --json            a JSON object\n"
 	"      --root DIR        state directory [/var/lib/estargz]\n"
@@ -78,6 +79,37 @@ static void print_json(const struct prune *p, const struct layerdir_evicted *d)
 	(void)json_object_put(o);
 }
 
+static bool is_empty(int fd)
+{
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = own >= 0 ? fdopendir(own) : NULL;
+	struct dirent *de;
+	bool any = false;
+
+	while (d != NULL && !any && (de = readdir(d)) != NULL)
+		any = strcmp(de->d_name, ".") != 0 &&
+		      strcmp(de->d_name, "..") != 0;
+	if (d != NULL)
+		(void)closedir(d);
+	else if (own >= 0)
+		(void)close(own);
+	return d != NULL && !any;
+}
+
+/* Whether something was ever mounted with it, or it is for that: nothing else is
+ * to be walked. */
+static bool is_state(int fd)
+{
+	static const char *const names[] = {
+		"layers/sha256", "layers/unverified", "traces/sha256",
+		"manifests/sha256", "snapshots.db"};
+	bool any = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		any = any || faccessat(fd, names[i], F_OK, 0) == 0;
+	return any || is_empty(fd);
+}
+
 static int run(struct prune *p)
 {
 	CLEANUP_CLOSE int fd =
@@ -90,6 +122,13 @@ static int run(struct prune *p)
 	if (fd < 0 && (errno != ENOENT || p->root_given)) {
 		(void)fprintf(stderr, "estargz: prune: %s: %s\n", p->root,
 			      err_name(errno));
+		return 1;
+	}
+	if (p->root_given && !is_state(fd)) {
+		(void)fprintf(stderr,
+			      "estargz: prune: %s: not a state directory: no "
+			      "layers in it\n",
+			      p->root);
 		return 1;
 	}
 	p->removed = json_object_new_array();

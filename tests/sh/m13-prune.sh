@@ -70,6 +70,14 @@ not_ok "an argument too many" prune x
 like "$("$ESTARGZ" prune --root "$T/f/small-files" 2>&1)" 'Not a directory' \
 	"a root that is none"
 
+mkdir -p "$T/other/layers/mine" "$T/other/sha256/aa"
+echo mine >"$T/other/layers/mine/file"
+before=$(cd "$T/other" && find . -printf '%p %T@ %m\n' | sort)
+is "$("$ESTARGZ" prune --root "$T/other" 2>&1; echo $?)" \
+	"estargz: prune: $T/other: not a state directory: no layers in it
+1" "a directory of something else is refused"
+is "$(cd "$T/other" && find . -printf '%p %T@ %m\n' | sort)" "$before" \
+	"and not touched"
 like "$("$ESTARGZ" prune --root "$T/none" 2>&1)" 'none: No such file' \
 	"a root that is not there is a slip of the pen, not an empty one"
 
