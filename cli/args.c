@@ -17,6 +17,7 @@
 
 #include "common/buf.h"
 #include "common/io.h"
+#include "common/log.h"
 
 #define JOBS_MAX 256u
 /* What build_layer() takes. */
@@ -26,16 +27,57 @@
 /* Who does not end by then is ended. */
 #define END_SECONDS 5u
 
+/* @key: of JSON; "error" also goes where it is to be quiet. @named: with the
+ * command in front, where it is text */
+static void tell(const struct args *a, const char *key, bool named,
+		 const char *fmt, va_list ap)
+{
+	CLEANUP_FREE char *text = NULL;
+
+	if (vasprintf(&text, fmt, ap) < 0) {
+		text = NULL;
+		return;
+	}
+	if (a->mode == PROGRESS_JSON)
+		progress_json(STDERR_FILENO, key, text);
+	else
+		(void)fprintf(stderr, "%s%s%s%s\n", named ? "estargz: " : "",
+			      named ? a->command : "", named ? ": " : "", text);
+}
+
 int args_fail(const struct args *a, const char *fmt, ...)
 {
 	va_list ap;
 
-	(void)fprintf(stderr, "estargz: %s: ", a->command);
 	va_start(ap, fmt);
-	(void)vfprintf(stderr, fmt, ap);
+	tell(a, "error", true, fmt, ap);
 	va_end(ap);
-	(void)fputc('\n', stderr);
 	return 1;
+}
+
+void args_warn(const struct args *a, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	tell(a, "message", true, fmt, ap);
+	va_end(ap);
+}
+
+void args_say(const struct args *a, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (a->mode == PROGRESS_QUIET)
+		return;
+	va_start(ap, fmt);
+	tell(a, "message", false, fmt, ap);
+	va_end(ap);
+}
+
+static void log_as_json(const char *line)
+{
+	progress_json(STDERR_FILENO, "log", line);
 }
 
 static unsigned n_cpus(void)
@@ -142,6 +184,7 @@ static int take_progress(struct args *a, const char *value)
 			      "not auto, plain or json");
 	if (a->mode != PROGRESS_QUIET)
 		a->mode = mode;
+	log_set_sink(a->mode == PROGRESS_JSON ? log_as_json : NULL);
 	return 0;
 }
 
@@ -159,6 +202,7 @@ static int take_flag(struct args *a, int c)
 		return 0;
 	case 'q':
 		a->mode = PROGRESS_QUIET;
+		log_set_sink(NULL);
 		return 0;
 	default:
 		return -EINVAL;
@@ -289,7 +333,8 @@ static void print_json(const struct transform_result *r, const char *digest,
 	(void)json_object_put(o);
 }
 
-static void print_text(const struct transform_result *r, uint64_t ns)
+static void print_text(const struct args *a, const struct transform_result *r,
+		       uint64_t ns)
 {
 	uint64_t before = 0, after = 0;
 	char in[PROGRESS_SIZE_BYTES], out[PROGRESS_SIZE_BYTES];
@@ -300,13 +345,10 @@ static void print_text(const struct transform_result *r, uint64_t ns)
 		after = add(after, r->layers[i].out.size);
 		kept += r->layers[i].kept ? 1 : 0;
 	}
-	(void)fprintf(stderr,
-		      "%zu image%s, %zu layer%s (%zu kept): %s -> %s in "
-		      "%.1f s\n",
-		      r->n_images, r->n_images == 1 ? "" : "s", r->n_layers,
-		      r->n_layers == 1 ? "" : "s", kept,
-		      progress_size(before, in), progress_size(after, out),
-		      (double)ns / (double)NSEC_PER_SEC);
+	args_say(a, "%zu image%s, %zu layer%s (%zu kept): %s -> %s in %.1f s",
+		 r->n_images, r->n_images == 1 ? "" : "s", r->n_layers,
+		 r->n_layers == 1 ? "" : "s", kept, progress_size(before, in),
+		 progress_size(after, out), (double)ns / (double)NSEC_PER_SEC);
 }
 
 /* ---- a run ------------------------------------------------------------- */
@@ -421,7 +463,7 @@ int args_run(struct args *a, const char *src, const char *dst,
 	digest_str(&result.root.digest, digest);
 	if (a->mode == PROGRESS_JSON)
 		print_json(&result, digest, io_now_ns() - begun);
-	else if (a->mode != PROGRESS_QUIET)
-		print_text(&result, io_now_ns() - begun);
+	else
+		print_text(a, &result, io_now_ns() - begun);
 	return tell_digest(a, digest);
 }

@@ -96,8 +96,13 @@ void args_done(struct args *a);
  */
 int args_take(struct args *a, int c, const char *value);
 
-/* Prints "estargz: COMMAND: …". Return: 1, the exit status */
+/* A line on standard error, with --progress=json as JSON. "estargz: COMMAND: …";
+ * key "error". Return: 1, the exit status */
 int args_fail(const struct args *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The same of what is no failure; key "message", as of progress_say(). */
+void args_warn(const struct args *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Without a command in front, and nothing with --quiet. */
+void args_say(const struct args *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /**
  * struct args_hooks - what a command does besides, while both ends are open

@@ -390,18 +390,15 @@ static void say(const struct optimize *o)
 	char size[PROGRESS_SIZE_BYTES];
 
 	if (o->got.incomplete)
-		(void)args_fail(&o->a, "it read more than could be recorded");
+		args_warn(&o->a, "it read more than could be recorded");
 	if (seen->record.n_files == 0)
-		(void)args_fail(&o->a, "it has read nothing of the image");
-	if (o->a.mode == PROGRESS_QUIET)
-		return;
+		args_warn(&o->a, "it has read nothing of the image");
 	for (size_t i = 0; i < seen->record.n_files; i++)
 		ranges += seen->record.files[i].n_ranges;
-	(void)fprintf(stderr,
-		      "recorded until %s: %s in %" PRIu64 " ranges of %zu "
-		      "files\n",
-		      how[o->got.how], progress_size(seen->bytes, size), ranges,
-		      seen->record.n_files);
+	args_say(&o->a,
+		 "recorded until %s: %s in %" PRIu64 " ranges of %zu files",
+		 how[o->got.how], progress_size(seen->bytes, size), ranges,
+		 seen->record.n_files);
 }
 
 static int write_record(const struct optimize *o, struct err *e)
@@ -438,9 +435,8 @@ static int run(struct optimize *o, struct err *e)
 			       "what it has read)",
 			       why.text);
 	if (r < 0)
-		(void)args_fail(&o->a,
-				"%s; what it has read is used all the same",
-				why.text);
+		args_warn(&o->a, "%s; what it has read is used all the same",
+			  why.text);
 	say(o);
 	return o->record_out != NULL ? write_record(o, e) : 0;
 }
@@ -563,17 +559,15 @@ static int refer(void *arg, struct image_dst *dst,
 					     TRACE_MEDIA_TYPE, &b, o->trace.p,
 					     e);
 	}
-	if (rc == 0 && o->trace.len > 0 && o->a.mode != PROGRESS_QUIET)
-		(void)fprintf(stderr,
-			      "trace: %s, chunks of %s for %s that were read\n",
-			      progress_size(o->trace_bytes, sizes[0]),
-			      progress_size(o->chunk_bytes, sizes[1]),
-			      progress_size(o->got.seen.bytes, sizes[2]));
+	if (rc == 0 && o->trace.len > 0)
+		args_say(&o->a, "trace: %s, chunks of %s for %s that were read",
+			 progress_size(o->trace_bytes, sizes[0]),
+			 progress_size(o->chunk_bytes, sizes[1]),
+			 progress_size(o->got.seen.bytes, sizes[2]));
 	if (rc != -EOPNOTSUPP)
 		return rc;
-	(void)args_fail(&o->a,
-			"an archive of docker has no place for the "
-			"trace: files are in order, ranges are not known");
+	args_warn(&o->a, "an archive of docker has no place for the trace: "
+			 "files are in order, ranges are not known");
 	return 0;
 }
 
@@ -612,6 +606,7 @@ static int optimize(struct optimize *o, const char *dst)
 						    : "runc or crun",
 				 r == -ENOENT ? "not found" : err_name(r));
 	o->run.runtime = runtime;
+	o->run.json = o->a.mode == PROGRESS_JSON;
 	/* Who does not read what the workload writes does not end it. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (!o->has_period && o->run.line == NULL && !o->run.until_signal)

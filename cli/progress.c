@@ -20,6 +20,7 @@
 #define NAME_BYTES 32u
 #define BAR_COLUMNS_MAX 40u
 #define TEXT_BYTES_MAX KIB(64)
+#define JSON_BYTES_MAX KIB(128) /* of 16 KiB, with what it takes to write it */
 
 /**
  * struct item - something that takes its time
@@ -211,15 +212,24 @@ static void tell_json(struct progress *p, struct item *it)
 		(void)io_write_all(p->fd, b.p, b.len);
 }
 
-static void tell_json_text(struct progress *p, const struct item *it,
-			   const char *text)
+void progress_json(int fd, const char *key, const char *text)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(JSON_BYTES_MAX);
+
+	if (buf_addf(&b, "{\"%s\":", key) == 0 &&
+	    buf_add_json_str(&b, text) == 0 && buf_add_str(&b, "}\n") == 0)
+		(void)io_write_all(fd, b.p, b.len);
+}
+
+static void tell_json_end(struct progress *p, const struct item *it,
+			  const char *text)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(TEXT_BYTES_MAX);
-	int r = buf_add_str(&b, it != NULL ? "{\"layer\":" : "{\"message\":");
+	int r = buf_add_str(&b, "{\"layer\":");
 
-	if (r == 0 && it != NULL)
+	if (r == 0)
 		r = buf_add_json_str(&b, it->name);
-	if (r == 0 && it != NULL)
+	if (r == 0)
 		r = buf_add_str(&b, ",\"phase\":\"done\",\"text\":");
 	if (r == 0)
 		r = buf_add_json_str(&b, text);
@@ -243,7 +253,7 @@ void progress_say(struct progress *p, const char *fmt, ...)
 	err_sanitize(line);
 	(void)pthread_mutex_lock(&p->lock);
 	if (p->mode == PROGRESS_JSON)
-		tell_json_text(p, NULL, line);
+		progress_json(p->fd, "message", line);
 	else
 		tell(p, line);
 	(void)pthread_mutex_unlock(&p->lock);
@@ -318,7 +328,7 @@ void progress_end(struct progress *p, size_t item, const char *how)
 	    asprintf(&line, "%s  %s", p->items[item].name, how) < 0)
 		line = NULL;
 	if (p->mode == PROGRESS_JSON)
-		tell_json_text(p, &p->items[item], how != NULL ? how : "");
+		tell_json_end(p, &p->items[item], how != NULL ? how : "");
 	else if (p->bars)
 		draw(p, line);
 	else if (p->mode != PROGRESS_QUIET && line != NULL)

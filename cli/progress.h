@@ -33,6 +33,9 @@ int progress_new(enum progress_mode mode, int fd, struct progress **ret);
 void progress_free(struct progress *p);
 DEFINE_CLEANUP(struct progress, progress_free);
 
+/* A JSON object of one text, on a line: what is said where all is JSON. */
+void progress_json(int fd, const char *key, const char *text);
+
 /* A line of its own, above the bars: what a person should know. */
 void progress_say(struct progress *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

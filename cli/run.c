@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
+#include "cli/progress.h"
 #include "cli/runproc.h"
 #include "cli/runtty.h"
 #include "common/buf.h"
@@ -170,6 +171,21 @@ static int start(struct runner *r, struct err *e)
 
 /* ---- what comes from it ------------------------------------------------ */
 
+/* Text as it came: it need not end with a line. */
+static void pass_json(const char *block, size_t n)
+{
+	while (n > 0) {
+		size_t k = strnlen(block, n);
+		CLEANUP_FREE char *text = strndup(block, k);
+
+		if (k > 0 && text != NULL)
+			progress_json(STDERR_FILENO, "stderr", text);
+		k += k < n; /* and a NUL */
+		block += k;
+		n -= k;
+	}
+}
+
 static void pass(struct runner *r, int which, int to)
 {
 	char block[16384];
@@ -186,7 +202,10 @@ static void pass(struct runner *r, int which, int to)
 		return;
 	}
 	/* Where nobody reads it, it is lost; the run goes on. */
-	(void)io_write_all(to, block, (size_t)n);
+	if (which == ON_ERR && r->o->json)
+		pass_json(block, (size_t)n);
+	else
+		(void)io_write_all(to, block, (size_t)n);
 	/* It may be the last thing that it does. */
 	if ((r->how == 0 || r->how == RUN_EXITED) && r->o->line != NULL &&
 	    runline_feed(r->o->line, &r->stream[which], block, (size_t)n) > 0)

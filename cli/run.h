@@ -19,6 +19,7 @@
  * @period_s:	0: for ever
  * @line:	may be NULL: until this is written
  * @until_signal: SIGINT and SIGTERM end the run; without it they end all
+ * @json:	what it writes to standard error is passed on as JSON lines
  * @with_stdin:	our standard input is its, too
  * @terminal:	it has a terminal; config.json says so, too
  */
@@ -27,6 +28,7 @@ struct run_opts {
 	unsigned period_s;
 	const struct runline *line;
 	bool until_signal;
+	bool json;
 	bool with_stdin;
 	bool terminal;
 };

@@ -25,6 +25,7 @@ static_assert(ARRAY_SIZE(level_names) == LOG_N_, "a name for each level");
 static _Atomic int log_level = LOG_INFO_;
 static _Atomic int log_fd = STDERR_FILENO;
 static _Atomic bool log_dontwait;
+static void (*_Atomic log_sink)(const char *line);
 static char log_context[128];
 
 void log_set_level(enum log_level level)
@@ -47,6 +48,11 @@ void log_set_fd(int fd)
 {
 	atomic_store_explicit(&log_fd, fd < 0 ? STDERR_FILENO : fd,
 			      memory_order_relaxed);
+}
+
+void log_set_sink(void (*fn)(const char *line))
+{
+	atomic_store_explicit(&log_sink, fn, memory_order_relaxed);
 }
 
 void log_never_wait(void)
@@ -89,6 +95,8 @@ bool log_enabled(enum log_level level)
 
 void log_line(enum log_level level, const char *mod, const char *fmt, ...)
 {
+	void (*sink)(const char *text) =
+		atomic_load_explicit(&log_sink, memory_order_relaxed);
 	char line[1024];
 	va_list ap;
 	size_t len;
@@ -110,6 +118,10 @@ void log_line(enum log_level level, const char *mod, const char *fmt, ...)
 	len = MIN(len + (size_t)n, sizeof(line) - 2);
 	line[len] = '\0';
 	err_sanitize(line);
+	if (sink != NULL) {
+		sink(line);
+		return;
+	}
 	line[len++] = '\n';
 	put(atomic_load_explicit(&log_fd, memory_order_relaxed), line, len);
 }

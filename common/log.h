@@ -26,6 +26,9 @@ int log_parse_level(const char *name, enum log_level *ret_level);
 /* Redirects from stderr to @fd (borrowed); -1 goes back. */
 void log_set_fd(int fd);
 
+/* Hands each line, without the newline, to @fn instead; NULL goes back. */
+void log_set_sink(void (*fn)(const char *line));
+
 /**
  * log_never_wait() - a line that its reader has no room for is dropped
  *

@@ -229,6 +229,20 @@ converts "--progress=json" --progress json "oci:$L:src" "oci:$T/q:z"
 ok "is all JSON" jq -e . "$T/convert.err"
 is "$(tail -n 1 "$T/convert.err" | jq -r '.digest, (.layers | length)' | xargs)" \
 	"$CONVERTED 5" "the last is the summary"
+is "$(jq -rc 'keys | join(",")' "$T/convert.err" | sort -u | xargs)" \
+	"bytes,layer,phase,total digest,layers,seconds layer,phase,text" \
+	"and these are all kinds that there are"
+convert --progress json "oci:$L:nope" "oci:$T/q:none"
+is "$(jq -rc 'keys | join(",")' "$T/convert.err") $(wc -l <"$T/convert.err")" \
+	"error 1" "what fails is JSON as well"
+convert --progress json --reuse --compression-level x "oci:$L:one" "oci:$T/q:none"
+is "$(jq -r .error "$T/convert.err")" \
+	"--compression-level x: not a number from 1 to 9" "so is a wrong word"
+
+converts "--chunk-size 64K" --chunk-size 64K "oci:$L:one" "oci:$T/k1:x"
+kib=$CONVERTED
+converts "--chunk-size 64kib" --chunk-size 64kib "oci:$L:one" "oci:$T/k2:x"
+is "$CONVERTED" "$kib" "is the same"
 
 ### Wrong words ###
 refuses "no image" 'wants SRC and DST'
@@ -236,7 +250,7 @@ refuses "no transport" 'debian: not docker://' debian "oci:$T/none:x"
 refuses "an image that is not there" "oci:$L:nope: " "oci:$L:nope" "oci:$T/none:x"
 refuses "a digest for a name" 'digest' "oci:$L:one" \
 	"docker://localhost:1/x@$one"
-for o in '--chunk-size 1' '--chunk-size 1TiB' '--compression-level 0' \
+for o in '--chunk-size 1' '--chunk-size 1TiB' '--chunk-size 64KB' '--compression-level 0' \
 	'--jobs 0' '--jobs x' '--platform linux' '--progress pretty' \
 	'--min-chunk-size -1' '--prefetch-list /nowhere'; do
 	# shellcheck disable=SC2086

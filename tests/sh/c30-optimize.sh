@@ -235,6 +235,20 @@ like "$OUT" '^/dev/pts/0' "... is one"
 ok "with our input" sh -c 'echo in | "$0" optimize -q -i "$1" "$2" -- cat |
 	grep -qx in' "$ESTARGZ" "oci:$L:src" "oci:$T/x:x"
 
+# Whatever it writes; no objects but these.
+OUT=$(timeout -k 5 120 "$ESTARGZ" optimize --progress json --ignore-status \
+	"oci:$L:src" "oci:$T/x:j" -- sh -c 'cat /etc/passwd >/dev/null
+	echo "to \"you\"" >&2; printf "no end\001" >&2; exit 3' \
+	2>"$T/optimize.err" </dev/null)
+is "$?" 0 "--progress json"
+ok "... is all JSON" jq -se 'all(type == "object")' "$T/optimize.err"
+is "$(jq -rj '.stderr // ""' "$T/optimize.err")" "to \"you\"
+no end$(printf '\001')" "... with what the workload says"
+is "$(jq -rc 'keys | join(",")' "$T/optimize.err" | sort -u | xargs)" \
+	"bytes,layer,phase,total digest,layers,seconds layer,phase,text message stderr" \
+	"... among what we say"
+is "$(tail -n 1 "$T/optimize.err" | jq -r .digest)" "$OUT" "... and the summary last"
+
 # crun does not know both versions of cgroups at once.
 if command -v crun >/dev/null; then
 	ok "by crun" unshare --mount sh -c '
