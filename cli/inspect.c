@@ -81,12 +81,6 @@ struct view {
 	struct err trace_why_not;
 };
 
-static int complain(const char *what)
-{
-	(void)fprintf(stderr, "estargz: inspect: %s\n", what);
-	return 1;
-}
-
 /* ---- numbers ----------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
@@ -585,9 +579,7 @@ static int run(const struct options *o, const char *name)
 		print_json(&v, name);
 	else if (r == 0)
 		print_human(&v, name);
-	if (r < 0)
-		return complain(e.text);
-	return fflush(stdout) == 0 ? 0 : complain("cannot write");
+	return r < 0 ? cli_fail("inspect", "%s", e.text) : 0;
 }
 
 static bool layer_number(const char *s, long *ret)
@@ -623,14 +615,15 @@ int cli_inspect(int argc, char **argv)
 		} else if (c == TOC) {
 			o.toc = true;
 		} else if (c == LAYER && !layer_number(optarg, &o.layer)) {
-			return complain("--layer: not a number");
+			return cli_fail("inspect", "--layer: not a number");
 		} else if (c == '?') {
 			return 1;
 		} else if (source_opts_take(&o.source, c, optarg, &e) < 0) {
-			return complain(e.text);
+			return cli_fail("inspect", "%s", e.text);
 		}
 	}
 	if (argc - optind != 1)
-		return complain("wants one image (estargz inspect --help)");
+		return cli_fail("inspect",
+				"wants one image (estargz inspect --help)");
 	return run(&o, argv[optind]);
 }

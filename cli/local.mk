@@ -3,7 +3,7 @@
 noinst_LIBRARIES += %D%/libcli.a
 %C%_libcli_a_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_CFLAGS)
 %C%_libcli_a_SOURCES = \
-	%D%/cli.h \
+	%D%/cli.c %D%/cli.h \
 	%D%/args.c %D%/args.h \
 	%D%/blobcheck.c %D%/blobcheck.h \
 	%D%/convert.c \

@@ -119,23 +119,17 @@ static int run(struct prune *p)
 	int r;
 
 	/* Of the default one it only says that nothing was mounted yet. */
-	if (fd < 0 && (errno != ENOENT || p->root_given)) {
-		(void)fprintf(stderr, "estargz: prune: %s: %s\n", p->root,
-			      err_name(errno));
-		return 1;
-	}
-	if (p->root_given && !is_state(fd)) {
-		(void)fprintf(stderr,
-			      "estargz: prune: %s: not a state directory: no "
-			      "layers in it\n",
-			      p->root);
-		return 1;
-	}
+	if (fd < 0 && (errno != ENOENT || p->root_given))
+		return cli_fail("prune", "%s: %s", p->root, err_name(errno));
+	if (p->root_given && !is_state(fd))
+		return cli_fail("prune",
+				"%s: not a state directory: no layers in it",
+				p->root);
 	p->removed = json_object_new_array();
 	r = layerdir_evict(p->root, p->max_bytes, p->dry_run, note, p, &done,
 			   &e);
 	if (r < 0)
-		(void)fprintf(stderr, "estargz: prune: %s\n", e.text);
+		(void)cli_fail("prune", "%s", e.text);
 	else if (p->json)
 		print_json(p, &done);
 	else
@@ -169,11 +163,10 @@ int cli_prune(int argc, char **argv)
 		case 'm':
 			if (io_parse_bytes(optarg, &p.max_bytes) == 0)
 				break;
-			(void)fprintf(stderr,
-				      "estargz: prune: --max-bytes %s: not a "
-				      "size, as 10GiB is\n",
-				      optarg);
-			return 1;
+			return cli_fail("prune",
+					"--max-bytes %s: not a size, as 10GiB "
+					"is",
+					optarg);
 		case 'n':
 			p.dry_run = true;
 			break;
@@ -191,10 +184,7 @@ int cli_prune(int argc, char **argv)
 			return 1;
 		}
 	}
-	if (optind < argc) {
-		(void)fprintf(stderr, "estargz: prune: %s: unexpected\n",
-			      argv[optind]);
-		return 1;
-	}
+	if (optind < argc)
+		return cli_fail("prune", "%s: unexpected", argv[optind]);
 	return run(&p);
 }

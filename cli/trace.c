@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -54,18 +53,6 @@ struct trace {
 	unsigned top;
 	unsigned rows;
 };
-
-static int PRINTF_LIKE(1, 2) fail(const char *fmt, ...)
-{
-	va_list ap;
-
-	(void)fputs("estargz: trace: ", stderr);
-	va_start(ap, fmt);
-	(void)vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	(void)fputc('\n', stderr);
-	return 1;
-}
 
 /* ---- reading -------------------------------------------------------------- */
 
@@ -472,9 +459,9 @@ static int run(const struct trace *t, char **paths)
 		r = print_json(&l, &s, t);
 	else if (r == 0 && t->output == NULL)
 		print_text(&l, &s, t);
-	if (r == 0 && fflush(stdout) != 0)
-		r = -errno;
-	return r < 0 ? fail("%s", e.text[0] != '\0' ? e.text : err_name(r)) : 0;
+	return r < 0 ? cli_fail("trace", "%s",
+				e.text[0] != '\0' ? e.text : err_name(r))
+		     : 0;
 }
 
 static bool parse_seconds(const char *s, double scale, double min, int64_t *ret)
@@ -573,14 +560,18 @@ int cli_trace(int argc, char **argv)
 		if (c == '?')
 			return 1;
 		if (!take(&t, c, optarg))
-			return c == 'o' ? fail("%s: not a name that ends in "
-					       ".svg or .html",
-					       optarg)
-					: fail("--%s %s: not a number that it "
-					       "may be",
-					       longs[at].name, optarg);
+			return c == 'o'
+				       ? cli_fail("trace",
+						  "%s: not a name that ends in "
+						  ".svg or .html",
+						  optarg)
+				       : cli_fail(
+						 "trace",
+						 "--%s %s: not a number that it "
+						 "may be",
+						 longs[at].name, optarg);
 	}
 	if (optind == argc)
-		return fail("which events? FILE or DIR is needed");
+		return cli_fail("trace", "which events? FILE or DIR is needed");
 	return run(&t, argv + optind);
 }

@@ -60,12 +60,6 @@ struct verify {
 	struct json_object *layers;
 };
 
-static int complain(const char *what)
-{
-	(void)fprintf(stderr, "estargz: verify: %s\n", what);
-	return 1;
-}
-
 /* ---- what is wrong ----------------------------------------------------- */
 
 static void add_str(struct json_object *o, const char *key, const char *s)
@@ -442,7 +436,7 @@ static int run(struct verify *v, const char *name)
 	int r;
 
 	if (is_image(name) && v->has_toc_digest)
-		return complain("--toc-digest is for a file");
+		return cli_fail("verify", "--toc-digest is for a file");
 	v->layers = v->json ? json_object_new_array() : NULL;
 	r = is_image(name) ? verify_image(v, name, &e)
 			   : verify_blob(v, name, &e);
@@ -451,9 +445,7 @@ static int run(struct verify *v, const char *name)
 	(void)json_object_put(v->findings);
 	(void)json_object_put(v->layers);
 	if (r < 0)
-		return complain(e.text);
-	if (fflush(stdout) != 0)
-		return complain("cannot write");
+		return cli_fail("verify", "%s", e.text);
 	return v->n_found == 0 ? 0 : 1;
 }
 
@@ -470,10 +462,11 @@ static int take(struct verify *v, int c, const char *value)
 		return 1;
 	else if (c == TOC_DIGEST) {
 		if (digest_parse(value, strlen(value), &v->toc_digest) < 0)
-			return complain("--toc-digest: not a sha256 digest");
+			return cli_fail("verify",
+					"--toc-digest: not a sha256 digest");
 		v->has_toc_digest = true;
 	} else if (source_opts_take(&v->source, c, value, &e) < 0)
-		return complain(e.text);
+		return cli_fail("verify", "%s", e.text);
 	return 0;
 }
 
@@ -500,7 +493,8 @@ int cli_verify(int argc, char **argv)
 			return 1;
 	}
 	if (argc - optind != 1)
-		return complain("wants one image or file (estargz verify "
+		return cli_fail("verify",
+				"wants one image or file (estargz verify "
 				"--help)");
 	return run(&v, argv[optind]);
 }

@@ -10,21 +10,7 @@ IMGCOPY=$top_builddir/tests/tools/imgcopy
 images pause pause-src
 
 imgcopy() { timeout 60 "$IMGCOPY" "$@" >"$T/out" 2>"$T/err"; }
-# copy_not DESC REGEX SRC DST: exit 1, one line that matches.
-copy_not() {
-	local d=$1 re=$2 rc
-	shift 2
-	imgcopy "$@"
-	rc=$?
-	if [ $rc = 1 ] && [ "$(wc -l <"$T/err")" = 1 ] &&
-		grep -qE -- "$re" "$T/err"; then
-		pass "$d"
-	else
-		fail "$d"
-		diag "exit $rc, want 1 and one line that matches: $re"
-		diag_file "$T/err"
-	fi
-}
+copy_not() { one_line "$1" "$2" imgcopy "${@:3}"; }
 raw() { skopeo inspect --raw "$@" 2>"$T/err"; }
 diff_ids() { skopeo inspect --config "$1" | jq -c .rootfs.diff_ids; }
 skopeo_copy() { timeout 60 skopeo --insecure-policy copy --quiet "$@"; }

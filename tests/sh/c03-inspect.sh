@@ -154,4 +154,7 @@ sent=$(sed -n 's/.*"GET [^"]*\/blobs\/[^"]*" \([0-9]*\) \([0-9]*\) .*/\1 \2/p' "
 	awk '{ n += $2; if ($1 == 200 && $2 > 65536) whole++ } END { print n + 0, whole + 0 }')
 at_most "${sent% *}" 1200000 "... of $(stat -c %s "$LAYERS/small.tar") bytes few are sent (${sent% *})"
 is "${sent#* }" 0 "... and no layer whole"
+is "$("$ESTARGZ" inspect "$i:small" 2>&1 >/dev/full; echo $?)" \
+	"estargz: cannot write: No space left on device
+1" "what nobody could read is not passed off as said"
 done_testing
