@@ -29,8 +29,8 @@
 
 /* @key: of JSON; "error" also goes where it is to be quiet. @named: with the
  * command in front, where it is text */
-static void tell(const struct args *a, const char *key, bool named,
-		 const char *fmt, va_list ap)
+static void PRINTF_LIKE(4, 0) tell(const struct args *a, const char *key,
+				   bool named, const char *fmt, va_list ap)
 {
 	CLEANUP_FREE char *text = NULL;
 

@@ -97,7 +97,7 @@ static void close_layers(struct world *w)
 	w->ls = NULL;
 }
 
-static char *set(char **to, const char *fmt, ...)
+static char *PRINTF_LIKE(2, 3) set(char **to, const char *fmt, ...)
 {
 	va_list ap;
 
