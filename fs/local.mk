@@ -12,7 +12,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/manifests.c %D%/manifests.h \
 	%D%/image.c %D%/image.h %D%/native.c %D%/native.h \
 	%D%/merged.c %D%/merged.h %D%/metarun.c %D%/metarun.h \
-	%D%/monitor.c %D%/monitor.h \
+	%D%/monitor.c %D%/monitor_worker.c %D%/monitor_impl.h %D%/monitor.h \
 	%D%/control.c %D%/control.h \
 	%D%/state.c %D%/state.h \
 	%D%/stats.c %D%/stats.h \
