@@ -272,10 +272,15 @@ void backing_give(struct backing *b, const struct ctl_back *want,
 	(void)io_send_fds(ctl, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
 }
 
-void backing_done(struct backing *b)
+void backing_forget(struct backing *b)
 {
 	if (b->dir_fd >= 0)
 		(void)close(TAKE_FD(b->dir_fd));
+}
+
+void backing_done(struct backing *b)
+{
+	backing_forget(b);
 	/* super_close() has the lock's. */
 	b->opens_fd = -1;
 }

@@ -60,6 +60,10 @@ int backing_begin(struct backing *b, struct super *s,
 void backing_give(struct backing *b, const struct ctl_back *want,
 		  const struct state *state, int fuse_fd, int ctl);
 
+/* What is opened next is looked for on a new mount, of an image that was looked
+ * through anew. */
+void backing_forget(struct backing *b);
+
 /* In the worker, and at the end; the kernel keeps backing files that are open. */
 void backing_done(struct backing *b);
 

@@ -10,6 +10,7 @@
  *   SERVE   /dev/fuse and its INIT        READY
  *   FETCHER a new connection              NEED_FETCHER
  *                                         COMPLETE: all of the layer is here
+ *   RELIEVE another will serve              (exits with WORKER_RELIEVED)
  *   BACKED  the number of that            BACK: a file's backing file is wanted
  * A worker ends by itself, with exit status 0, when its session ends.
  */
@@ -35,6 +36,7 @@ enum ctl_type {
 	CTL_COMPLETE,
 	CTL_BACK,
 	CTL_BACKED,
+	CTL_RELIEVE,
 };
 
 /* Descriptors of START, in this order; the blob is there for PROTO_BLOB_FD.
@@ -52,6 +54,7 @@ struct ctl_start {
 	bool build;
 	bool has_fetcher;
 	bool exclusive; /* nobody else serves this layer */
+	bool sealed;    /* it is complete: the files are for reading alone */
 	uint8_t boot_id[16];
 };
 
@@ -61,6 +64,7 @@ struct ctl_serve {
 	uint32_t type;
 	bool fail_resent; /* answer re-sent requests with EIO */
 	bool again;       /* somebody has served this mount before */
+	bool relieves;    /* and was told to end */
 	uint32_t init_len;
 	uint8_t init[CTL_INIT_BYTES];
 };
@@ -92,7 +96,7 @@ struct ctl_backed {
 	uint32_t id;
 };
 
-/* FETCHER, READY, NEED_FETCHER, COMPLETE, BAD_INDEX. */
+/* FETCHER, READY, NEED_FETCHER, COMPLETE, BAD_INDEX, RELIEVE. */
 struct ctl_plain {
 	uint32_t type;
 };

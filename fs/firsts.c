@@ -32,6 +32,41 @@ int firsts_start(struct firsts *f, int fd, const struct chunks *ch, int wake_fd)
 	return 0;
 }
 
+uint64_t firsts_since(const struct firsts *f)
+{
+	return f->v == NULL || f->fd < 0
+		       ? FIRSTS_NOT_ON
+		       : atomic_load_explicit(&f->since_ns,
+					      memory_order_relaxed);
+}
+
+/* The numbers of a file, in @v [LASTRUN_CHUNKS_MAX]. Return: how many */
+static uint32_t load(int fd, const struct chunks *ch, struct sha256 *h,
+		     uint32_t *v)
+{
+	CLEANUP_FREE uint8_t *p = malloc(LASTRUN_BYTES_MAX);
+	struct lastrun l = {
+		.toc = ch->toc_digest,
+		.n_chunks = ch->n,
+		.v = v,
+	};
+	ssize_t len = p != NULL ? pread(fd, p, LASTRUN_BYTES_MAX, 0) : 0;
+
+	if (len <= 0 || lastrun_parse(p, (size_t)len, h, &l) < 0)
+		return 0;
+	return l.n;
+}
+
+void firsts_resume(struct firsts *f, struct sha256 *h, uint64_t since_ns)
+{
+	CLEANUP_FREE uint32_t *v = calloc(LASTRUN_CHUNKS_MAX, sizeof(*v));
+	uint32_t n = v != NULL ? load(f->fd, f->ch, h, v) : 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		firsts_note(f, v[i], (uint64_t)v[i] + 1);
+	atomic_store_explicit(&f->since_ns, since_ns, memory_order_relaxed);
+}
+
 void firsts_note(struct firsts *f, uint64_t first, uint64_t end)
 {
 	for (uint64_t i = first; i < end; i++) {
@@ -143,24 +178,16 @@ static void add_ranges(const struct chunks *ch, const uint32_t *v, uint32_t n,
 size_t firsts_load(int fd, const struct chunks *ch, struct sha256 *h,
 		   struct link_hints *ret)
 {
-	CLEANUP_FREE uint8_t *p = malloc(LASTRUN_BYTES_MAX);
 	CLEANUP_FREE uint32_t *v = calloc(LASTRUN_CHUNKS_MAX, sizeof(*v));
-	struct lastrun l = {
-		.toc = ch->toc_digest,
-		.n_chunks = ch->n,
-		.v = v,
-	};
-	ssize_t len = 0;
+	uint32_t n = v != NULL ? load(fd, ch, h, v) : 0;
 
-	if (p != NULL && v != NULL)
-		len = pread(fd, p, LASTRUN_BYTES_MAX, 0);
-	if (len <= 0 || lastrun_parse(p, (size_t)len, h, &l) < 0 || l.n == 0)
+	if (n == 0)
 		return 0;
-	ret->v = calloc(l.n, sizeof(*ret->v));
+	ret->v = calloc(n, sizeof(*ret->v));
 	if (ret->v == NULL)
 		return 0;
-	ret->cap = l.n;
-	add_ranges(ch, v, l.n, ret);
+	ret->cap = n;
+	add_ranges(ch, v, n, ret);
 	ret->state = LINK_HINTS_THERE;
 	return ret->n;
 }

@@ -6,7 +6,8 @@
  * From the first read on, for FIRSTS_NS or until as many chunks as a file holds were
  * read, each chunk that is read is noted once, on the thread that took the read;
  * then they are written, by the main thread, to a descriptor that the monitor has
- * opened. A mount that ends before writes what there is.
+ * opened. A mount that ends before writes what there is; a worker that relieves
+ * another goes on from there.
  */
 #ifndef FS_FIRSTS_H
 #define FS_FIRSTS_H
@@ -43,6 +44,15 @@ struct firsts {
 /* Begins to note. Return: 0, -ENOMEM: nothing will be noted */
 int firsts_start(struct firsts *f, int fd, const struct chunks *ch,
 		 int wake_fd);
+
+#define FIRSTS_NOT_ON UINT64_MAX
+
+/* For who goes on: since when it is noted, 0: nothing yet, FIRSTS_NOT_ON: it is not,
+ * or not any more. */
+uint64_t firsts_since(const struct firsts *f);
+/* Goes on where that was: with what firsts_end() has written. Context: nothing is
+ * read yet */
+void firsts_resume(struct firsts *f, struct sha256 *h, uint64_t since_ns);
 
 /* Chunks [first, end) are read. Context: any thread */
 void firsts_note(struct firsts *f, uint64_t first, uint64_t end);

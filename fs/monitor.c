@@ -19,6 +19,7 @@
 #include "fs/ctl.h"
 #include "fs/events.h"
 #include "fs/monitor_impl.h"
+#include "fs/worker.h"
 #define LOG_MOD "monitor"
 #include "common/log.h"
 
@@ -27,6 +28,7 @@
 #define RESPAWN_PAUSE_NS (100 * NSEC_PER_MSEC)
 #define RETRY_MIN_NS (50 * NSEC_PER_MSEC)
 #define RETRY_MAX_NS (2 * NSEC_PER_SEC)
+#define RELIEF_NS (30 * NSEC_PER_SEC) /* a read of a disk that is slow */
 
 /* ---- after it is mounted ----------------------------------------------- */
 
@@ -61,6 +63,35 @@ static unsigned count_death(struct monitor *m)
 	return n;
 }
 
+/* The layer is complete, and nobody writes to it any more. */
+static void is_handed(struct monitor *m)
+{
+	if (!m->relieving)
+		return;
+	m->relieving = false;
+	m->relief_at_ns = 0;
+	if (m->super != NULL)
+		super_complete(m->super);
+}
+
+/* The last one has taken nothing that it did not answer. Return: 0, -errno */
+static int take_over(struct monitor *m)
+{
+	struct err e = {0};
+	int r;
+
+	monitor_kill_worker(m);
+	m->want_fetcher = false;
+	m->relieves = true;
+	r = monitor_start_worker(m, false, &e);
+	m->relieves = false;
+	if (r < 0)
+		log_err("msg=\"worker cannot be relieved: %s\"", e.text);
+	else
+		is_handed(m);
+	return r;
+}
+
 /* A new worker on the same session. Return: 0, -errno: it is hopeless */
 static int replace_worker(struct monitor *m, int status)
 {
@@ -79,8 +110,10 @@ static int replace_worker(struct monitor *m, int status)
 	m->want_fetcher = false;
 	atomic_store_explicit(&m->st->fetcher_up, 0, memory_order_relaxed);
 	while (deaths < MONITOR_DEATHS_KEPT) {
-		if (monitor_start_worker(m, deaths >= DEATHS_EIO, &e) == 0)
+		if (monitor_start_worker(m, deaths >= DEATHS_EIO, &e) == 0) {
+			is_handed(m);
 			return mnt_resend(&m->mnt);
+		}
 		deaths = count_death(m);
 		log_err("msg=\"worker cannot be replaced: %s\" deaths=%u",
 			e.text, deaths);
@@ -121,6 +154,34 @@ static void set_read_ahead(const struct monitor *m)
 					    : MNT_READ_AHEAD_KB);
 }
 
+/* A worker that has parsed what is hostile is to have nothing open for writing that
+ * the kernel is given: another takes its place, which gets the files to read. */
+static void relieve(struct monitor *m)
+{
+	const struct ctl_plain msg = {.type = CTL_RELIEVE};
+	struct err e = {0};
+
+	if (m->state.sealed)
+		return;
+	if (state_seal(&m->state, &e) < 0) {
+		log_warn("msg=\"complete, but stays on FUSE: %s\"", e.text);
+		return;
+	}
+	/* What it was looked through for may have been changed since. */
+	backing_forget(&m->backing);
+	m->relieving = true;
+	m->relief_at_ns = io_now_ns() + RELIEF_NS;
+	(void)io_send_fds(m->ctl, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
+}
+
+static void relief_is_late(struct monitor *m)
+{
+	log_warn("msg=\"worker does not end, and is killed\"");
+	m->relief_at_ns = 0;
+	if (m->worker > 0)
+		(void)kill(m->worker, SIGKILL);
+}
+
 static void handle_worker(struct monitor *m)
 {
 	union ctl_msg msg;
@@ -148,8 +209,7 @@ static void handle_worker(struct monitor *m)
 			     m->ctl);
 	} else if (msg.type == CTL_COMPLETE) {
 		set_read_ahead(m);
-		if (m->super != NULL)
-			super_complete(m->super);
+		relieve(m);
 	}
 }
 
@@ -171,12 +231,8 @@ static void handle_front(struct monitor *m)
 
 static void tell_ready(struct monitor *m)
 {
-	bool complete =
-		atomic_load_explicit(&m->st->state, memory_order_relaxed) ==
-		STATS_COMPLETE;
-
-	super_ready(m->super, &m->mnt.session, m->mnt.fuse_fd, complete,
-		    m->mnt.target);
+	super_ready(m->super, &m->mnt.session, m->mnt.fuse_fd,
+		    m->state.sealed && !m->relieving, m->mnt.target);
 }
 
 static void handle_super(struct monitor *m)
@@ -206,6 +262,9 @@ static bool handle_signal(struct monitor *m, int *ret_exit)
 		return false;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return true;
+	if (m->relieving && WIFEXITED(status) &&
+	    WEXITSTATUS(status) == WORKER_RELIEVED && take_over(m) == 0)
+		return false;
 	if (replace_worker(m, status) == 0)
 		return false;
 	*ret_exit = 1;
@@ -213,15 +272,17 @@ static bool handle_signal(struct monitor *m, int *ret_exit)
 }
 
 /* How long poll(2) may wait. */
-static int retry_ms(const struct monitor *m)
+static int wait_ms(const struct monitor *m)
 {
-	uint64_t now = io_now_ns();
+	uint64_t now = io_now_ns(), due_ns = UINT64_MAX;
 
-	if (!m->want_fetcher)
+	if (m->want_fetcher)
+		due_ns = m->retry_at_ns;
+	if (m->relief_at_ns != 0)
+		due_ns = MIN(due_ns, m->relief_at_ns);
+	if (due_ns == UINT64_MAX)
 		return -1;
-	return now >= m->retry_at_ns
-		       ? 0
-		       : (int)((m->retry_at_ns - now) / NSEC_PER_MSEC) + 1;
+	return now >= due_ns ? 0 : (int)((due_ns - now) / NSEC_PER_MSEC) + 1;
 }
 
 enum {
@@ -248,8 +309,7 @@ static int wait_for_events(const struct monitor *m, struct pollfd p[WATCH_N_])
 
 	for (int i = 0; i < WATCH_N_; i++)
 		p[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
-	return poll(p, WATCH_N_, retry_ms(m)) < 0 && errno != EINTR ? -errno
-								    : 0;
+	return poll(p, WATCH_N_, wait_ms(m)) < 0 && errno != EINTR ? -errno : 0;
 }
 
 static void answer_control(const struct monitor *m)
@@ -268,6 +328,16 @@ static void answer_control(const struct monitor *m)
 	control_answer(&m->control, &facts, m->st);
 }
 
+static void do_due(struct monitor *m)
+{
+	uint64_t now = io_now_ns();
+
+	if (m->want_fetcher && now >= m->retry_at_ns)
+		give_fetcher(m);
+	if (m->relief_at_ns != 0 && now >= m->relief_at_ns)
+		relief_is_late(m);
+}
+
 static int watch(struct monitor *m)
 {
 	struct pollfd p[WATCH_N_];
@@ -276,8 +346,7 @@ static int watch(struct monitor *m)
 	for (;;) {
 		if (wait_for_events(m, p) < 0)
 			return 1;
-		if (m->want_fetcher && io_now_ns() >= m->retry_at_ns)
-			give_fetcher(m);
+		do_due(m);
 		if (p[WATCH_SIGNAL].revents != 0 && handle_signal(m, &status))
 			return status;
 		if (p[WATCH_WORKER].revents != 0 &&

@@ -45,6 +45,9 @@ struct monitor {
 	bool want_fetcher;
 	uint64_t retry_ns; /* pause before the next try */
 	uint64_t retry_at_ns;
+	bool relieves;         /* the next worker does */
+	bool relieving;        /* until a worker that cannot write serves */
+	uint64_t relief_at_ns; /* when the one that could is killed */
 	uint64_t deaths_ns[MONITOR_DEATHS_KEPT];
 	unsigned n_deaths;
 };

@@ -114,6 +114,7 @@ static int send_start(struct monitor *m, struct err *e)
 		.type = CTL_START,
 		.build = m->state.building,
 		.exclusive = m->state.exclusive,
+		.sealed = m->state.sealed,
 	};
 	int fds[CTL_FD_N_];
 	size_t n = STATE_FILES;
@@ -206,7 +207,8 @@ int monitor_serve(struct monitor *m, bool fail_resent, struct err *e)
 	struct ctl_serve msg = {
 		.type = CTL_SERVE,
 		.fail_resent = fail_resent,
-		.again = m->succeeds || m->n_deaths > 0,
+		.again = m->succeeds || m->n_deaths > 0 || m->relieves,
+		.relieves = m->relieves,
 		.init_len = m->mnt.session.init_len,
 	};
 	const int fds[2] = {m->mnt.fuse_fd, m->backing.opens_fd};

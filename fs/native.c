@@ -18,7 +18,9 @@
 #include "common/meta.h"
 #include "common/present.h"
 #include "common/rd.h"
+#include "common/seal.h"
 #include "fs/metarun.h"
+#define SEAL_WAIT_MS 3000u /* for a worker that has just been relieved */
 #define LOG_MOD "native"
 #include "common/log.h"
 
@@ -117,6 +119,14 @@ static unsigned attr_of(unsigned long flags)
 	return attr;
 }
 
+/* Nobody writes to it any more, until the descriptor is closed. */
+static int hold(int image_fd, struct err *e)
+{
+	int r = seal_hold(image_fd, SEAL_WAIT_MS, e);
+
+	return r < 0 ? err_wrap(e, "layer.erofs") : 0;
+}
+
 static int mount_checked(const char *dir, int image_fd, unsigned attr,
 			 struct err *e)
 {
@@ -131,7 +141,7 @@ static int mount_checked(const char *dir, int image_fd, unsigned attr,
 	fd = kmount_detached(image, attr, &kind, e);
 	if (fd < 0)
 		return fd;
-	if (!is_same(image, image_fd))
+	if (!is_same(image, image_fd) || !seal_holds(image_fd))
 		return err_set(e, -EAGAIN, "%s: has changed", image);
 	log_debug("image=%s how=\"%s\" msg=\"mounted by the kernel\"", image,
 		  kmount_kind_str(kind));
@@ -161,7 +171,11 @@ int native_mount(const struct layer *layer, const struct options *o,
 			.present = present,
 		};
 
-		r = check(&files, e);
+		r = hold(erofs, e);
+		if (r == 0)
+			r = check(&files, e);
+		if (r == 0 && (r = seal_set(erofs)) < 0)
+			(void)err_set(e, r, "layer.erofs: %s", err_name(r));
 		if (r < 0)
 			(void)err_wrap(e, "%s", dir);
 	}

@@ -311,6 +311,11 @@ void passthru_backed(struct fs *fs, const struct ctl_backed *m)
 	answer_all(fs, take(p, m->nid, 0), m->error == 0);
 }
 
+void passthru_end(struct fs *fs)
+{
+	answer_all(fs, take(&fs->passthru, 0, UINT64_MAX), false);
+}
+
 int passthru_tick(struct fs *fs, uint64_t now_ns)
 {
 	struct passthru *p = &fs->passthru;

@@ -67,6 +67,9 @@ void passthru_release(struct fs *fs, uint64_t fh);
 /* The monitor's answer. */
 void passthru_backed(struct fs *fs, const struct ctl_backed *m);
 
+/* Answers all that wait. Context: the FUSE threads have ended */
+void passthru_end(struct fs *fs);
+
 /* Opens that wait too long are answered. Return: milliseconds until it is to be
  * called again, -1: when a message comes or an open has begun to wait */
 int passthru_tick(struct fs *fs, uint64_t now_ns);

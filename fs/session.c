@@ -81,6 +81,32 @@ static bool refuse_resent(const struct session *s,
 	return true;
 }
 
+static void on_signal(int nr UNUSED)
+{
+}
+
+/* Lets read(2) of /dev/fuse be interrupted: no request gets lost that way. */
+static void accept_signal(void)
+{
+	const struct sigaction sa = {.sa_handler = on_signal};
+	sigset_t set;
+
+	(void)sigaction(SESSION_SIGNAL, &sa, NULL);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SESSION_SIGNAL);
+	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static bool is_leaving(const struct session *s)
+{
+	return atomic_load_explicit(&s->leaving, memory_order_relaxed);
+}
+
+void session_leave(struct session *s)
+{
+	atomic_store_explicit(&s->leaving, true, memory_order_relaxed);
+}
+
 int session_loop(struct session *s, struct lane *lane)
 {
 	struct fuse_buf buf = {.mem = NULL};
@@ -88,7 +114,14 @@ int session_loop(struct session *s, struct lane *lane)
 	int r = 0;
 
 	(void)pthread_setspecific(s->fs->lane_key, lane);
+	accept_signal();
 	while (!fuse_session_exited(s->se)) {
+		if (is_leaving(s)) {
+			/* libfuse would throw away what others receive now,
+			 * were it told. */
+			free(buf.mem);
+			return -EINTR;
+		}
 		r = fuse_session_receive_buf(s->se, &buf);
 		if (r == -EINTR || r == -EAGAIN)
 			continue;

@@ -6,10 +6,14 @@
  * ENOENT, which libfuse ignores. (Seen on Linux 6.18 with libfuse 3.14.)
  *
  * Threads: each FUSE thread blocks in read(2) on /dev/fuse, answers hits
- * itself, and ends when the session does.
+ * itself, and ends when the session does. Where another process is to go on, it
+ * ends when session_leave() was called and it has got SESSION_SIGNAL.
  */
 #ifndef FS_SESSION_H
 #define FS_SESSION_H
+
+#include <signal.h>
+#include <stdatomic.h>
 
 #include "common/base.h"
 #include "common/err.h"
@@ -19,11 +23,15 @@
  * second way (Linux 6.9, fs/fuse/dev.c FUSE_UNIQUE_RESEND). */
 #define SESSION_RESENT (UINT64_C(1) << 63)
 
+/* Wakes a FUSE thread; blocked in all others. */
+#define SESSION_SIGNAL SIGUSR1
+
 struct session {
 	struct fuse_session *se;
 	struct fs *fs;
 	int fuse_fd;
 	bool fail_resent; /* answer what killed workers before with EIO */
+	_Atomic bool leaving;
 };
 
 /* @fuse_fd: borrowed; @init: [@init_len] the raw INIT request. */
@@ -34,8 +42,13 @@ void session_done(struct session *s);
 /**
  * session_loop() - a FUSE thread's life
  *
- * Return: 0 when the file system was unmounted, -errno
+ * Return: 0 when the file system was unmounted; -EINTR it is left to others;
+ * -errno
  */
 int session_loop(struct session *s, struct lane *lane);
+
+/* No request is taken any more: the threads end, each as soon as it has answered what
+ * it has and then gets a SESSION_SIGNAL. Any thread */
+void session_leave(struct session *s);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "common/io.h"
 #include "common/layerdir.h"
+#include "common/seal.h"
 
 static const char *const file_names[STATE_FILES] = {
 	[STATE_EROFS] = "layer.erofs",
@@ -74,23 +75,47 @@ static int lock(const struct state *s, int how, struct err *e)
 	return 0;
 }
 
+/* Return: a descriptor, -errno */
+static int open_file(const struct state *s, int i, int mode)
+{
+	int fd = openat(s->dirfd, file_names[i], mode | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Whoever seals it looks for who has it open afterwards, so it is looked at once more
+ * when it is open for writing. */
+static int open_image(struct state *s)
+{
+	int fd = open_file(s, STATE_EROFS, O_RDONLY);
+
+	s->sealed = fd >= 0 && seal_is_set(fd);
+	if (fd < 0 || s->sealed)
+		return fd;
+	(void)close(fd);
+	fd = open_file(s, STATE_EROFS, O_RDWR);
+	s->sealed = fd >= 0 && seal_is_set(fd);
+	if (!s->sealed)
+		return fd;
+	(void)close(fd);
+	return open_file(s, STATE_EROFS, O_RDONLY);
+}
+
 /* Return: 1 all three are there and open, 0 not, -errno */
 static int open_files(struct state *s, struct err *e)
 {
-	static const int modes[STATE_FILES] = {
-		[STATE_EROFS] = O_RDWR,
-		[STATE_CHUNKS] = O_RDONLY,
-		[STATE_PRESENT] = O_RDWR,
-	};
-
 	for (int i = 0; i < STATE_FILES; i++) {
-		s->fds[i] = openat(s->dirfd, file_names[i],
-				   modes[i] | O_CLOEXEC | O_NOFOLLOW);
-		if (s->fds[i] >= 0)
-			continue;
-		if (errno != ENOENT) {
-			int r = -errno;
+		int r = i == STATE_EROFS
+				? open_image(s)
+				: open_file(s, i,
+					    i == STATE_PRESENT && !s->sealed
+						    ? O_RDWR
+						    : O_RDONLY);
 
+		s->fds[i] = MAX(r, -1);
+		if (r >= 0)
+			continue;
+		if (r != -ENOENT) {
 			close_files(s);
 			return err_set(e, r, "%s/%s: %s", s->path,
 				       file_names[i], err_name(r));
@@ -117,6 +142,7 @@ static int create_files(struct state *s, struct err *e)
 				       new_names[i], err_name(errno));
 	}
 	s->building = true;
+	s->sealed = false;
 	return 0;
 }
 
@@ -255,6 +281,7 @@ static int settle(struct state *s, const struct digest *toc_digest,
 		r = enter(&to, e);
 	if (r == 0 && !to.building) {
 		*ret_other = true;
+		s->sealed = to.sealed;
 		for (int i = 0; i < STATE_FILES; i++) {
 			(void)close(s->fds[i]);
 			s->fds[i] = TAKE_FD(to.fds[i]);
@@ -299,6 +326,40 @@ int state_publish(struct state *s, const struct digest *toc_digest,
 	if (r == 0)
 		s->building = false;
 	return r;
+}
+
+static bool is_same(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+int state_seal(struct state *s, struct err *e)
+{
+	int fds[STATE_FILES] = {-1, -1, -1};
+	int r = seal_set(s->fds[STATE_EROFS]);
+
+	for (int i = 0; r == 0 && i < STATE_FILES; i++) {
+		fds[i] = open_file(s, i, O_RDONLY);
+		if (fds[i] < 0)
+			r = fds[i];
+		else if (!is_same(fds[i], s->fds[i]))
+			r = -ESTALE;
+	}
+	for (int i = 0; i < STATE_FILES; i++) {
+		int old = r == 0 ? s->fds[i] : fds[i];
+
+		if (old >= 0)
+			(void)close(old);
+		if (r == 0)
+			s->fds[i] = fds[i];
+	}
+	s->sealed = r == 0;
+	return r < 0 ? err_set(e, r, "%s: cannot be sealed: %s", s->path,
+			       err_name(r))
+		     : 0;
 }
 
 void state_sync(const struct state *s)

@@ -36,6 +36,7 @@ enum {
  * @building:	they are to be filled, and then published
  * @exclusive:	nobody else serves the layer now
  * @temporary:	the directory is to be renamed when the digest is known
+ * @sealed:	the image is complete (common/seal.h): @fds are for reading alone
  */
 struct state {
 	char *root;
@@ -45,6 +46,7 @@ struct state {
 	bool building;
 	bool exclusive;
 	bool temporary;
+	bool sealed;
 };
 
 /**
@@ -71,6 +73,15 @@ int state_rebuild(struct state *s, struct err *e);
 int state_publish(struct state *s, const struct digest *toc_digest,
 		  bool opaque_user, bool unverified, bool *ret_other,
 		  struct err *e);
+
+/**
+ * state_seal() - the image is complete, and is not to be written any more
+ *
+ * From now on @s has the files open for reading alone; whom they were given to
+ * has them open as before.
+ * Return: 0, -errno with @e: they are as they were, but for the seal
+ */
+int state_seal(struct state *s, struct err *e);
 
 /* Makes the names durable; not needed before the mount is ready. */
 void state_sync(const struct state *s);

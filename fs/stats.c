@@ -8,6 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "common/chunks.h"
+#include "common/present.h"
+
 struct stats *stats_new(void)
 {
 	void *p = mmap(NULL, sizeof(struct stats), PROT_READ | PROT_WRITE,
@@ -86,4 +89,28 @@ void stats_last_error(const struct stats *s, char *buf, size_t n)
 
 	(void)snprintf(buf, n, "%.*s", (int)sizeof(s->error[shown]) - 1,
 		       s->error[shown]);
+}
+
+void stats_count(struct stats *s, const struct chunks *ch,
+		 const struct present *pr)
+{
+	uint64_t have = 0, total = 0;
+
+	for (uint64_t i = 0; i < ch->n;) {
+		uint64_t first, n;
+		struct chunk c;
+
+		chunks_member(ch, i, &first, &n);
+		chunks_get(ch, first, &c);
+		total += c.blob_len;
+		if (present_test_range(pr, first, n))
+			have += c.blob_len;
+		i = first + n;
+	}
+	stats_set(&s->blob_bytes_total, total);
+	stats_set(&s->blob_bytes_have, have);
+	stats_set(&s->blob_size, ch->blob_size);
+	stats_set(&s->chunks_total, ch->n);
+	stats_set(&s->chunks_have, present_count(pr));
+	stats_set(&s->image_bytes, ch->image_bytes);
 }

@@ -11,6 +11,9 @@
 
 #include "common/base.h"
 
+struct chunks;
+struct present;
+
 /* Latency: 4 buckets an octave of microseconds, from 1 us to 2^32 us. */
 #define STATS_BUCKETS 128u
 #define STATS_ERROR_BYTES 200u
@@ -61,6 +64,8 @@ struct stats {
 	_Atomic uint64_t errors_fetch;  /* fetches that failed */
 	_Atomic uint64_t errors_disk;   /* cache writes that failed */
 	_Atomic uint64_t interrupted;
+	_Atomic uint64_t
+		firsts_since; /* as of firsts_since(): for a successor */
 	/* Last error, one line: written to the one that is not shown. */
 	_Atomic uint32_t error_shown;
 	char error[2][STATS_ERROR_BYTES];
@@ -83,6 +88,9 @@ static inline void stats_set(_Atomic uint64_t *c, uint64_t v)
 
 /* A page shared with children; NULL: no memory. */
 struct stats *stats_new(void);
+/* What there is of the layer, and what is here. */
+void stats_count(struct stats *s, const struct chunks *ch,
+		 const struct present *pr);
 /* Counts a demand miss that took @ns. */
 void stats_latency(struct stats *s, uint64_t ns);
 /* The quantile @q (0..1) in microseconds, the upper edge of its bucket; 0

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "common/io.h"
 #include "fs/build.h"
@@ -29,6 +30,7 @@
 #define FUSE_SCRATCH_BYTES (MIB(1) + KIB(4))
 #define SYNC_INTERVAL_NS (10 * NSEC_PER_SEC)
 #define IDLE_MS 1000
+#define LOOK_MS 60000 /* for what other mounts of the layer may have brought */
 #define ASK_PAUSE_MIN_NS (50 * NSEC_PER_MSEC)
 #define ASK_PAUSE_MAX_NS (30 * NSEC_PER_SEC)
 
@@ -65,6 +67,8 @@ struct worker {
 	uint64_t synced_ns;
 	uint64_t *snapshot; /* for syncing: a copy of the bitmap */
 	bool complete;
+	bool sealed;   /* the files are for reading alone */
+	bool relieved; /* by another worker */
 	bool fetcher_asked;
 	uint64_t ask_after_ns; /* not before: the last one refused us */
 	uint64_t ask_pause_ns;
@@ -144,7 +148,7 @@ static void unmap_files(struct worker *w)
 	}
 }
 
-static int map_file(struct worker *w, int i, size_t len, int prot)
+static int map_file(struct worker *w, int i, size_t len, int prot, int flags)
 {
 	struct stat st;
 	void *p;
@@ -155,11 +159,33 @@ static int map_file(struct worker *w, int i, size_t len, int prot)
 		len = (size_t)st.st_size;
 	if (len == 0 || (uint64_t)st.st_size < len)
 		return -EBADMSG;
-	p = mmap(NULL, len, prot, MAP_SHARED, w->fds[i], 0);
+	p = mmap(NULL, len, prot, flags, w->fds[i], 0);
 	if (p == MAP_FAILED)
 		return -errno;
 	w->map[i] = p;
 	w->map_len[i] = len;
+	return 0;
+}
+
+/* A complete one is a copy: what opens it puts it right. */
+static int open_present(struct worker *w, const struct ctl_start *m,
+			struct err *e)
+{
+	struct fs *fs = &w->fs;
+	int r = map_file(w, CTL_FD_PRESENT, 0, PROT_READ | PROT_WRITE,
+			 m->sealed ? MAP_PRIVATE : MAP_SHARED);
+
+	if (r < 0)
+		return err_set(e, r, "cache: %s", err_name(r));
+	r = present_open(&fs->pr, w->map[CTL_FD_PRESENT],
+			 w->map_len[CTL_FD_PRESENT], fs->ch.n,
+			 fs->ch.index_digest.b, m->boot_id, m->exclusive, e);
+	w->sealed = m->sealed;
+	if (r < 0 || !m->sealed)
+		return r;
+	if (present_count_durable(&fs->pr) != fs->pr.n)
+		return err_set(e, -EBADMSG, "cache is sealed, not complete");
+	present_set_complete(&fs->pr);
 	return 0;
 }
 
@@ -173,7 +199,7 @@ static int open_index(struct worker *w, const struct ctl_start *m,
 	struct stat st;
 	int r;
 
-	r = map_file(w, CTL_FD_CHUNKS, 0, PROT_READ);
+	r = map_file(w, CTL_FD_CHUNKS, 0, PROT_READ, MAP_SHARED);
 	if (r < 0)
 		return err_set(e, r, "chunk table: %s", err_name(r));
 	r = chunks_open(&fs->ch, w->map[CTL_FD_CHUNKS],
@@ -183,9 +209,8 @@ static int open_index(struct worker *w, const struct ctl_start *m,
 	if (fstat(w->fds[CTL_FD_EROFS], &st) < 0 ||
 	    (uint64_t)st.st_size != fs->ch.image_bytes)
 		return err_set(e, -EBADMSG, "layer.erofs has a wrong size");
-	r = map_file(w, CTL_FD_EROFS, (size_t)fs->ch.meta_len, PROT_READ);
-	if (r == 0)
-		r = map_file(w, CTL_FD_PRESENT, 0, PROT_READ | PROT_WRITE);
+	r = map_file(w, CTL_FD_EROFS, (size_t)fs->ch.meta_len, PROT_READ,
+		     MAP_SHARED);
 	if (r < 0)
 		return err_set(e, r, "cache: %s", err_name(r));
 	if (!chunks_verify(&fs->ch, w->map[CTL_FD_EROFS], h))
@@ -195,35 +220,7 @@ static int open_index(struct worker *w, const struct ctl_start *m,
 		return err_set(e, -EBADMSG, "index is of another TOC");
 	r = erofs_open(&fs->im, w->map[CTL_FD_EROFS], w->map_len[CTL_FD_EROFS],
 		       e);
-	if (r < 0)
-		return r;
-	return present_open(&fs->pr, w->map[CTL_FD_PRESENT],
-			    w->map_len[CTL_FD_PRESENT], fs->ch.n,
-			    fs->ch.index_digest.b, m->boot_id, m->exclusive, e);
-}
-
-static void count_blob_bytes(struct worker *w)
-{
-	const struct fs *fs = &w->fs;
-	uint64_t have = 0, total = 0;
-
-	for (uint64_t i = 0; i < fs->ch.n;) {
-		uint64_t first, n;
-		struct chunk c;
-
-		chunks_member(&fs->ch, i, &first, &n);
-		chunks_get(&fs->ch, first, &c);
-		total += c.blob_len;
-		if (present_test_range(&fs->pr, first, n))
-			have += c.blob_len;
-		i = first + n;
-	}
-	stats_set(&w->st->blob_bytes_total, total);
-	stats_set(&w->st->blob_bytes_have, have);
-	stats_set(&w->st->blob_size, fs->ch.blob_size);
-	stats_set(&w->st->chunks_total, fs->ch.n);
-	stats_set(&w->st->chunks_have, present_count(&fs->pr));
-	stats_set(&w->st->image_bytes, fs->ch.image_bytes);
+	return r < 0 ? r : open_present(w, m, e);
 }
 
 /* Whether it is known what was read first when it was last mounted: no trace has
@@ -322,6 +319,8 @@ static void *fuse_thread(void *arg)
 
 	free(a);
 	r = session_loop(&w->session, lane);
+	if (r == -EINTR)
+		return NULL;
 	if (r < 0 && r != -ECONNABORTED) {
 		log_warn("err=%s msg=\"FUSE session ended\"", err_symbol(r));
 		atomic_store_explicit(&w->failed, true, memory_order_relaxed);
@@ -427,9 +426,10 @@ static void take_wanted(struct worker *w)
 }
 
 /* What the last run has read first is prefetched, and what this one does, noted. */
-static void start_firsts(struct worker *w, bool again)
+static void start_firsts(struct worker *w, bool again, bool relieves)
 {
 	struct fs *fs = &w->fs;
+	uint64_t since_ns = relieves ? stats_get(&w->st->firsts_since) : 0;
 	int fd = TAKE_FD(w->firsts_fd);
 
 	if (fd < 0)
@@ -437,9 +437,11 @@ static void start_firsts(struct worker *w, bool again)
 	if (!w->layer->has_trace && w->miss.link.hints.state == LINK_HINTS_NONE)
 		w->miss.own_hints = firsts_load(fd, &fs->ch, w->sha,
 						&w->miss.link.hints) > 0;
-	if (again ||
+	if ((again && !relieves) || since_ns == FIRSTS_NOT_ON ||
 	    firsts_start(&fs->firsts, fd, &fs->ch, w->miss.main_fd) < 0)
 		(void)close(fd);
+	else if (since_ns != 0)
+		firsts_resume(&fs->firsts, w->sha, since_ns);
 }
 
 static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
@@ -478,7 +480,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	}
 	if (r < 0)
 		return err_set(e, r, "io_uring: %s", err_name(r));
-	count_blob_bytes(w);
+	stats_count(w->st, &w->fs.ch, &w->fs.pr);
 	start_events(w, m->again);
 	passthru_init(fs, w->ctl, w->opens_fd, w->o);
 	w->session.fail_resent = m->fail_resent;
@@ -486,7 +488,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	if (r < 0)
 		return r;
 	take_wanted(w);
-	start_firsts(w, m->again);
+	start_firsts(w, m->again, m->relieves);
 	adopt_tail(w);
 	return 0;
 }
@@ -520,6 +522,9 @@ static int handle_serve(struct worker *w, const struct ctl_serve *m,
 		miss_start(&w->miss);
 		r = start_threads(w);
 	}
+	/* It was before there were seals, or who completed it died. */
+	if (r == 0 && complete && !w->sealed)
+		r = send_plain(w, CTL_COMPLETE);
 	return r;
 }
 
@@ -590,7 +595,8 @@ static void become_complete(struct worker *w)
 	(void)msync(w->map[CTL_FD_PRESENT], w->map_len[CTL_FD_PRESENT],
 		    MS_SYNC);
 	w->complete = true;
-	count_blob_bytes(w); /* others may have brought some of it */
+	stats_count(w->st, &w->fs.ch,
+		    &w->fs.pr); /* others may have brought some of it */
 	atomic_store_explicit(&w->st->state, STATS_COMPLETE,
 			      memory_order_relaxed);
 	miss_link_close(&w->miss);
@@ -651,7 +657,8 @@ static int tick(struct worker *w)
 	dirty = present_count(pr) != present_count_durable(pr);
 	if ((ms < 0 || ms >= IDLE_MS) && trim(w))
 		ms = sooner(ms, IDLE_MS);
-	ms = sooner(ms, dirty && !w->complete ? IDLE_MS : -1);
+	if (!w->complete)
+		ms = sooner(ms, dirty ? IDLE_MS : LOOK_MS);
 	return sooner(ms, firsts_tick(&w->fs.firsts, w->sha, now));
 }
 
@@ -676,6 +683,9 @@ static int handle_message(struct worker *w)
 	} else if (m.type == CTL_BACKED && (size_t)n == sizeof(m.backed)) {
 		passthru_backed(&w->fs, &m.backed);
 		r = 0;
+	} else if (m.type == CTL_RELIEVE && w->complete) {
+		w->relieved = true;
+		r = 0;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		if (fds[i] >= 0)
@@ -684,11 +694,43 @@ static int handle_message(struct worker *w)
 	return r;
 }
 
+/* Nothing waits for a fetcher: all is there. */
+static void leave_session(struct worker *w)
+{
+	const struct timespec pause = {.tv_nsec = NSEC_PER_MSEC};
+
+	session_leave(&w->session);
+	for (unsigned i = 0; i < w->n_threads; i++) {
+		/* Again and again: it may not wait yet when the first comes. */
+		while (pthread_tryjoin_np(w->fuse_threads[i], NULL) == EBUSY) {
+			(void)pthread_kill(w->fuse_threads[i], SESSION_SIGNAL);
+			(void)nanosleep(&pause, NULL);
+		}
+	}
+	passthru_end(&w->fs);
+	stats_set(&w->st->firsts_since, firsts_since(&w->fs.firsts));
+}
+
+/* Return: exit status */
+static int end(struct worker *w)
+{
+	/* What is there stays for the next mount. */
+	miss_stop(&w->miss);
+	events_stop(w->events);
+	firsts_end(&w->fs.firsts, w->sha);
+	if (present_count(&w->fs.pr) != present_count_durable(&w->fs.pr))
+		sync_cache(w, io_now_ns());
+	if (!atomic_load_explicit(&w->ended, memory_order_acquire))
+		return WORKER_RELIEVED;
+	return atomic_load_explicit(&w->failed, memory_order_relaxed) ? 1 : 0;
+}
+
 static int loop(struct worker *w)
 {
 	int timeout_ms = -1;
 
-	while (!atomic_load_explicit(&w->ended, memory_order_acquire)) {
+	while (!w->relieved &&
+	       !atomic_load_explicit(&w->ended, memory_order_acquire)) {
 		struct pollfd p[2] = {
 			{.fd = w->ctl, .events = POLLIN},
 			{.fd = w->miss.main_fd, .events = POLLIN},
@@ -709,13 +751,9 @@ static int loop(struct worker *w)
 		if (w->session.se != NULL)
 			timeout_ms = tick(w);
 	}
-	/* Unmounted. What is there stays for the next mount. */
-	miss_stop(&w->miss);
-	events_stop(w->events);
-	firsts_end(&w->fs.firsts, w->sha);
-	if (present_count(&w->fs.pr) != present_count_durable(&w->fs.pr))
-		sync_cache(w, io_now_ns());
-	return atomic_load_explicit(&w->failed, memory_order_relaxed) ? 1 : 0;
+	if (w->relieved)
+		leave_session(w);
+	return end(w);
 }
 
 int worker_main(int ctl, pid_t parent, const struct layer *layer,

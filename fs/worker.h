@@ -15,6 +15,10 @@
 #include "fs/options.h"
 #include "fs/stats.h"
 
+/* Exit status: it was told to let another serve, and all that it had taken is
+ * answered. */
+#define WORKER_RELIEVED 3
+
 /**
  * worker_main() - the whole life of a worker process
  * @ctl:	socket to the monitor
@@ -22,7 +26,7 @@
  * @events_fd:	of events=FILE, or -1
  * @firsts_fd:	what the last run has read first (firsts.h), or -1
  *
- * Return: exit status: 0 the file system was unmounted
+ * Return: exit status: 0 the file system was unmounted; WORKER_RELIEVED
  */
 int worker_main(int ctl, pid_t parent, const struct layer *layer,
 		const struct options *o, struct stats *st, int events_fd,

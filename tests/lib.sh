@@ -281,6 +281,19 @@ product_procs() {
 		[[ " $KEEP_PIDS " == *" $p "* ]] || echo "$p"
 	done
 }
+# Those of them that could write to a file, as they have it open.
+writers() {
+	local p fd
+	for p in $(product_procs); do
+		for fd in /proc/"$p"/fd/*; do
+			[ "$(readlink "$fd" 2>/dev/null)" = "$1" ] &&
+				(($(sed -n 's/^flags:[[:space:]]*//p' \
+					"/proc/$p/fdinfo/${fd##*/}") & 3)) &&
+				echo "$p"
+		done
+	done
+}
+no_writers() { [ -z "$(writers "$1")" ]; }
 no_mount_procs() { [ -z "$(test_procs 'mount.estargz')" ]; }
 no_product_procs() { [ -z "$(product_procs)" ]; }
 mounts_below() {

@@ -17,6 +17,7 @@
 #include "common/layerdir.h"
 #include "common/meta.h"
 #include "common/present.h"
+#include "common/seal.h"
 #include "daemon/snapshotter/layer.h"
 #include "daemon/snapshotter/metaproc.h"
 #include "daemon/snapshotter/place.h"
@@ -24,7 +25,8 @@
 #include "common/log.h"
 
 #define IMAGE "layer.erofs"
-#define CHECK_TRIES 3u /* of a process that was killed */
+#define CHECK_TRIES 3u     /* of a process that was killed */
+#define SEAL_WAIT_MS 3000u /* for a worker that has just been relieved */
 #define STACK_BYTES KIB(256)
 #define MOUNTINFO_BYTES_MAX MIB(64)
 #define PATH_BYTES_MAX 4096u
@@ -160,6 +162,17 @@ static int check(const struct layer *l, const struct meta_files *f,
 	return r;
 }
 
+/* From here until the descriptor is closed nobody writes to what is looked through
+ * and then mounted. */
+static int hold_image(const char *dir, int fd, struct err *e)
+{
+	int r = seal_hold(fd, SEAL_WAIT_MS, e);
+
+	if (r < 0)
+		(void)err_wrap(e, "%s/" IMAGE, dir);
+	return r;
+}
+
 static int place(struct layer *l, const char *dir, enum kmount_kind *ret_kind,
 		 struct err *e)
 {
@@ -191,16 +204,24 @@ static int make(struct layer *l, enum kmount_kind *ret_kind, struct err *e)
 	if (r < 0)
 		return err_set(e, r, "%s: %s", dir != NULL ? dir : "layer",
 			       err_name(r));
-	r = check(l, &f.f, e);
+	r = hold_image(dir, f.f.erofs, e);
+	if (r == 0)
+		r = check(l, &f.f, e);
 	if (r < 0)
 		return r;
 	r = lock_files(&f);
+	if (r == 0)
+		r = seal_set(f.f.erofs);
 	if (r == 0)
 		r = layerdir_pin(l->ls->root, &l->row.toc, l->row.opaque_user,
 				 true);
 	if (r < 0)
 		return err_set(e, r, "%s: %s", dir, err_name(r));
 	r = place(l, dir, ret_kind, e);
+	if (r == 0 && !seal_holds(f.f.erofs)) {
+		(void)place_clear(l->native.target);
+		r = err_set(e, -EBUSY, "%s/" IMAGE ": opened for writing", dir);
+	}
 	if (r == 0)
 		(void)utimensat(f.dir, "present", NULL, AT_SYMLINK_NOFOLLOW);
 	return r;

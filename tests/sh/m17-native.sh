@@ -48,6 +48,8 @@ fill() {
 D=$(toc few-files)
 ok "mounts" fill few-files
 is "$(type_of "$M") $(status '.mount')" 'fuse.estargz "fuse"' "by FUSE, first"
+ok "nobody can write to it any more" wait_for 20 no_writers "$(dir_of "$D")/layer.erofs"
+is "$(stat -c %a "$(dir_of "$D")/layer.erofs") $(status .worker_deaths)" "400 0" "by a worker in another's place"
 ok "the tree is the tar's" treecmp "$M" "$T/f/few-files"
 ok "unmounts" umount_esgz "$M"
 stop_estargzd
@@ -168,6 +170,7 @@ by_fuse() {
 	is "$(type_of "$M")" fuse.estargz "$1: by FUSE"
 	ok "$1: with the tar's tree" treecmp "$M" "$T/f/few-files"
 	ok "$1: which is complete, then" wait_for 20 complete
+	ok "$1: and is not written any more" wait_for 20 no_writers "$img/layer.erofs"
 	umount_esgz "$M"
 	wait_for 10 no_mount_procs
 }
@@ -197,8 +200,18 @@ with open(sys.argv[1], "r+b") as f:
     f.write(b)
 END
 by_fuse "a chunk is not durable"
+# Sealed or not.
+chmod 600 "$img/layer.erofs"
+background writer bash -c "exec sleep 1000 8<>$img/layer.erofs"
+W=$BG_PID
+wait_for 10 [ -e "/proc/$W/fd/8" ]
+chmod 400 "$img/layer.erofs"
+by_fuse "somebody can write to it"
+like "$(cat "$T/mount.err")" 'layer.erofs: is open for writing' "which is said, too"
+stop_pid "$W"
+chmod 600 "$img/layer.erofs"
 ok "whole again: mounts" mount_esgz "$(url few-files)" "$M" "toc_digest=$D"
-is "$(type_of "$M")" erofs "whole again: by EROFS"
+is "$(type_of "$M") $(stat -c %a "$img/layer.erofs")" "erofs 400" "whole again: by EROFS"
 umount_esgz "$M"
 echo 00000000-1111-2222-3333-444444444444 >"$T/boot_id"
 mount --bind "$T/boot_id" "$BOOT_ID"

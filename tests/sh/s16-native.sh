@@ -77,6 +77,9 @@ srv_clear
 ok "it reads everything" is_image "$T/old" web1
 SUMS=$(sums "$T/old")
 ok "and the kernel mounts the layers" wait_for 20 native 3
+for f in "$SNAP"/layers/sha256/*/layer.erofs; do
+	ok "which nobody can write to" no_writers "$f"
+done
 u=$(usages)
 ok "a new container begins" container new
 is "$(lowers new)" "e e e" "on those"
