@@ -559,6 +559,12 @@ static enum action want(struct layer *l, uint64_t now, unsigned n_restoring)
 	return due ? GIVE_UP : NOTHING;
 }
 
+/* Of two times, 0 being never. */
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a == 0 || b == 0 ? MAX(a, b) : MIN(a, b);
+}
+
 static enum action next_action(struct layers *ls, uint64_t now,
 			       struct layer **ret, uint64_t *ret_due_ns)
 {
@@ -581,9 +587,7 @@ static enum action next_action(struct layers *ls, uint64_t now,
 		a = want(l, now, n_restoring);
 		if (a != NOTHING)
 			break;
-		if (l->due_ns != 0 &&
-		    (*ret_due_ns == 0 || l->due_ns < *ret_due_ns))
-			*ret_due_ns = l->due_ns;
+		*ret_due_ns = sooner(*ret_due_ns, l->due_ns);
 	}
 	unlock(ls);
 	return a;
@@ -715,18 +719,16 @@ static void act(struct layer *l, enum action a)
 
 void layers_turn(struct layers *ls)
 {
-	uint64_t adopt_ns = adopt_turn(ls), due_ns;
+	uint64_t adopt_ns = adopt_turn(ls), native_ns = native_turn(ls), due_ns;
 	enum action a;
 
-	native_turn(ls);
 	do {
 		struct layer *l;
 
 		a = next_action(ls, io_now_ns(), &l, &due_ns);
 		act(l, a);
 	} while (a != NOTHING);
-	if (adopt_ns != 0)
-		due_ns = due_ns == 0 ? adopt_ns : MIN(due_ns, adopt_ns);
+	due_ns = sooner(sooner(due_ns, adopt_ns), native_ns);
 	if (due_ns != 0)
 		loop_timer_set(ls->loop, &ls->timer, due_ns);
 	else

@@ -52,10 +52,18 @@ bool native_is_under_way(const struct layer *l)
 	       l->native.state == NATIVE_CHECKING;
 }
 
+/* Of who was CHECKING. What was looked at may be what was before it was said. */
 static void set_state(struct layer *l, enum native_state state)
 {
+	struct native *n = &l->native;
+
 	lock(l->ls);
-	l->native.state = state;
+	n->state = n->said && state != NATIVE_READY && !l->ls->natives.unknown
+			   ? NATIVE_DUE
+			   : state;
+	n->said = false;
+	if (n->state != NATIVE_BAD)
+		n->n_bad = 0;
 	(void)pthread_cond_broadcast(&l->changed);
 	unlock(l->ls);
 	/* What waited for this, or is not needed any more, is the loop's. */
@@ -247,18 +255,36 @@ static void give_up(struct layers *ls, const struct err *e)
 		log_info("msg=\"layers stay on FUSE: %s\"", e->text);
 }
 
+uint64_t native_pause_ns(unsigned n_bad)
+{
+	return NATIVE_PAUSE_MIN_NS << MIN(n_bad, NATIVE_PAUSE_DOUBLINGS);
+}
+
+/* What has come up meanwhile is not known yet. Return: whether it is to be logged */
+static bool note_bad(struct layer *l, int code)
+{
+	struct native *n = &l->native;
+	bool news;
+
+	lock(l->ls);
+	news = n->n_bad == 0 || n->code != code;
+	n->code = code;
+	n->retry_ns = io_now_ns() + native_pause_ns(n->n_bad++);
+	unlock(l->ls);
+	return news;
+}
+
 static void failed(struct layer *l, const struct err *e)
 {
 	char d[DIGEST_STR_BYTES];
 
-	if (e->code == -ENOSYS) {
+	if (e->code == -ENOSYS)
 		give_up(l->ls, e);
-	} else if (e->code != -EAGAIN) {
+	else if (e->code != -EAGAIN && note_bad(l, e->code))
 		log_warn("layer=%s source=%s msg=\"complete, but stays on "
 			 "FUSE: %s\"",
 			 digest_str(&l->row.blob, d), l->row.reference,
 			 e->text);
-	}
 	set_state(l, e->code == -EAGAIN ? NATIVE_NONE : NATIVE_BAD);
 }
 
@@ -293,11 +319,13 @@ static bool claim(struct layer *l)
 
 void native_complete(struct layer *l, bool now)
 {
+	struct native *n = &l->native;
+
 	lock(l->ls);
+	n->said = n->said || (now && n->state == NATIVE_CHECKING);
 	if (l->ls->c->native && !l->ls->natives.unknown &&
-	    (l->native.state == NATIVE_NONE ||
-	     (now && l->native.state == NATIVE_BAD)))
-		l->native.state = NATIVE_DUE;
+	    (n->state == NATIVE_NONE || (now && n->state == NATIVE_BAD)))
+		n->state = NATIVE_DUE;
 	unlock(l->ls);
 	layers_kick(l->ls);
 }
@@ -402,24 +430,44 @@ static void *run(void *arg)
 	}
 }
 
-void native_turn(struct layers *ls)
+/* Locked. Whether there is something to do. */
+static bool look(struct layers *ls, uint64_t *ret_due_ns)
+{
+	uint64_t now = io_now_ns();
+	bool any = false;
+
+	*ret_due_ns = 0;
+	LIST_EACH(it, &ls->all)
+	{
+		struct layer *l = LIST_ENTRY(it, struct layer, node);
+		struct native *n = &l->native;
+
+		if (l->dropped)
+			continue;
+		if (n->state == NATIVE_BAD && !ls->natives.unknown) {
+			if (now >= n->retry_ns)
+				n->state = NATIVE_DUE;
+			else if (*ret_due_ns == 0 || n->retry_ns < *ret_due_ns)
+				*ret_due_ns = n->retry_ns;
+		}
+		any = any || n->state == NATIVE_DUE;
+	}
+	return any;
+}
+
+uint64_t native_turn(struct layers *ls)
 {
 	struct natives *n = &ls->natives;
 	pthread_attr_t attr;
-	bool start = false;
+	uint64_t due_ns;
+	bool start;
 
 	lock(ls);
-	LIST_EACH(it, &ls->all)
-	{
-		const struct layer *l = LIST_ENTRY(it, struct layer, node);
-
-		start = start || (l->native.state == NATIVE_DUE && !l->dropped);
-	}
-	start = start && !n->running;
+	start = look(ls, &due_ns) && !n->running;
 	n->running = n->running || start;
 	unlock(ls);
 	if (!start)
-		return;
+		return due_ns;
 	if (n->has_thread)
 		(void)pthread_join(n->thread, NULL);
 	n->has_thread = false;
@@ -429,11 +477,12 @@ void native_turn(struct layers *ls)
 		(void)pthread_attr_destroy(&attr);
 	}
 	if (n->has_thread)
-		return;
+		return due_ns;
 	/* Who needs one mounts it himself. */
 	lock(ls);
 	n->running = false;
 	unlock(ls);
+	return due_ns;
 }
 
 /* ---- the beginning and the end ----------------------------------------- */

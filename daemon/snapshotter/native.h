@@ -8,8 +8,8 @@
  *    ▲                          ▲ ▲ │                       │ │ │
  *    │       not, after all     │ │ │                       │ │ │
  *    ├──────────────────────────┼─┼─┼───────────────────────┘ │ │
- *    │                          │ │ │   it is not as it       │ │
- *    │     it is said again     │ │ │   should be             │ │
+ *    │     it is said again,    │ │ │   it is not as it       │ │
+ *    │     or time has passed   │ │ │   should be             │ │
  *    │   BAD ───────────────────┘ │ │ ◄─────── BAD ◄──────────┘ │
  *    │                            │                             ▼
  *    └──── the layer is dropped ──┴──── is not in place ───── READY
@@ -17,7 +17,8 @@
  * CHECKING: a process that can do nothing else looks through the layer's files
  * (common/meta.h), then the kernel is given the image. Done by a thread that needs
  * the layer, or by one that comes for those that nobody waits for. Whatever
- * goes wrong is logged once, and the layer stays on FUSE.
+ * goes wrong is logged once, and the layer stays on FUSE, until another try, of
+ * which each is later than the last one. What is said meanwhile counts behind it.
  *
  * READY: replies name it instead of the FUSE mount. That one's estargzfs is ended
  * when no reply names it any more; a restart, or a boot, finds the layer complete, and
@@ -52,6 +53,11 @@ struct native {
 	char *target; /* immutable */
 	enum native_state state;
 	dev_t dev; /* READY */
+	bool said; /* CHECKING: that it is complete */
+	/* BAD: how often in a row, why last, when it is tried again */
+	unsigned n_bad;
+	int code;
+	uint64_t retry_ns;
 };
 
 /* Of all layers. */
@@ -76,8 +82,15 @@ struct natives {
 void native_open(struct layers *ls);
 /* Waits for the thread; the mounts stay. */
 void native_close(struct layers *ls);
-/* Starts the thread where there is something to do. Context: the loop's thread */
-void native_turn(struct layers *ls);
+/* Starts the thread where there is something to do. Return: when to be called
+ * again, 0: never. Context: the loop's thread */
+uint64_t native_turn(struct layers *ls);
+
+/* Until a layer is tried again that has been BAD @n_bad times before: 4 s to 68
+ * minutes. */
+#define NATIVE_PAUSE_MIN_NS (4 * NSEC_PER_SEC)
+#define NATIVE_PAUSE_DOUBLINGS 10u
+uint64_t native_pause_ns(unsigned n_bad);
 
 /* Whether replies may name it. Context: layers.lock is held */
 bool native_is_ready(const struct layer *l);

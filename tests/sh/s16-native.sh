@@ -227,6 +227,7 @@ is "$(lowers nowhere | tr ' ' '\n' | sort | xargs)" "e e m" "on FUSE"
 ok "and is the image" same "$T/nowhere"
 is "$(logged "stays on FUSE: $id: ")" 1 "the log says so, once"
 rm "$id"
+ok "a while later it is the kernel's nevertheless" wait_for 20 native 3
 ok "it ends" drop nowhere
 
 ### Removed while it is looked through ###

@@ -19,6 +19,8 @@
  * file $FAKEFS_LOG is gone.
  *
  * fakefs --socket-fd 3 ...: an estargzd that says nothing.
+ * fakefs --meta=3: finds everything damaged, as soon as there is a file
+ * $FAKEFS_LOG.go.
  */
 #include "config.h"
 
@@ -37,6 +39,7 @@
 #include "common/err.h"
 #include "common/io.h"
 #include "common/listen.h"
+#include "common/meta.h"
 #include "common/sup.h"
 
 struct fake {
@@ -232,6 +235,24 @@ static int fetcher(const struct fake *f)
 	return 0;
 }
 
+static int meta(const struct fake *f)
+{
+	const struct meta_reply m = {.version = META_VERSION, .code = EBADMSG};
+	CLEANUP_FREE char *go = NULL;
+	struct meta_request q;
+	int fds[3];
+
+	note(f, "meta");
+	if (io_recv_fds(f->sock, &q, sizeof(q), fds, ARRAY_SIZE(fds), 0) !=
+	    sizeof(q))
+		return 1;
+	if (asprintf(&go, "%s.go", f->log) < 0)
+		return 1;
+	while (access(go, F_OK) < 0 && access(f->log, F_OK) == 0)
+		(void)poll(NULL, 0, 5);
+	return io_send_fds(f->sock, &m, sizeof(m), NULL, 0, 0) < 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct fake f = {.sock = 3, .listener = -1, .fuse_fd = -1};
@@ -243,6 +264,10 @@ int main(int argc, char **argv)
 	if (f.log != NULL && argc > 2 && strcmp(argv[1], "--socket-fd") == 0) {
 		f.target = "/-";
 		return fetcher(&f);
+	}
+	if (f.log != NULL && argc == 2 && strcmp(argv[1], "--meta=3") == 0) {
+		f.target = "/-";
+		return meta(&f);
 	}
 	if (argc != 6 || strcmp(argv[1], "--supervisor=3") != 0 ||
 	    f.log == NULL || fcntl(f.sock, F_GETFD) < 0)

@@ -30,6 +30,7 @@
 #include "common/io.h"
 #include "common/layerdir.h"
 #include "common/listen.h"
+#include "common/present.h"
 #include "common/proto.h"
 #include "daemon/snapshotter/layer.h"
 #include "tests/unit/tmproot.h"
@@ -318,6 +319,72 @@ static void test_released(void **state)
 	layers_release(w->ls, id);
 	WAIT_FOR(!has_target(w, id));
 	assert_int_equal(count(w, "end"), 1);
+}
+
+/* A file of the layer that lazy_of() numbers so. */
+static void make_file(const struct world *w, uint8_t number, const char *name,
+		      const void *p, size_t n)
+{
+	const struct digest toc = {{number, 2}};
+	CLEANUP_FREE char *dir = layerdir_path(w->dir, &toc, false, false);
+	CLEANUP_FREE char *path = NULL;
+
+	assert_non_null(dir);
+	assert_int_equal(io_mkdir_p(dir, 0700), 0);
+	assert_true(asprintf(&path, "%s/%s", dir, name) > 0);
+	assert_int_equal(io_write_file(AT_FDCWD, path, p, n, 0600), 0);
+}
+
+static enum native_state native_state(const struct world *w, struct layer *l)
+{
+	enum native_state s;
+
+	(void)pthread_mutex_lock(&w->ls->lock);
+	s = l->native.state;
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	return s;
+}
+
+/* What is damaged is looked at again when time has passed, and at once when it is said
+ * to be complete while it is looked at. */
+static void test_native_again(void **state)
+{
+	struct world *w = *state;
+	const struct present_header_le h = {
+		.version = htole32(PRESENT_VERSION),
+		.state = htole32(PRESENT_COMPLETE),
+	};
+	int64_t id = make_layer(w, "a", "", "h.io/r:ok", 1);
+	CLEANUP_FREE char *go = NULL;
+	struct layer *l;
+
+	make_file(w, 1, "present", &h, sizeof(h));
+	make_file(w, 1, "chunks", "", 0);
+	make_file(w, 1, "layer.erofs", "", 0);
+	(void)pthread_mutex_lock(&w->ls->lock);
+	l = layer_find(w->ls, id);
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	native_complete(l, false);
+	WAIT_FOR(count(w, "meta") == 1);
+	assert_int_equal(native_state(w, l), NATIVE_CHECKING);
+	native_complete(l, true);
+	assert_true(asprintf(&go, "%s.go", w->log) > 0);
+	assert_int_equal(io_write_file(AT_FDCWD, go, "", 0, 0600), 0);
+	WAIT_FOR(count(w, "meta") == 2 && native_state(w, l) == NATIVE_BAD);
+	(void)pthread_mutex_lock(&w->ls->lock);
+	/* Not because time has passed. */
+	assert_int_equal(l->native.n_bad, 1);
+	assert_true(l->native.retry_ns >
+		    io_now_ns() + native_pause_ns(0) - NSEC_PER_SEC);
+	l->native.retry_ns = io_now_ns();
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	layers_kick(w->ls);
+	WAIT_FOR(count(w, "meta") == 3 && native_state(w, l) == NATIVE_BAD);
+	assert_int_equal(l->native.n_bad, 2);
+	assert_int_equal(native_pause_ns(1), 2 * native_pause_ns(0));
+	assert_int_equal(native_pause_ns(UINT32_MAX), 4096 * NSEC_PER_SEC);
+	remove_snapshot(w, "a");
+	WAIT_FOR(!has_target(w, id));
 }
 
 static void *mount_in_thread(void *arg)
@@ -909,6 +976,7 @@ int main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 		TEST(test_mount_and_end),
 		TEST(test_released),
+		TEST(test_native_again),
 		TEST(test_many_at_once),
 		TEST(test_shared),
 		TEST(test_failures),
