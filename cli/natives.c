@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <mntent.h>
 #include <string.h>
 
 #include "common/buf.h"
@@ -13,6 +12,7 @@
 #include "common/io.h"
 #include "common/kmount.h"
 #include "common/limits.h"
+#include "common/mnttab.h"
 #include "common/rd.h"
 
 #define LOOP "/dev/loop"
@@ -210,14 +210,14 @@ static int add_image(struct json_object *array, const struct mntent *m)
 
 int natives_collect(FILE *mounts, struct json_object *array)
 {
-	struct mntent *m;
+	CLEANUP_MNTTAB struct mnttab t = {0};
 	int r = 0;
 
-	while (r == 0 && (m = getmntent(mounts)) != NULL) {
-		if (strcmp(m->mnt_type, "erofs") == 0)
-			r = add_one(array, m);
-		else if (strcmp(m->mnt_type, "overlay") == 0)
-			r = add_image(array, m);
+	while (r == 0 && mnttab_next(&t, mounts)) {
+		if (strcmp(t.m.mnt_type, "erofs") == 0)
+			r = add_one(array, &t.m);
+		else if (strcmp(t.m.mnt_type, "overlay") == 0)
+			r = add_image(array, &t.m);
 	}
 	return r;
 }

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
-#include <mntent.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include "cli/runproc.h"
 #include "common/buf.h"
 #include "common/io.h"
+#include "common/mnttab.h"
 
 #define PREFIX "estargz-optimize."
 #define CGROUPS "/sys/fs/cgroup"
@@ -115,27 +115,27 @@ static void remove_cgroups(const char *id)
  * there were */
 static size_t unmount_below(const char *path)
 {
-	FILE *f = setmntent("/proc/self/mounts", "r");
+	CLEANUP_MNTTAB struct mnttab t = {0};
+	FILE *f = fopen(MNTTAB_SELF, "re");
 	size_t n = strlen(path), count = 0;
 	CLEANUP_FREE char **v = NULL;
-	struct mntent *m;
 
-	while (f != NULL && (m = getmntent(f)) != NULL) {
+	while (f != NULL && mnttab_next(&t, f)) {
 		char **more;
 
-		if (strncmp(m->mnt_dir, path, n) != 0 || m->mnt_dir[n] != '/')
+		if (strncmp(t.m.mnt_dir, path, n) != 0 || t.m.mnt_dir[n] != '/')
 			continue;
 		more = reallocarray(v, count + 1, sizeof(*v));
 		if (more == NULL)
 			break;
 		v = more;
-		v[count] = strdup(m->mnt_dir);
+		v[count] = strdup(t.m.mnt_dir);
 		if (v[count] == NULL)
 			break;
 		count++;
 	}
 	if (f != NULL)
-		(void)endmntent(f);
+		(void)fclose(f);
 	for (size_t i = count; i-- > 0;) {
 		(void)umount2(v[i], MNT_DETACH);
 		free(v[i]);

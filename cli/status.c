@@ -8,7 +8,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <json.h>
-#include <mntent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/io.h"
+#include "common/mnttab.h"
 #include "common/sup.h"
 
 #define ANSWER_BYTES_MAX KIB(64)
@@ -238,14 +238,14 @@ static void print_one(struct json_object *o)
 /* Return: 0, or 1 where the mounts are not to be had */
 static int collect_natives(struct json_object *array)
 {
-	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	FILE *mounts = fopen(MNTTAB_SELF, "re");
 	int r = mounts != NULL ? natives_collect(mounts, array) : -errno;
 
 	if (mounts != NULL)
-		(void)endmntent(mounts);
+		(void)fclose(mounts);
 	if (r == 0)
 		return 0;
-	(void)fprintf(stderr, "estargz: /proc/self/mounts: %s\n", err_name(r));
+	(void)fprintf(stderr, "estargz: " MNTTAB_SELF ": %s\n", err_name(r));
 	return 1;
 }
 

@@ -27,6 +27,7 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/layerdir.c %D%/layerdir.h \
 	%D%/lastrun.c %D%/lastrun.h \
 	%D%/kmount.c %D%/kmount.h \
+	%D%/mnttab.c %D%/mnttab.h \
 	%D%/seal.c %D%/seal.h \
 	%D%/trace.c %D%/trace.h \
 	%D%/loop.c %D%/loop.h \

@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <linux/magic.h>
-#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +25,7 @@
 #include "common/err.h"
 #include "common/log.h"
 #include "common/meta.h"
+#include "common/mnttab.h"
 #include "fs/connect.h"
 #include "fs/image.h"
 #include "fs/monitor.h"
@@ -51,17 +51,17 @@ static bool is_image(const struct mntent *m)
  * it: absolute. */
 static bool is_ours(const char *path)
 {
-	FILE *f = setmntent("/proc/self/mounts", "r");
-	struct mntent *m;
+	CLEANUP_MNTTAB struct mnttab t = {0};
+	FILE *f = fopen(MNTTAB_SELF, "re");
 	bool ours = false;
 
-	while (f != NULL && (m = getmntent(f)) != NULL) {
-		if (strcmp(m->mnt_dir, path) == 0)
-			ours = strcmp(m->mnt_type, "fuse.estargz") == 0 ||
-			       is_image(m);
+	while (f != NULL && mnttab_next(&t, f)) {
+		if (strcmp(t.m.mnt_dir, path) == 0)
+			ours = strcmp(t.m.mnt_type, "fuse.estargz") == 0 ||
+			       is_image(&t.m);
 	}
 	if (f != NULL)
-		(void)endmntent(f);
+		(void)fclose(f);
 	return ours;
 }
 

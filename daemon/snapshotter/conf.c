@@ -159,9 +159,7 @@ static const struct conf_key keys[] = {
 
 /*
  * Where the state is stands in lowerdir=, where commas end the option, colons
- * the directory, and backslashes quote; and in mountinfo, where it is
- * compared with what the kernel makes of it. Commas end options of estargzfs,
- * too.
+ * the directory, and backslashes quote. Commas end options of estargzfs, too.
  */
 static int check_plain(const char *key, const char *s, struct err *e)
 {

@@ -16,6 +16,7 @@
 #include "common/kmount.h"
 #include "common/layerdir.h"
 #include "common/meta.h"
+#include "common/mnttab.h"
 #include "common/present.h"
 #include "common/seal.h"
 #include "daemon/snapshotter/layer.h"
@@ -28,7 +29,6 @@
 #define CHECK_TRIES 3u     /* of a process that was killed */
 #define SEAL_WAIT_MS 3000u /* for a worker that has just been relieved */
 #define STACK_BYTES KIB(256)
-#define MOUNTINFO_BYTES_MAX MIB(64)
 #define PATH_BYTES_MAX 4096u
 
 static void lock(struct layers *ls)
@@ -487,17 +487,12 @@ uint64_t native_turn(struct layers *ls)
 
 /* ---- the beginning and the end ----------------------------------------- */
 
-/* The path of the image that a line of mountinfo is about; NULL: it is no EROFS. */
-static char *image_of(char *line)
+/* The file behind an EROFS, whose source it is, or that of a loop device's. */
+static char *image_of(const char *source)
 {
-	char *type = strstr(line, " - erofs ");
-	char *source = type != NULL ? type + strlen(" - erofs ") : NULL;
 	CLEANUP_BUF struct buf b = BUF_INIT(PATH_BYTES_MAX);
 	char path[128];
 
-	if (source == NULL)
-		return NULL;
-	source[strcspn(source, " ")] = '\0';
 	if (strncmp(source, "/dev/loop", 9) != 0)
 		return strdup(source);
 	(void)snprintf(path, sizeof(path), "/sys/block/%.32s/loop/backing_file",
@@ -508,41 +503,55 @@ static char *image_of(char *line)
 	return strdup(b.p);
 }
 
-/* Whether what is mounted at a layer's place is of its image: numbers are given
- * again where snapshots.db is another one. The last line is the uppermost mount. */
-static bool is_mounted(const struct layer *l, const char *mountinfo)
+/* Whether a mount at a layer's place is of its image: numbers are given again where
+ * snapshots.db is another one. */
+static bool is_of(const struct layer *l, const struct mntent *m)
 {
 	CLEANUP_FREE char *dir = dir_of(l);
 	CLEANUP_FREE char *image = NULL;
-	CLEANUP_FREE char *at = NULL;
-	const char *p = mountinfo, *line = NULL;
-	CLEANUP_FREE char *copy = NULL;
 	CLEANUP_FREE char *source = NULL;
 
-	if (dir == NULL || asprintf(&image, "%s/" IMAGE, dir) < 0 ||
-	    asprintf(&at, " %s ", l->native.target) < 0)
+	if (strcmp(m->mnt_type, "erofs") != 0 || dir == NULL ||
+	    asprintf(&image, "%s/" IMAGE, dir) < 0) {
+		image = NULL;
 		return false;
-	while ((p = strstr(p, at)) != NULL)
-		line = p++;
-	copy = line != NULL ? strndup(line, strcspn(line, "\n")) : NULL;
-	source = copy != NULL ? image_of(copy) : NULL;
+	}
+	source = image_of(m->mnt_fsname);
 	return source != NULL && strcmp(source, image) == 0;
 }
 
+/* The last one is the uppermost mount of a place. */
+static void see(struct layers *ls, const struct mntent *m)
+{
+	size_t n = strlen(ls->natives.dir);
+
+	if (strncmp(m->mnt_dir, ls->natives.dir, n) != 0 ||
+	    m->mnt_dir[n] != '/')
+		return;
+	LIST_EACH(it, &ls->all)
+	{
+		struct layer *l = LIST_ENTRY(it, struct layer, node);
+
+		if (strcmp(m->mnt_dir, l->native.target) == 0)
+			l->native.state =
+				is_of(l, m) ? NATIVE_READY : NATIVE_NONE;
+	}
+}
+
 /* Of one layer. What a reply has named stays, whatever is configured now. */
-static void find(struct layer *l, const char *mountinfo)
+static void settle(struct layer *l)
 {
 	struct layers *ls = l->ls;
 	bool wanted =
 		ls->c->native || tree_named(ls->t, NAMED_NATIVE, l->id) != 0;
 	struct stat st;
 
-	if (wanted && is_mounted(l, mountinfo) &&
+	if (wanted && l->native.state == NATIVE_READY &&
 	    stat(l->native.target, &st) == 0) {
-		l->native.state = NATIVE_READY;
 		l->native.dev = st.st_dev;
 		return;
 	}
+	l->native.state = NATIVE_NONE;
 	(void)place_clear(l->native.target);
 	(void)rmdir(l->native.target);
 	if (wanted && says_complete(l))
@@ -551,12 +560,17 @@ static void find(struct layer *l, const char *mountinfo)
 
 void native_open(struct layers *ls)
 {
-	CLEANUP_BUF struct buf b = BUF_INIT(MOUNTINFO_BYTES_MAX);
+	CLEANUP_MNTTAB struct mnttab t = {0};
+	FILE *mounts = fopen(MNTTAB_SELF, "re");
 
-	if (io_read_file(AT_FDCWD, "/proc/self/mountinfo", &b) < 0)
+	if (mounts == NULL)
 		log_warn("msg=\"mounts cannot be listed\"");
+	while (mounts != NULL && mnttab_next(&t, mounts))
+		see(ls, &t.m);
+	if (mounts != NULL)
+		(void)fclose(mounts);
 	LIST_EACH(it, &ls->all)
-	find(LIST_ENTRY(it, struct layer, node), b.p != NULL ? b.p : "");
+	settle(LIST_ENTRY(it, struct layer, node));
 }
 
 void native_close(struct layers *ls)

@@ -45,7 +45,8 @@ SH_TESTS += %D%/s01-grpc.sh %D%/s02-conformance.sh %D%/s03-ctr.sh \
 SH_TESTS += %D%/d01-man.sh %D%/d02-systemd.sh
 SH_TESTS += %D%/s10-containers.sh %D%/s11-churn.sh %D%/s12-kills.sh \
 	%D%/s13-cri.sh %D%/s14-containerd2.sh %D%/s15-systemd.sh \
-	%D%/s20-chains.sh
+	%D%/s20-chains.sh \
+	%D%/s22-names.sh
 SH_TESTS += %D%/c30-optimize.sh %D%/c31-record.sh
 SH_TESTS += %D%/s06-program.sh %D%/s16-native.sh %D%/s17-handover.sh \
 	%D%/s18-native-containers.sh

@@ -18,6 +18,7 @@ UNIT_TESTS += %D%/test-merge
 UNIT_TESTS += %D%/test-meta
 UNIT_TESTS += %D%/test-chunks
 UNIT_TESTS += %D%/test-present
+UNIT_TESTS += %D%/test-mnttab
 UNIT_TESTS += %D%/test-seal
 UNIT_TESTS += %D%/test-trace
 UNIT_TESTS += %D%/test-lastrun
