@@ -329,7 +329,7 @@ static int walk(struct check *c, struct err *e)
 	int r;
 
 	if (tar == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	do {
 		r = tar_next(tar, &te, e);
 		if (r > 0 && check_entry(c, tar, &te, e) < 0)
@@ -427,7 +427,7 @@ static int check_rest(struct check *c, struct err *e)
 	bool bad = false;
 
 	if (list == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (size_t i = 0; i < n; i++)
 		list[i] = &l->chunks[c->next_chunk + i];
 	qsort(list, n, sizeof(*list), by_place);
@@ -522,7 +522,7 @@ int blobcheck(const struct layerinfo *l, const struct build_in *blob,
 	c.one = sha256_new();
 	c.buf = malloc(READ_BYTES);
 	if (c.m == NULL || c.all == NULL || c.one == NULL || c.buf == NULL) {
-		r = err_set(e, -ENOMEM, "out of memory");
+		r = err_no_memory(e);
 	} else {
 		sha256_start(c.all);
 		r = run(&c, e);

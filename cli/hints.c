@@ -96,7 +96,7 @@ static int load(struct blob *b, const struct hints_layer *l, struct err *e)
 	b->members = calloc(n, sizeof(*b->members));
 	b->taken = calloc(n, sizeof(*b->taken));
 	if (b->names == NULL || b->members == NULL || b->taken == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	for (uint32_t i = 0; i < b->toc->n_entries; i++) {
 		if (b->toc->entries[i].type != TOC_CHUNK)
 			b->names[b->n_names++] = i;

@@ -273,15 +273,15 @@ static int load(struct view *v, const char *name, const struct source_opts *o,
 	v->layers = calloc(n + 1, sizeof(*v->layers));
 	v->n = calloc(n + 1, sizeof(*v->n));
 	if (v->layers == NULL || v->n == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (size_t i = 0; i < n; i++) {
 		r = source_layer(&v->s, i, &v->layers[i], e);
 		if (r < 0)
 			return err_wrap(e, "layer %zu", i);
 		if (count(&v->layers[i], v->s.m.layers[i].tail, &v->n[i]) < 0)
-			return err_set(e, -ENOMEM, "out of memory");
+			return err_no_memory(e);
 	}
-	return load_trace(v) < 0 ? err_set(e, -ENOMEM, "out of memory") : 0;
+	return load_trace(v) < 0 ? err_no_memory(e) : 0;
 }
 
 static void view_done(struct view *v)

@@ -83,7 +83,7 @@ static int find_chunks(struct layerinfo *l, struct err *e)
 
 	l->chunks = calloc((size_t)toc->n_entries + 1, sizeof(*l->chunks));
 	if (l->chunks == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (uint32_t i = 0; i < toc->n_entries; i++) {
 		const struct toc_entry *t = &toc->entries[i];
 
@@ -132,7 +132,7 @@ static int parse(struct layerinfo *l, struct err *e)
 
 	l->parsed = malloc(l->json.len + 1);
 	if (l->parsed == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	memcpy(l->parsed, l->json.p, l->json.len + 1);
 	r = toc_parse(l->parsed, l->json.len, &l->toc, &l->why_not);
 	if (r < 0)
@@ -175,7 +175,7 @@ static int read_toc(const struct layer_in *in, const struct buf *tail,
 	int r;
 
 	if (h == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r = toc_bytes(in, l, tail, &packed, e);
 	if (r < 0)
 		return r;

@@ -115,7 +115,7 @@ static int converted(struct transform_layer *l, int fd, struct err *e)
 	char *type = strdup(layers_gzip_type(l->in.media_type));
 
 	if (type == NULL)
-		return err_set(e, -ENOMEM, "%s", err_name(ENOMEM));
+		return err_no_memory(e);
 	l->out = (struct image_desc){.media_type = type,
 				     .digest = l->built.blob,
 				     .size = l->built.blob_bytes};
@@ -166,7 +166,7 @@ static int spool(struct task *t, int *ret_fd, struct err *e)
 	if (fd < 0)
 		return fd;
 	if (block == NULL)
-		return err_set(e, -ENOMEM, "%s", err_name(ENOMEM));
+		return err_no_memory(e);
 	r = open_in(t, e);
 	while (r == 0) {
 		ssize_t n = read_in(t, block, READ_BYTES, e);
@@ -207,9 +207,7 @@ static int keep(struct task *t, struct err *e)
 	if (r <= 0)
 		return r;
 	l->kept = true;
-	return image_desc_copy(&l->in, &l->out) < 0
-		       ? err_set(e, -ENOMEM, "%s", err_name(ENOMEM))
-		       : 1;
+	return image_desc_copy(&l->in, &l->out) < 0 ? err_no_memory(e) : 1;
 }
 
 static void show_end(const struct task *t)

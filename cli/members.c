@@ -212,7 +212,7 @@ ssize_t members_read(struct members *m, void *p, size_t n, struct err *e)
 				       ": the blob ends before it does",
 				       unit(m), members_offset(m));
 		if (!m->inside && begin(m) < 0)
-			return err_set(e, -ENOMEM, "out of memory");
+			return err_no_memory(e);
 		got = decode(m, p, n, &end);
 		if (got < 0)
 			return err_set(e, (int)got,

@@ -280,7 +280,7 @@ static int base_convert(struct optimize *o, const struct rundir *d,
 	if (asprintf(&b->source, "oci:%s/" BASE_DIR ":" BASE_TAG, d->path) <
 	    0) {
 		b->source = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	rc = make_base(o, b->source, &r, e);
 	if (rc < 0)
@@ -344,13 +344,13 @@ static int run_base(struct optimize *o, struct rundir *d, const char *src,
 		return r;
 	b.layers = calloc(m->n_layers + 1, sizeof(*b.layers));
 	if (b.layers == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	for (size_t k = 0; k < m->n_layers; k++)
 		b.layers[k].index = (uint32_t)k;
 	if (!is_mountable(o, &name))
 		r = base_convert(o, d, &b, e);
 	else if (base_as_it_is(o, &name, src, &b) < 0)
-		r = err_set(e, -ENOMEM, "no memory");
+		r = err_no_memory(e);
 	i.source = b.source;
 	i.layers = b.layers;
 	return r == 0 ? runimage(d, &i, &o->got, e) : r;
@@ -454,7 +454,7 @@ static int print_trace(struct optimize *o, struct trace *t, struct err *e)
 	int r = -EOVERFLOW;
 
 	if (h == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	/* What is last matters least. */
 	for (; t->n_reads > 0; t->n_reads /= 2) {
 		buf_clear(&o->trace);
@@ -516,7 +516,7 @@ static int made(void *arg, const struct transform_result *r,
 	if (!is_run(o, image))
 		return 0;
 	if (layers == NULL || at == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	for (size_t i = 0; i < image->n_layers; i++) {
 		const struct transform_layer *l = &r->layers[image->layers[i]];
 

@@ -228,7 +228,7 @@ int record_parse(const char *text, size_t len, struct record *ret,
 			       RECORD_BYTES_MAX);
 	copy = malloc(len + 1);
 	if (copy == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	memcpy(copy, text, len);
 	for (size_t at = 0, n; at < len; at += n + 1) {
 		char *end = memchr(copy + at, '\n', len - at);

@@ -49,7 +49,7 @@ static int toc_digest(struct blob *b, struct digest *ret, uint64_t *ret_tail,
 	int r;
 
 	if (h == NULL)
-		return err_set(e, -ENOMEM, "%s", err_name(ENOMEM));
+		return err_no_memory(e);
 	if (b->src == NULL) {
 		if (b->size < TOC_FOOTER_BYTES_MAX)
 			return 0;

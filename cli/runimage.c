@@ -44,7 +44,7 @@ static int write_spec(const struct rundir *d, const struct runimage *i,
 			       err_name(errno));
 	if (asprintf(&cgroup, "/%s", d->id) < 0) {
 		cgroup = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	w.cgroup = cgroup;
 	r = runuser_in(root, runspec_user(i->config, i->spec), &user, e);

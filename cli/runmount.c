@@ -48,7 +48,7 @@ static int mount_layers(const struct rundir *d, const char *source,
 		     ",noreadahead,noprefetch,nobackground%s",
 		     d->path, d->path, d->path,
 		     plain_http ? ",plain_http" : "") < 0)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	argv[0] = program;
 	argv[2] = target;
 	argv[4] = opts;

@@ -206,7 +206,7 @@ int runuser_find(const char *passwd, const char *group, const char *user,
 	int r;
 
 	if (copy == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	colon = strchr(copy, ':');
 	if (colon != NULL)
 		*colon++ = '\0';

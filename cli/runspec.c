@@ -559,7 +559,7 @@ int runspec_make(const struct json_object *config, const struct runspec *s,
 		return r;
 	}
 	if (spec == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	r = set(get(spec, "root"), "path", json_object_new_string(w->rootfs));
 	if (r == 0)
 		r = set_process(spec, config, s, w);

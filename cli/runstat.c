@@ -78,7 +78,7 @@ static int pick_run(const struct evlog *l, unsigned run, struct runstat *s,
 
 	s->layers = calloc(l->n_layers + 1, sizeof(*s->layers));
 	if (lives == NULL || runs == NULL || s->layers == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	find_lives(l, lives);
 	memcpy(runs, lives, l->n_layers * sizeof(*runs));
 	n = find_runs(runs, l->n_layers);
@@ -331,11 +331,11 @@ int runstat_make(const struct evlog *l, const struct runstat_window *w,
 	*ret = (struct runstat){0};
 	r = pick_run(l, w->run, ret, e);
 	if (r == 0 && pick_items(l, ret) < 0)
-		r = err_set(e, -ENOMEM, "no memory");
+		r = err_no_memory(e);
 	if (r == 0)
 		r = pick_window(l, w, ret, e);
 	if (r == 0 && count(l, w->rtt_us, ret) < 0)
-		r = err_set(e, -ENOMEM, "no memory");
+		r = err_no_memory(e);
 	if (r < 0)
 		runstat_done(ret);
 	return r;

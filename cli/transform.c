@@ -47,11 +47,6 @@ struct work {
 	uint64_t bytes;
 };
 
-static int no_memory(struct err *e)
-{
-	return err_set(e, -ENOMEM, "%s", err_name(ENOMEM));
-}
-
 static void work_done(struct work *w)
 {
 	for (size_t i = 0; i < w->r->n_images; i++) {
@@ -107,7 +102,7 @@ static int make_room(struct work *w, size_t n, struct err *e)
 	w->r->images = calloc(n + 1, sizeof(*w->r->images));
 	if (w->manifests == NULL || w->docs == NULL || w->configs == NULL ||
 	    w->places == NULL || w->r->images == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	for (size_t i = 0; i < n; i++) {
 		w->docs[i] = BUF_INIT(MANIFEST_BYTES_MAX);
 		w->configs[i] = BUF_INIT(MANIFEST_BYTES_MAX);
@@ -141,12 +136,12 @@ static int layer_number(struct work *w, const struct manifest_layer *l,
 	if (*ret == r->n_layers) {
 		v = reallocarray(r->layers, r->n_layers + 1, sizeof(*v));
 		if (v == NULL)
-			return no_memory(e);
+			return err_no_memory(e);
 		r->layers = v;
 		v += r->n_layers;
 		*v = (struct transform_layer){.fd = -EBADF};
 		if (image_desc_copy(&l->desc, &v->in) < 0)
-			return no_memory(e);
+			return err_no_memory(e);
 		r->n_layers++;
 	}
 	v = &r->layers[*ret];
@@ -169,7 +164,7 @@ static int add_image(struct work *w, const struct image_desc *desc,
 	w->docs[i] = *doc;
 	*doc = (struct buf){0};
 	if (image_desc_copy(desc, &im->in) < 0)
-		return no_memory(e);
+		return err_no_memory(e);
 	r = manifest_load(w->src, desc, w->docs[i].p, w->docs[i].len, m, e);
 	if (r < 0)
 		return r;
@@ -181,7 +176,7 @@ static int add_image(struct work *w, const struct image_desc *desc,
 			       DOCUMENTS_BYTES_MAX / MIB(1));
 	im->layers = calloc(m->n_layers + 1, sizeof(*im->layers));
 	if (im->layers == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	for (; r == 0 && im->n_layers < m->n_layers; im->n_layers++)
 		r = layer_number(w, &m->layers[im->n_layers],
 				 &im->layers[im->n_layers], e);
@@ -292,7 +287,7 @@ static int load_index(struct work *w, struct err *e)
 		return r;
 	chosen = calloc(w->index.n + 1, sizeof(*chosen));
 	if (chosen == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	r = choose_images(w, chosen, e);
 	if (r < 0)
 		return r;
@@ -361,7 +356,7 @@ static int make_layers(struct work *w, struct err *e)
 	int r;
 
 	if (images == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	for (size_t i = 0; i < w->r->n_images; i++)
 		images[i] = (struct wanted_image){
 			.manifest = w->r->images[i].in.digest,
@@ -369,7 +364,7 @@ static int make_layers(struct work *w, struct err *e)
 			.n_layers = w->r->images[i].n_layers};
 	if (wanted_new(w->o->record, w->o->prefetch, images, w->r->n_images,
 		       &wanted) < 0)
-		return no_memory(e);
+		return err_no_memory(e);
 	r = layers_convert(w->src, w->o, wanted, w->r, e);
 	if (r == 0)
 		wanted_say(wanted, w->o->progress);
@@ -470,13 +465,13 @@ static int finish_image(struct work *w, size_t i, struct err *e)
 		c = set_layer(m, k, &w->r->layers[im->layers[k]],
 			      r == 1 ? trace_str : NULL, tails);
 		if (c < 0)
-			return no_memory(e);
+			return err_no_memory(e);
 	}
 	buf_clear(&w->docs[i]);
 	r = manifest_finish(m, w->o->oci, &w->configs[i], &w->docs[i]);
 	if (r < 0)
 		return err_set(e, r, "manifest: %s", err_name(r));
-	return image_desc_copy(&m->desc, &im->out) < 0 ? no_memory(e) : 0;
+	return image_desc_copy(&m->desc, &im->out) < 0 ? err_no_memory(e) : 0;
 }
 
 static int finish_index(struct work *w, struct err *e)
@@ -678,7 +673,7 @@ static int write_all(struct work *w, struct err *e)
 	if (r < 0)
 		return r;
 	copy_traces(w);
-	return image_desc_copy(root, &w->r->root) < 0 ? no_memory(e) : 0;
+	return image_desc_copy(root, &w->r->root) < 0 ? err_no_memory(e) : 0;
 }
 
 int transform_image(struct image_src *src, struct image_dst *dst,

@@ -361,7 +361,7 @@ static int check_file(struct verify *v, struct file *f, struct err *e)
 
 	f->h = sha256_new();
 	if (f->h == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	sha256_start(f->h);
 	start(v, -1);
 	r = layerinfo_read(&in, f->span.size, toc, &info, e);

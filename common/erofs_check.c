@@ -236,7 +236,7 @@ static int add_dir(struct check *c, const struct erofs_inode *in,
 			reallocarray(c->todo, cap, sizeof(*c->todo));
 
 		if (todo == NULL)
-			return err_set(c->e, -ENOMEM, "no memory");
+			return err_no_memory(c->e);
 		c->todo = todo;
 		c->cap_todo = cap;
 	}
@@ -354,7 +354,7 @@ int erofs_check(const struct erofs_image *im, uint64_t image_bytes,
 		return r;
 	c.links = calloc(im->map_len / EROFS_SLOT_BYTES, sizeof(*c.links));
 	if (c.links == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	if (erofs_inode_get(im, im->root_nid, &root) < 0 || !S_ISDIR(root.mode))
 		return bad(&c, im->root_nid, "no root directory");
 	r = add_dir(&c, &root, im->root_nid);

@@ -39,6 +39,9 @@ struct err {
  */
 int err_set(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* The one text of it. Return: -ENOMEM */
+int err_no_memory(struct err *e);
+
 /**
  * err_wrap() - put a clause in front of a recorded error: "clause: text"
  * @e:		may be NULL

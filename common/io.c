@@ -159,7 +159,7 @@ static int open_named(const char *dir, struct err *e)
 
 	if (asprintf(&path, "%s/estargz.XXXXXX", dir) < 0) {
 		path = NULL;
-		return err_set(e, -ENOMEM, "%s", err_name(ENOMEM));
+		return err_no_memory(e);
 	}
 	fd = mkostemp(path, O_CLOEXEC);
 	if (fd < 0)

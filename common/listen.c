@@ -71,7 +71,7 @@ static int lock_directory(const char *path, struct err *e)
 	int r;
 
 	if (dir == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r = io_mkdir_p(dir, 0755);
 	if (r < 0)
 		return err_set(e, r, "%s: %s", dir, err_name(r));

@@ -151,7 +151,7 @@ static int ref_parts(const char *s, struct oci_ref *r, struct err *e)
 		r->tag = strdup("latest");
 	if (r->host == NULL || r->repo == NULL ||
 	    (r->tag == NULL && (tag != NULL || at == NULL)))
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return 0;
 }
 
@@ -225,7 +225,7 @@ static int layer_parse(struct json_object *o, struct oci_layer *l,
 		oci_tails_parse(str_of(notes, OCI_TAILS_ANNOTATION), &l->tail,
 				1);
 	l->media_type = strdup(type != NULL ? type : "");
-	return l->media_type != NULL ? 0 : err_set(e, -ENOMEM, "out of memory");
+	return l->media_type != NULL ? 0 : err_no_memory(e);
 }
 
 void oci_tails_parse(const char *s, uint32_t *ret, size_t n)
@@ -254,7 +254,7 @@ static int layers_parse(struct json_object *a, struct oci_manifest *m,
 		return err_set(e, -EOVERFLOW, "manifest: %zu layers", n);
 	m->layers = calloc(n + 1, sizeof(*m->layers));
 	if (m->layers == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (size_t i = 0; i < n; i++) {
 		int r = layer_parse(json_object_array_get_idx(a, i),
 				    &m->layers[i], e);
@@ -353,7 +353,7 @@ static int read_json(const char *json, size_t len, const char *what,
 		return err_set(e, -EOVERFLOW, "%s is too large", what);
 	t = json_tokener_new_ex(JSON_DEPTH_MAX);
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	o = json_tokener_parse_ex(t, json, (int)len);
 	/* A number at the very end only shows complete with what follows. */
 	if (o == NULL || json_tokener_get_error(t) != json_tokener_success)

@@ -91,7 +91,7 @@ int control_open(struct control *c, struct err *e)
 		return err_set(e, r, CONTROL_DIR ": %s", err_name(r));
 	if (asprintf(&c->path, CONTROL_DIR "/%d.sock", (int)getpid()) < 0) {
 		c->path = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", c->path);
 	(void)unlink(c->path);

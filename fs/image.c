@@ -237,7 +237,7 @@ static int make_place(struct child *v, size_t i, const char *dir, struct err *e)
 {
 	if (asprintf(&v[i].target, "%s/%zu", dir, i) < 0) {
 		v[i].target = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	if (mkdir(v[i].target, 0700) < 0 && errno != EEXIST)
 		return err_set(e, -errno, "%s: %s", v[i].target,
@@ -499,7 +499,7 @@ static int mount_image(const struct source *s, const char *target,
 
 	if (v == NULL || asprintf(&dir, IMAGES_DIR "/%d", (int)getpid()) < 0) {
 		dir = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	for (size_t i = 0; i < s->n_layers; i++)
 		v[i].ready_fd = -1;

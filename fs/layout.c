@@ -131,7 +131,7 @@ static int find(const char *dir, const struct digest *manifest,
 
 	if (asprintf(&path, "%s/index.json", dir) < 0) {
 		path = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	r = io_read_file(AT_FDCWD, path, &b);
 	if (r < 0)

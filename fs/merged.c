@@ -54,7 +54,7 @@ static int open_layer(const struct layer *l, const struct options *o,
 	int r;
 
 	if (dir == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	dirfd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0)
 		return err_set(e, -errno, "%s: %s", dir, err_name(errno));
@@ -160,7 +160,7 @@ static int mount_copy(int image, const char *dir, int dirfd, struct err *e)
 
 	if (asprintf(&path, "%s/" NAME, dir) < 0) {
 		path = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	if (flock(dirfd, LOCK_EX | LOCK_NB) == 0)
 		fd = openat(dirfd, NAME,
@@ -192,7 +192,7 @@ int merged_mount(const struct source *s, const struct options *o, struct err *e)
 		return image;
 	if (asprintf(&rel, "%s/layers/tmp.%d", o->root, (int)getpid()) < 0) {
 		rel = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	r = io_mkdir_p(rel, 0700);
 	dir = r == 0 ? realpath(rel, NULL) : NULL;

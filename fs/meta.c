@@ -113,7 +113,7 @@ static int merge_open(const struct work *w, struct merge_layer *layers,
 				       i);
 	}
 	if (merge_key(tocs, w->q.n, w->q.opaque_user != 0, &key) < 0)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	if (!digest_equal(&key, &w->q.key))
 		return err_set(e, -EBADMSG, "the layers are of another chain");
 	return 0;

@@ -52,7 +52,7 @@ static int add_candidate(struct candidates *c, const struct candidate *one,
 			       MANIFEST_LAYERS_MAX);
 	v = realloc(c->v, (c->n + 1) * sizeof(*v));
 	if (v == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	v[c->n] = *one;
 	v[c->n].number = (int)c->n;
 	c->n++;
@@ -66,7 +66,7 @@ static int new_layer(struct source *s, const struct options *o,
 	struct layer *v = realloc(s->layers, (s->n_layers + 1) * sizeof(*v));
 
 	if (v == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	s->layers = v;
 	*ret = &v[s->n_layers++];
 	**ret = (struct layer){
@@ -75,7 +75,7 @@ static int new_layer(struct source *s, const struct options *o,
 		.tail = o->tail,
 		.source = strdup(o->source),
 	};
-	return (*ret)->source != NULL ? 0 : err_set(e, -ENOMEM, "no memory");
+	return (*ret)->source != NULL ? 0 : err_no_memory(e);
 }
 
 /* What the options say of a blob that no manifest describes. */
@@ -122,7 +122,7 @@ static int one_blob(struct source *s, const struct options *o, bool url,
 	take_digests(l, o);
 	l->open_name = strdup(o->source);
 	if (l->open_name == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	if (url) {
 		l->kind = PROTO_BLOB_URL;
 		return 0;
@@ -368,7 +368,7 @@ static int registry_image(struct source *s, const struct options *o,
 		return r;
 	if (asprintf(&repository, "%s/%s", ref.host, ref.repo) < 0) {
 		repository = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	r = name_layer(o, list, e);
 	if (r == 0)
@@ -386,7 +386,7 @@ static int registry_image(struct source *s, const struct options *o,
 		if (asprintf(&l->open_name, "%s@%s", repository,
 			     digest_str(&l->digest, d)) < 0) {
 			l->open_name = NULL;
-			return err_set(e, -ENOMEM, "no memory");
+			return err_no_memory(e);
 		}
 	}
 	return r;
@@ -421,7 +421,7 @@ static int find_manifest(const char *dir, const char *tag, struct digest *ret,
 
 	if (asprintf(&path, "%s/index.json", dir) < 0) {
 		path = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	r = io_read_file(AT_FDCWD, path, &b);
 	if (r < 0)
@@ -531,7 +531,7 @@ static int layout_image(struct source *s, const struct options *o,
 	int r;
 
 	if (dir == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	colon = strrchr(dir, ':');
 	if (colon != NULL && strchr(colon, '/') == NULL) {
 		*colon = '\0';

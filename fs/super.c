@@ -97,7 +97,7 @@ static int set_path(char **ret, const char *name, struct err *e)
 		return err_set(e, r, CONTROL_DIR ": %s", err_name(r));
 	if (asprintf(ret, CONTROL_DIR "/%s", name) < 0) {
 		*ret = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	return 0;
 }

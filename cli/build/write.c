@@ -68,11 +68,6 @@ void writer_free(struct writer *w)
 	free(w);
 }
 
-static int no_memory(struct err *e)
-{
-	return err_set(e, -ENOMEM, "layer: no memory");
-}
-
 /* As many batches as the threads can use and the memory allows. */
 static struct pool *make_pool(const struct build_opts *o)
 {
@@ -91,7 +86,7 @@ int writer_new(const struct build_opts *o, int out_fd, uint64_t total,
 	CLEANUP(writer_free_cleanup) struct writer *w = calloc(1, sizeof(*w));
 
 	if (w == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	*w = (struct writer){.o = o, .fd = out_fd, .total = total};
 	w->toc_fd = io_open_temp(o->tmp_dir, e);
 	if (w->toc_fd < 0)
@@ -103,7 +98,7 @@ int writer_new(const struct build_opts *o, int out_fd, uint64_t total,
 	w->pool = make_pool(o);
 	if (w->toc == NULL || w->diff == NULL || w->blob == NULL ||
 	    w->file == NULL || w->pool == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	sha256_start(w->diff);
 	sha256_start(w->blob);
 	*ret = TAKE_PTR(w);
@@ -178,7 +173,7 @@ static int submit(struct writer *w, struct err *e)
 	struct pool_batch *b = w->b;
 
 	w->b = NULL;
-	return pool_submit(w->pool, b) < 0 ? no_memory(e) : 0;
+	return pool_submit(w->pool, b) < 0 ? err_no_memory(e) : 0;
 }
 
 /* There is a batch to fill. */
@@ -194,7 +189,7 @@ static int batch_ready(struct writer *w, struct err *e)
 		if (r < 0)
 			return r;
 		if (r == 0)
-			return no_memory(e);
+			return err_no_memory(e);
 	}
 	return 0;
 }
@@ -213,7 +208,7 @@ static int member_new(struct writer *w, struct err *e)
 	if (r < 0)
 		return r;
 	if (pool_member_add(w->b) == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	w->chunk_end = w->b->in_len;
 	return 0;
 }
@@ -253,7 +248,7 @@ static int add_bytes(struct writer *w, const void *p, size_t n, struct err *e)
 	}
 	at = room(w, n);
 	if (at == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	memcpy(at, p, n);
 	took(w, n);
 	return 0;
@@ -293,7 +288,7 @@ static int chunk_bytes(struct writer *w, struct tar *t, size_t len,
 	uint8_t *p = room(w, len);
 
 	if (p == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	while (len > 0) {
 		size_t n = MIN(len, (size_t)PIECE_BYTES);
 		ssize_t got = tar_read(t, w->b->in + w->b->in_len, n, e);
@@ -325,7 +320,7 @@ static int chunk(struct writer *w, struct tar *t, const struct tar_entry *x,
 	}
 	n = note_new(w, x, off == 0);
 	if (n == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	n->len = (size_t)len;
 	n->chunk_off = off;
 	n->chunk_size = off + len < x->size ? len : 0;
@@ -363,7 +358,7 @@ int writer_entry(struct writer *w, struct tar *t, const struct tar_entry *x,
 		return r;
 	w->n_entries++;
 	if (x->size == 0)
-		return note_new(w, x, true) != NULL ? 0 : no_memory(e);
+		return note_new(w, x, true) != NULL ? 0 : err_no_memory(e);
 	while (off < x->size) {
 		uint64_t end = plan_next(&plan, off);
 
@@ -403,7 +398,7 @@ static int landmark_entry(struct writer *w, const char *name, const void *head,
 	n = note_new(w, &x, true);
 	p = room(w, 1);
 	if (n == NULL || p == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	n->len = 1;
 	memcpy(p, LANDMARK_BYTE, 1);
 	took(w, 1);
@@ -416,7 +411,7 @@ int writer_landmark(struct writer *w, const char *name, struct err *e)
 	CLEANUP_BUF struct buf head = BUF_INIT(TAR_BLOCK_BYTES);
 	int r = tar_make(&head, name, 1);
 
-	return r < 0 ? no_memory(e)
+	return r < 0 ? err_no_memory(e)
 		     : landmark_entry(w, name, head.p, head.len, e);
 }
 
@@ -446,7 +441,7 @@ static int toc_member(struct writer *w, const uint8_t *p, size_t len,
 	size_t n;
 
 	if (c == NULL || z == NULL)
-		return no_memory(e);
+		return err_no_memory(e);
 	sha256_add(w->diff, p, len);
 	w->diff_bytes += len;
 	n = comp_member(c, p, len, z);
@@ -477,7 +472,7 @@ static int toc_out(struct writer *w, struct digest *ret, struct err *e)
 		return err_set(e, r, "temporary file: %s", err_name(r));
 	p = mmap(NULL, (size_t)len, PROT_READ, MAP_PRIVATE, w->toc_fd, 0);
 	if (p == MAP_FAILED)
-		return no_memory(e);
+		return err_no_memory(e);
 	sha256_all(w->file, p + TAR_BLOCK_BYTES, (size_t)json, ret);
 	r = toc_member(w, p, (size_t)len, e);
 	(void)munmap(p, (size_t)len);

@@ -41,7 +41,7 @@ static int oci_archive_src(const struct image_name *n, struct image_src **ret,
 	int r;
 
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	t->files = (struct layout_files){
 		.open = files_open,
 		.close = files_close,
@@ -71,7 +71,7 @@ int archive_dst_new(const struct image_name *n, const struct image_dst_ops *ops,
 	int r;
 
 	if (a == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	a->dst.ops = ops;
 	r = tarout_open(n->path, &a->out, e);
 	if (r < 0) {
@@ -112,7 +112,7 @@ int archive_dst_note(struct archive_dst *a, const struct digest *d,
 		reallocarray(a->there, a->n_there + 1, sizeof(*a->there));
 
 	if (p == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	a->there = p;
 	a->there[a->n_there++] = *d;
 	return 0;
@@ -197,7 +197,7 @@ static int oci_commit(struct image_dst *d, const struct image_desc *root,
 	a->index = layout_index_new();
 	if (a->index == NULL ||
 	    layout_index_put(a->index, root, d->name.tag) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return publish(a, e);
 }
 

@@ -36,7 +36,7 @@ int clients_init(struct clients *p, const struct oci_ref *ref,
 	};
 	if (p->ns == NULL || p->repo == NULL || p->hosts_dir == NULL ||
 	    (p->docker_config == NULL && o->docker_config != NULL))
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return 0;
 }
 
@@ -236,7 +236,7 @@ int call_start(struct call *q, char *url, struct err *e)
 
 	assert(!q->running);
 	if (url == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	buf_clear(&q->reply);
 	http_resp_done(&q->resp);
 	q->end = (struct exch_end){0};
@@ -364,7 +364,7 @@ static int pull_one(struct call *q, const char *what, const char *name,
 		return 0;
 	h = sha256_new();
 	if (h == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	sha256_all(h, q->reply.p != NULL ? q->reply.p : "", q->reply.len, &is);
 	sha256_free(h);
 	if (digest_equal(&is, want))

@@ -39,7 +39,7 @@ static int parse(const char *doc, size_t len, const char *what,
 		return err_set(e, -EBADMSG, "%s: not JSON: a NUL byte", what);
 	t = json_tokener_new_ex(DOC_DEPTH_MAX);
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	json_tokener_set_flags(t, JSON_TOKENER_STRICT);
 	o = json_tokener_parse_ex(t, doc, (int)len);
 	je = json_tokener_get_error(t);
@@ -125,7 +125,7 @@ int doc_desc(struct json_object *o, const char *what, struct image_desc *ret,
 	if (type != NULL) {
 		d.media_type = strdup(type);
 		if (d.media_type == NULL)
-			return err_set(e, -ENOMEM, "out of memory");
+			return err_no_memory(e);
 	}
 	*ret = d;
 	return 0;

@@ -31,7 +31,7 @@ static int full_name(const char *s, char **ret, struct err *e)
 
 	if (asprintf(&docker, "docker://%s", s) < 0) {
 		docker = NULL;
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	r = image_name_parse(docker, &n, e);
 	if (r < 0)
@@ -40,7 +40,7 @@ static int full_name(const char *s, char **ret, struct err *e)
 		return err_set(e, -EINVAL,
 			       "%.128s: an archive has no images by digest", s);
 	if (asprintf(ret, "%s/%s:%s", n.ref.host, n.ref.repo, n.ref.tag) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return 0;
 }
 
@@ -146,7 +146,7 @@ static int hash(const struct span *s, struct digest *ret, struct err *e)
 	CLEANUP(sha256_free_cleanup) struct sha256 *h = sha256_new();
 
 	if (p == NULL || h == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	sha256_start(h);
 	for (uint64_t at = 0; at < s->size;) {
 		size_t n = (size_t)MIN(s->size - at, (uint64_t)HASH_BYTES);
@@ -189,9 +189,8 @@ static int layer_load(struct docker_src *d, const char *path,
 	}
 	l->desc.media_type = strdup(type);
 	l->path = strdup(path);
-	return l->desc.media_type != NULL && l->path != NULL
-		       ? 0
-		       : err_set(e, -ENOMEM, "out of memory");
+	return l->desc.media_type != NULL && l->path != NULL ? 0
+							     : err_no_memory(e);
 }
 
 static int layers_load(struct docker_src *d, struct json_object *item,
@@ -211,7 +210,7 @@ static int layers_load(struct docker_src *d, struct json_object *item,
 		return err_set(e, -EOVERFLOW, "%s: %zu layers", d->where, n);
 	d->layers = calloc(n + 1, sizeof(*d->layers));
 	if (d->layers == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *path = json_object_array_get_idx(paths, i);
 		struct json_object *id = json_object_array_get_idx(ids, i);
@@ -268,7 +267,7 @@ static int item_load(struct docker_src *d, struct err *e)
 	if (d->config == NULL ||
 	    doc_describe(DOCKER_CONFIG, config_text.p, config_text.len,
 			 &d->config_desc) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return layers_load(d, item, config, e);
 }
 
@@ -379,12 +378,12 @@ int docker_archive_src(const struct image_name *n, struct image_src **ret,
 	int r;
 
 	if (d == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	d->src.ops = &ops;
 	d->where = strdup(n->path);
 	d->tag = n->tag != NULL ? strdup(n->tag) : NULL;
 	if (d->where == NULL || (n->tag != NULL && d->tag == NULL))
-		r = err_set(e, -ENOMEM, "out of memory");
+		r = err_no_memory(e);
 	else
 		r = tarfile_open(n->path, &d->tar, e);
 	if (r < 0) {

@@ -70,7 +70,7 @@ static int docker_ref(const char *s, struct oci_ref *ret, struct err *e)
 		return oci_ref_parse(s, ret, e);
 	if (asprintf(&full, "docker.io/%s", s) < 0) {
 		full = NULL;
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	return oci_ref_parse(full, ret, e);
 }
@@ -108,7 +108,7 @@ static int local_name(const char *s, struct image_name *n, struct err *e)
 	if (colon != NULL)
 		n->tag = strdup(colon + 1);
 	if (n->path == NULL || (colon != NULL && n->tag == NULL))
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return 0;
 }
 
@@ -263,9 +263,7 @@ static int check_type(struct image_desc *d, const char *p, size_t n,
 	if (d->media_type == NULL || d->media_type[0] == '\0') {
 		free(d->media_type);
 		d->media_type = strdup(type != NULL ? type : "");
-		return d->media_type != NULL
-			       ? 0
-			       : err_set(e, -ENOMEM, "out of memory");
+		return d->media_type != NULL ? 0 : err_no_memory(e);
 	}
 	type = doc_str(o, "mediaType");
 	if (type != NULL && strcmp(type, d->media_type) != 0)
@@ -329,7 +327,7 @@ int image_src_blob(struct image_src *s, const struct image_desc *d,
 	r->sha256 = sha256_new();
 	if (r->sha256 == NULL || image_desc_copy(d, &r->desc) < 0) {
 		image_read_close(r);
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	sha256_start(r->sha256);
 	*ret = r;
@@ -479,7 +477,7 @@ static int spool(struct image_src *s, const struct image_desc *b, int fd,
 	if (r < 0)
 		return r;
 	if (p == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (;;) {
 		ssize_t n = image_read_some(in, p, COPY_BYTES, e);
 

@@ -196,7 +196,7 @@ static int load(const char *doc, size_t len, struct index *x, struct err *e)
 		return err_set(e, -EOVERFLOW, "index: %zu manifests", n);
 	x->images = calloc(n + 1, sizeof(*x->images));
 	if (x->images == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (size_t i = 0; i < n; i++) {
 		x->n = i + 1;
 		r = image_load(json_object_array_get_idx(list, i), i,

@@ -231,7 +231,7 @@ int layout_src_over(struct layout_files *f, const struct image_name *n,
 
 	if (l == NULL) {
 		f->close(f);
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	l->src.ops = &ops;
 	l->files = f;
@@ -239,7 +239,7 @@ int layout_src_over(struct layout_files *f, const struct image_name *n,
 	l->tag = n->tag != NULL ? strdup(n->tag) : NULL;
 	if (l->where == NULL || (n->tag != NULL && l->tag == NULL)) {
 		src_close(&l->src);
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	*ret = &l->src;
 	return 0;
@@ -286,7 +286,7 @@ int layout_src(const struct image_name *n, struct image_src **ret,
 		return err_set(e, -errno, "%s: %s", n->path, err_name(errno));
 	d = calloc(1, sizeof(*d));
 	if (d == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	d->files = (struct layout_files){.open = dir_open, .close = dir_close};
 	d->fd = TAKE_FD(fd);
 	return layout_src_over(&d->files, n, ret, e);

@@ -175,7 +175,7 @@ static int copy(int from, int to, const struct image_desc *b,
 	int r = 0;
 
 	if (block == NULL || h == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	sha256_start(h);
 	for (uint64_t at = 0; at < b->size;) {
 		size_t n = (size_t)MIN(b->size - at, (uint64_t)COPY_BYTES);
@@ -255,7 +255,7 @@ static int index_read(struct layout_dst *l, struct json_object **ret,
 
 	if (r == -ENOENT) {
 		*ret = layout_index_new();
-		return *ret != NULL ? 0 : err_set(e, -ENOMEM, "out of memory");
+		return *ret != NULL ? 0 : err_no_memory(e);
 	}
 	if (r < 0)
 		return fail(l, r, "index.json", e);
@@ -549,11 +549,11 @@ int layout_dst(const struct image_name *n, struct image_dst **ret,
 	int r;
 
 	if (l == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	l->dst.ops = &ops;
 	l->dir = l->blobs = -1;
 	l->path = strdup(n->path);
-	r = l->path != NULL ? 0 : err_set(e, -ENOMEM, "out of memory");
+	r = l->path != NULL ? 0 : err_no_memory(e);
 	if (r == 0)
 		r = enter_again(l, e);
 	if (r < 0) {

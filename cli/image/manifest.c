@@ -113,7 +113,7 @@ static int layers_load(struct manifest *m, struct err *e)
 	m->layers = calloc(n + 1, sizeof(*m->layers));
 	m->diff_ids = calloc(n + 1, sizeof(*m->diff_ids));
 	if (m->layers == NULL || m->diff_ids == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (size_t i = 0; i < n; i++) {
 		int r = layer_load(json_object_array_get_idx(list, i), i,
 				   &m->layers[i], e);

@@ -562,7 +562,7 @@ static int list_get(struct call *q, const char *tag, struct json_object **ret,
 					  q->reply.len, ret, e);
 	*ret = layout_index_new();
 	if (*ret == NULL || doc_set_str(*ret, "mediaType", OCI_INDEX) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return 0;
 }
 
@@ -587,7 +587,7 @@ static int refer_by_tag(struct call *q, const struct image_desc *subject,
 				q->c->all->repo, tag);
 	if (doc_print(list, &text) < 0 ||
 	    doc_describe(OCI_INDEX, text.p, text.len, &is) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return put_manifest(q, tag, &is, text.p, e);
 }
 
@@ -635,7 +635,7 @@ int registry_dst(const struct image_name *n, const struct image_opts *o,
 	int r;
 
 	if (d == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	d->dst.ops = &dst_ops;
 	r = clients_init(&d->all, &n->ref, o, e);
 	if (r == 0 && o->try_push)

@@ -316,7 +316,7 @@ static int src_blob(struct image_src *src, const struct image_desc *d,
 	int rc;
 
 	if (r == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r->read.ops = &read_ops;
 	r->src = src_of(src);
 	r->size = d->size;
@@ -327,7 +327,7 @@ static int src_blob(struct image_src *src, const struct image_desc *d,
 	r->q.arg = r;
 	r->ring = malloc(READ_RING_BYTES);
 	rc = r->ring != NULL ? call_open(&r->q, &r->src->all, e)
-			     : err_set(e, -ENOMEM, "out of memory");
+			     : err_no_memory(e);
 	if (rc < 0) {
 		read_close(&r->read);
 		return rc;
@@ -502,7 +502,7 @@ static int pages(struct call *q, struct json_object *list, struct err *e)
 				      q->reply.len, "list of artifacts", &page,
 				      e);
 		if (r == 0 && list_join(list, page) < 0)
-			r = err_set(e, -ENOMEM, "out of memory");
+			r = err_no_memory(e);
 		if (r < 0)
 			return r;
 	}
@@ -577,7 +577,7 @@ int registry_src(const struct image_name *n, const struct image_opts *o,
 	int r;
 
 	if (s == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	s->src.ops = &src_ops;
 	r = clients_init(&s->all, &n->ref, o, e);
 	if (r < 0) {

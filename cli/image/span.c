@@ -110,7 +110,7 @@ int span_read(struct span *s, struct image_read **ret, struct err *e)
 	struct span_reader *r = calloc(1, sizeof(*r));
 
 	if (r == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r->read.ops = &ops;
 	r->span = *s;
 	*s = SPAN_NONE;

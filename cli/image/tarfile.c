@@ -243,7 +243,7 @@ static int open_and_scan(struct tarfile *t, struct err *e)
 		return r;
 	a = archive_read_new();
 	if (a == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	if (archive_read_support_format_tar(a) != ARCHIVE_OK ||
 	    archive_read_open_fd(a, t->fd, KIB(64)) != ARCHIVE_OK)
 		r = err_set(e, -EBADMSG, "%s: no tar archive", t->path);
@@ -260,11 +260,11 @@ int tarfile_open(const char *path, struct tarfile **ret, struct err *e)
 	int r;
 
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	t->fd = -1;
 	t->path = strdup(path);
 	if (t->path == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r = open_and_scan(t, e);
 	if (r < 0)
 		return r;

@@ -126,11 +126,11 @@ int tarout_open(const char *path, struct tarout **ret, struct err *e)
 	int r;
 
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	t->fd = -1;
 	t->path = strdup(path);
 	if (t->path == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
 		return err_set(e, -EEXIST, "%s: there, and no regular file",
 			       path);
@@ -219,7 +219,7 @@ int tarout_add_blob(struct tarout *t, const char *name,
 	int r;
 
 	if (block == NULL || h == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	sha256_start(h);
 	r = header(t, name, b->size, e);
 	for (uint64_t at = 0; r == 0 && at < b->size;) {

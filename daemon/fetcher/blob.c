@@ -79,7 +79,7 @@ static int open_registry(struct blob *b, struct err *e)
 	b->digest = strdup(digest_str(&ref.digest, digest));
 	b->repo = TAKE_PTR(ref.repo);
 	if (b->digest == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return hosts_load(&b->d->reg, ref.host, b->plain_http, &b->hosts, e);
 }
 
@@ -123,7 +123,7 @@ static int reload(struct blob *b, struct err *e)
 	soft = calloc(hs->n, sizeof(*soft));
 	if (soft == NULL) {
 		hosts_free(hs);
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	same = hs->n == b->hosts->n;
 	for (size_t i = 0; same && i < hs->n; i++)
@@ -187,7 +187,7 @@ int blob_open(struct fetchd *d, enum proto_blob_kind kind, const char *name,
 	if (b == NULL) {
 		if (fd >= 0)
 			(void)close(fd);
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	b->fd = fd;
 	b->plain_http = plain_http;
@@ -200,7 +200,7 @@ int blob_open(struct fetchd *d, enum proto_blob_kind kind, const char *name,
 	if (r == 0 && b->hosts != NULL) {
 		b->soft_ns = calloc(b->hosts->n, sizeof(*b->soft_ns));
 		if (b->soft_ns == NULL)
-			r = err_set(e, -ENOMEM, "out of memory");
+			r = err_no_memory(e);
 		else
 			b->sb.host = origin_sched(b->hosts->v[0].origin);
 	}

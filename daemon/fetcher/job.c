@@ -673,7 +673,7 @@ static void job_start(struct fetchd *d, struct job *j)
 	else if (j->how >= SIZE_UNKNOWABLE)
 		err_set(&e, -EOPNOTSUPP, "no host tells the size of the blob");
 	else
-		err_set(&e, -ENOMEM, "out of memory");
+		err_no_memory(&e);
 	list_init(&left);
 	sched_job_end(&j->sj, loop_now(b->d->loop), &left);
 	while (!list_empty(&left)) {

@@ -157,7 +157,7 @@ static int apply_options(struct config *c, const struct options *o,
 		char *s = strdup(o->socket);
 
 		if (s == NULL)
-			return err_set(e, -ENOMEM, "out of memory");
+			return err_no_memory(e);
 		free(c->socket);
 		c->socket = s;
 	}

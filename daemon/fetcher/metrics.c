@@ -175,13 +175,13 @@ int metrics_new(struct fetchd *d, const char *address, struct metrics **ret,
 	int fd, r;
 
 	if (m == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	m->d = d;
 	m->timer.fn = on_timer;
 	if (strncmp(address, "unix:", 5) == 0) {
 		m->path = strdup(address + 5);
 		fd = m->path != NULL ? listen_unix(m->path, e)
-				     : err_set(e, -ENOMEM, "out of memory");
+				     : err_no_memory(e);
 	} else {
 		fd = listen_tcp(address, e);
 	}

@@ -395,7 +395,7 @@ static int make_plan(struct play *p, struct err *e)
 	if (r == 0) {
 		opened = opening_layer(p, &t);
 		if (plan_make(&t, opened, &p->plan) < 0)
-			r = err_set(e, -ENOMEM, "no memory");
+			r = err_no_memory(e);
 	}
 	if (r < 0)
 		return r;
@@ -407,7 +407,7 @@ static int make_plan(struct play *p, struct err *e)
 		return 0;
 	}
 	free(TAKE_PTR(p->over)); /* its being there says that there is a plan */
-	return err_set(e, -ENOMEM, "no memory");
+	return err_no_memory(e);
 }
 
 /* The trace is here, or will not come. */

@@ -256,7 +256,7 @@ static void on_start(struct loop_timer *t)
 
 	if (url == NULL) {
 		a->failed = true;
-		err_set(&a->last, -ENOMEM, "out of memory");
+		err_no_memory(&a->last);
 		end(a, NULL);
 		return;
 	}
@@ -289,7 +289,7 @@ static int ask(struct refer *f, struct err *e)
 	int r;
 
 	if (a == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	f->asking = a;
 	a->f = f;
 	a->body = BUF_INIT(REFERRERS_BYTES_MAX);

@@ -241,7 +241,7 @@ static void ask(struct resolve *r)
 					  : r->ref.tag);
 
 	if (url == NULL) {
-		err_set(&r->last, -ENOMEM, "out of memory");
+		err_no_memory(&r->last);
 		end(r, NULL, 0, &r->last);
 		return;
 	}
@@ -304,7 +304,7 @@ int resolve_start(struct fetchd *d, const char *reference, bool plain_http,
 	int rc = -ENOMEM;
 
 	if (r == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r->d = d;
 	r->fn = fn;
 	r->ctx = ctx;

@@ -728,7 +728,7 @@ int server_new(struct fetchd *d, int fd, bool exit_when_idle,
 
 	if (s == NULL) {
 		(void)close(fd);
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	s->d = d;
 	s->io.fd = fd;

@@ -229,7 +229,7 @@ int creds_lookup(const char *json, size_t len, const char *host,
 			r = err_set(e, -EBADMSG, "bad credential helper name");
 		else if ((*ret_helper = strdup(
 				  json_object_get_string(helper))) == NULL)
-			r = err_set(e, -ENOMEM, "out of memory");
+			r = err_no_memory(e);
 	}
 	wipe_json(o);
 	json_object_put(o);

@@ -226,7 +226,7 @@ static int host_url(struct host *h, const char *url, bool override_path,
 	if (h->authority == NULL || h->prefix == NULL ||
 	    asprintf(&h->base, "%s://%s", scheme, h->authority) < 0) {
 		h->base = NULL;
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	return 0;
 }
@@ -328,8 +328,7 @@ static int client(struct host *h, struct json_object *v, struct err *e)
 	h->client_cert = strdup(json_object_get_string(cert));
 	if (key != NULL && json_object_get_string_len(key) > 0)
 		h->client_key = strdup(json_object_get_string(key));
-	return h->client_cert != NULL ? 0
-				      : err_set(e, -ENOMEM, "out of memory");
+	return h->client_cert != NULL ? 0 : err_no_memory(e);
 }
 
 static int header(struct host *h, const char *name, struct json_object *v,
@@ -344,7 +343,7 @@ static int header(struct host *h, const char *name, struct json_object *v,
 	if (asprintf(&line, "%s: %s", name, s) < 0)
 		line = NULL;
 	if (strv_add(&h->headers, &h->n_headers, line) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return 0;
 }
 
@@ -390,7 +389,7 @@ static int add(struct hosts *hs, const char *url, struct json_object *o,
 		return err_set(e, -EBADMSG, "more than %u hosts", HOSTS_MAX);
 	v = realloc(hs->v, (hs->n + 1) * sizeof(*v));
 	if (v == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	hs->v = v;
 	h = &v[hs->n++];
 	*h = (struct host){.all = hs};
@@ -481,7 +480,7 @@ static int servers(struct hosts *hs, struct json_object *o, bool plain_http,
 	int r;
 
 	if (own == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r = mirrors(hs, get(o, "host"), e);
 	if (r < 0)
 		return r;
@@ -500,7 +499,7 @@ int hosts_parse(const char *toml, size_t len, const char *ns, bool plain_http,
 	int r = 0;
 
 	if (hs == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	if (toml != NULL)
 		r = toml_parse(toml, len, &o, e);
 	if (r == 0)
@@ -525,7 +524,7 @@ static int read_ca(struct host *h, const char *dir, struct err *e)
 		else if (asprintf(&path, "%s/%s", dir, h->ca_files[i]) < 0)
 			path = NULL;
 		if (path == NULL)
-			return err_set(e, -ENOMEM, "out of memory");
+			return err_no_memory(e);
 		r = io_read_file(AT_FDCWD, path, &b);
 		if (r == 0)
 			r = buf_add_str(&b, "\n");
@@ -561,7 +560,7 @@ static int finish(struct registry *g, struct hosts *hs, const char *dir,
 		h->origin = origin_get(g, h->base);
 		if (h->origin == NULL || absolute(&h->client_cert, dir) < 0 ||
 		    absolute(&h->client_key, dir) < 0)
-			return err_set(e, -ENOMEM, "out of memory");
+			return err_no_memory(e);
 	}
 	return 0;
 }
@@ -697,7 +696,7 @@ int hosts_for_url(struct registry *g, const char *url, struct hosts **ret,
 	base = strndup(url,
 		       (size_t)(rest + 3 - url) + strcspn(rest + 3, "/?#"));
 	if (hs == NULL || base == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r = add(hs, base, NULL, false, e);
 	if (r == 0)
 		r = finish(g, hs, "/", e);

@@ -124,7 +124,7 @@ static int open_tail(const char *dir, struct tail_le *ret, uint64_t *ret_bytes,
 
 	if (asprintf(&path, "%s/" CHAINFILE_NAME, dir) < 0) {
 		path = NULL;
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
@@ -199,7 +199,7 @@ int chainfile_verify(const char *dir, const struct digest *key, struct err *e)
 	if (fd < 0)
 		return fd;
 	if (h == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	sha256_start(h);
 	r = pass(fd, -1, bytes, h);
 	if (r < 0)

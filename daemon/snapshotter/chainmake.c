@@ -26,7 +26,7 @@ static int open_layer(const struct making *m, const struct digest *toc,
 	CLEANUP_CLOSE int dir = -EBADF;
 
 	if (path == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	dir = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir >= 0)
 		ret->erofs = openat(dir, "layer.erofs",

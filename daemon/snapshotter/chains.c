@@ -155,7 +155,7 @@ static int mount_file(struct merged *m, dev_t *ret_dev, struct err *e)
 
 	if (asprintf(&path, "%s/" CHAINFILE_NAME, m->dir) < 0) {
 		path = NULL;
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	return place_mount(path, m->target, NULL, ret_dev, e);
 }
@@ -279,7 +279,7 @@ static int obtain(struct chains *cs, const struct chain *chain,
 	int r = describe(cs, chain, &of, e);
 
 	if (r == 0 && chainfile_key(&of, &key) < 0)
-		r = err_set(e, -ENOMEM, "out of memory");
+		r = err_no_memory(e);
 	if (r < 0)
 		return r;
 	lock(cs);
@@ -300,7 +300,7 @@ static int obtain(struct chains *cs, const struct chain *chain,
 	if (id < 0)
 		return (int)id;
 	*ret = m;
-	return m != NULL ? 0 : err_set(e, -ENOMEM, "out of memory");
+	return m != NULL ? 0 : err_no_memory(e);
 }
 
 static void release(struct merged *m)
@@ -601,7 +601,7 @@ static int make_dir(struct chains *cs, const char *name, char **ret,
 
 	if (asprintf(ret, "%s/%s", cs->root, name) < 0) {
 		*ret = NULL;
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	r = io_mkdir_p(*ret, 0700);
 	return r < 0 ? err_set(e, r, "%s: %s", *ret, err_name(r)) : 0;
@@ -660,7 +660,7 @@ int chains_open(struct chains **ret, const struct config *c,
 	int r;
 
 	if (cs == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	cs->c = c;
 	cs->t = t;
 	cs->files_fd = -1;
@@ -668,9 +668,8 @@ int chains_open(struct chains **ret, const struct config *c,
 	(void)pthread_mutex_init(&cs->lock, NULL);
 	cs->root = realpath(c->root, NULL);
 	cs->pool = pool_new(CHAINS_AT_ONCE);
-	r = cs->root != NULL && cs->pool != NULL
-		    ? load(cs, e)
-		    : err_set(e, -ENOMEM, "out of memory");
+	r = cs->root != NULL && cs->pool != NULL ? load(cs, e)
+						 : err_no_memory(e);
 	if (r < 0) {
 		chains_close(cs);
 		return r;

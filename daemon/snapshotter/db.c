@@ -222,7 +222,7 @@ static int prepare(struct db *db, struct err *e)
 
 	db->stmts = calloc(s->n_sql, sizeof(*db->stmts));
 	if (db->stmts == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (size_t i = 0; i < s->n_sql; i++) {
 		int rc = sqlite3_prepare_v3(db->h, s->sql[i], -1,
 					    SQLITE_PREPARE_PERSISTENT,
@@ -241,7 +241,7 @@ static int sync_dir(const char *path, struct err *e)
 	char *slash;
 
 	if (dir == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	slash = strrchr(dir, '/');
 	if (slash != NULL)
 		slash[slash == dir ? 1 : 0] = '\0';
@@ -307,7 +307,7 @@ int db_open(struct db *db, const char *path, const struct db_schema *schema,
 				     SQLITE_OPEN_NOMUTEX,
 			     NULL);
 	if (db->h == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r = rc == SQLITE_OK ? set_up(db, e) : db_failed(db, rc, e);
 	if (r == 0)
 		r = prepare(db, e);

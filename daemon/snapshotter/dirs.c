@@ -351,7 +351,7 @@ int dirs_open(struct dirs **ret, const char *root, struct tree *t,
 		return r;
 	d = calloc(1, sizeof(*d));
 	if (d == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	d->tree = t;
 	(void)pthread_rwlock_init(&d->making, NULL);
 	(void)pthread_mutex_init(&d->lock, NULL);

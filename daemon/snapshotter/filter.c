@@ -559,7 +559,7 @@ static int parse_clause(struct scan *s, struct clause *c, struct err *e)
 
 			v = reallocarray(c->v, cap, sizeof(*v));
 			if (v == NULL)
-				return err_set(e, -ENOMEM, "out of memory");
+				return err_no_memory(e);
 			c->v = v;
 		}
 		v = &c->v[c->n++];
@@ -592,7 +592,7 @@ int filter_parse(struct filter **ret, const char *const *texts, size_t n,
 	}
 	if (f == NULL || f->v == NULL || f->limits == NULL) {
 		filter_free(f);
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	(void)pcre2_set_match_limit(f->limits, MATCH_STEPS_MAX);
 	(void)pcre2_set_heap_limit(f->limits, MATCH_HEAP_KIB_MAX);

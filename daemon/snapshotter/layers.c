@@ -264,7 +264,7 @@ static int set_up(struct layers *ls, struct err *e)
 	if (r < 0 || (!ls->c->lazy && list_empty(&ls->all)))
 		return r;
 	ls->fetcher = fetcher_new(ls->c, &ls->spawner, ls->loop);
-	return ls->fetcher != NULL ? 0 : err_set(e, -ENOMEM, "no memory");
+	return ls->fetcher != NULL ? 0 : err_no_memory(e);
 }
 
 int layers_open(struct layers **ret, const struct config *c, struct tree *t,
@@ -274,7 +274,7 @@ int layers_open(struct layers **ret, const struct config *c, struct tree *t,
 	int r;
 
 	if (ls == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	ls->c = c;
 	ls->t = t;
 	ls->loop = loop;
@@ -570,7 +570,7 @@ int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
 	if (row.id < 0)
 		return row.id;
 	if (l == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	r = mount(ls, l, z, e);
 	if (r < 0) {
 		layers_release(ls, row.id);
@@ -683,7 +683,7 @@ int layers_need(struct layers *ls, struct chain *chain, bool all_fuse,
 	int r;
 
 	if (v == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	n = hold_all(ls, chain, v, e);
 	r = n < 0 ? (int)n : await_all(ls, v, n, all_fuse, e);
 	for (size_t i = 0; r == 0 && i < chain->n; i++) {

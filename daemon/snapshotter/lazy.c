@@ -62,7 +62,7 @@ static int parse_reference(const char *label, const char *value, struct lazy *z,
 	if (asprintf(&z->repository, "%s/%s", ref.host, ref.repo) < 0)
 		z->repository = NULL;
 	if (z->reference == NULL || z->repository == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return 0;
 }
 
@@ -84,7 +84,7 @@ static int parse_others(const char *list, const uint32_t *tails, struct lazy *z,
 {
 	z->others = calloc(PROTO_WARM_BLOBS_MAX, sizeof(*z->others));
 	if (z->others == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (size_t i = 0; *list != '\0' && z->n_others < PROTO_WARM_BLOBS_MAX;
 	     i++) {
 		size_t n = strcspn(list, ",");

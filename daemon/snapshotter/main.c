@@ -147,7 +147,7 @@ static int replace(char **at, const char *value, struct err *e)
 		return 0;
 	s = strdup(value);
 	if (s == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	free(*at);
 	*at = s;
 	return 0;
@@ -347,7 +347,7 @@ static int open_snapshots(struct snapshotter *s, struct err *e)
 	int r;
 
 	if (asprintf(&db, "%s/snapshots.db", s->c.root) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	s->stack = (struct stack){
 		.root = s->c.root,
 		.userxattr = s->c.userxattr == USERXATTR_YES,
@@ -380,7 +380,7 @@ static int start(struct snapshotter *s, const struct options *o, struct err *e)
 	s->loop = loop_new();
 	s->pool = pool_new(POOL_THREADS_MAX);
 	if (s->loop == NULL || s->pool == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	/* Before the first thread, which inherits the mask. */
 	r = watch_signals(s, e);
 	if (r == 0)

@@ -91,7 +91,7 @@ static int make_image(const struct probe *p, struct err *e)
 	w.n_blocks = w.meta_bytes / EROFS_BLOCK_BYTES;
 	image = malloc((size_t)w.meta_bytes);
 	if (image == NULL || path == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	erofs_w_emit(&w, image);
 	r = io_write_file(AT_FDCWD, path, image, (size_t)w.meta_bytes, 0600);
 	return r < 0 ? err_set(e, r, "%s: %s", path, err_name(r)) : 0;
@@ -123,7 +123,7 @@ static int mount_image(const struct probe *p, struct err *e)
 	CLEANUP_FREE char *target = in(p, "meta");
 
 	if (image == NULL || target == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return kmount_at(image, target, 0, NULL, e);
 }
 
@@ -182,7 +182,7 @@ static int has_no_mark(const struct probe *p, const char *name, struct err *e)
 					    : "trusted.overlay.metacopy";
 
 	if (path == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return getxattr(path, mark, NULL, 0) >= 0
 		       ? err_set(e, -EIO, "%s: is marked as one without data",
 				 name)
@@ -194,7 +194,7 @@ static int copy_up(const struct probe *p, struct err *e)
 	CLEANUP_FREE char *path = in(p, "mnt/f");
 
 	if (path == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	return chmod(path, 0600) < 0
 		       ? err_set(e, -errno, "copying up: %s", err_name(errno))
 		       : 0;
@@ -245,7 +245,7 @@ int probe_merged(const struct stack *st, struct err *e)
 	if (root_fd < 0)
 		return err_set(e, -errno, "%s: %s", st->root, err_name(errno));
 	if (asprintf(&p.dir, "%s/" NAME, st->root) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	clear(&p);
 	r = try(&p, e);
 	clear(&p);

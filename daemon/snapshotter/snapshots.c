@@ -127,7 +127,7 @@ static int parent_chain(struct snapshots *s, const char *parent,
 	v = reallocarray(above.v, above.n + 1, sizeof(*v));
 	if (v == NULL) {
 		chain_done(&above);
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	}
 	memmove(v + 1, v, above.n * sizeof(*v));
 	v[0] = (struct chain_link){.id = snap.id, .layer = snap.layer};
@@ -152,7 +152,7 @@ static int owner_of(struct snapshots *s, const struct chain *chain,
 		return MIN(r, 0);
 	path = stack_snapshot_path(s->st, chain->v[0].id, "/fs");
 	if (path == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	if (stat(path, ret) < 0)
 		return err_set(e, -errno, "parent: %s: %s", path,
 			       err_name(errno));
@@ -547,7 +547,7 @@ int snapshots_open(struct snapshots **ret, const struct stack *st,
 			       st->root);
 	s = calloc(1, sizeof(*s));
 	if (s == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	s->st = st;
 	s->tree = t;
 	s->layers = ls;

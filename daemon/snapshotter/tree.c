@@ -277,7 +277,7 @@ static int get_chain(struct tree *t, int64_t id, struct chain *ret,
 			void *v = reallocarray(c.v, cap, sizeof(*c.v));
 
 			if (v == NULL) {
-				r = err_set(e, -ENOMEM, "out of memory");
+				r = err_no_memory(e);
 				break;
 			}
 			c.v = v;
@@ -364,7 +364,7 @@ int tree_walk(struct tree *t, int (*fn)(void *arg, const struct snap *s),
 
 	do {
 		if (after == NULL)
-			return err_set(e, -ENOMEM, "out of memory");
+			return err_no_memory(e);
 		r = read_page(t, after, v, &n, e);
 		free(after);
 		after = n > 0 ? strdup(v[n - 1].name) : NULL;
@@ -734,7 +734,7 @@ int tree_open(struct tree **ret, const char *path, struct err *e)
 	int r;
 
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	r = db_open(&t->db, path, &schema, e);
 	if (r < 0) {
 		free(t);
