@@ -160,6 +160,15 @@ static int find_target(struct options *o, struct err *e)
 	return 0;
 }
 
+/* A name that was mistyped is not to become a tree of directories. */
+static int make_root(const struct options *o, struct err *e)
+{
+	if (mkdir(o->root, 0700) < 0 && errno != EEXIST)
+		return err_set(e, -errno, "root=%s: %s", o->root,
+			       err_name(errno));
+	return 0;
+}
+
 static int run(struct options *o, struct err *e)
 {
 	struct source s = {0};
@@ -169,6 +178,8 @@ static int run(struct options *o, struct err *e)
 	if (geteuid() != 0)
 		return err_set(e, -EPERM, "mounting needs root");
 	r = find_target(o, e);
+	if (r == 0)
+		r = make_root(o, e);
 	if (r < 0)
 		return r;
 	r = connect_init(&c, o);

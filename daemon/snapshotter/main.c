@@ -365,12 +365,26 @@ static int open_snapshots(struct snapshotter *s, struct err *e)
 	return r;
 }
 
+/* Without them there are no lazy layers but those that are mounted; all else works. */
+static void look_for_programs(const struct config *c)
+{
+	if (c->lazy && access(c->estargzfs, X_OK) < 0)
+		log_err("msg=\"program in [layers]: %s: %s: no layer is mounted "
+			"lazily\"",
+			c->estargzfs, err_name(-errno));
+	if (c->lazy && c->fetcher_start && access(c->fetcher_program, X_OK) < 0)
+		log_err("msg=\"program in [fetcher]: %s: %s: no estargzd is "
+			"started\"",
+			c->fetcher_program, err_name(-errno));
+}
+
 static int start(struct snapshotter *s, const struct options *o, struct err *e)
 {
 	int r = configure(&s->c, o, e);
 
 	if (r < 0)
 		return r;
+	look_for_programs(&s->c);
 	set_limits();
 	r = lock_root(s, e);
 	if (r == 0)

@@ -67,6 +67,9 @@ usage "a reference that is none" 'UPPER' "127.0.0.1:1/UPPER/../x" "$M" \
 usage "nobody listens" '127.0.0.1:1' "127.0.0.1:1/a/b:c" "$M" \
 	-o "$(mount_opts plain_http)"
 echo plain >"$T/file"
+usage "a root below what is not there" "root=$T/nix/state: No such file" "$T/blob" "$M" \
+	-o "root=$T/nix/state,toc_digest=$D,fetcher=$T/run/none.sock"
+not_ok "which is not made" test -e "$T/nix"
 usage "a root that cannot be" "$T/file" "$T/blob" "$M" \
 	-o "root=$T/file,toc_digest=$D,fetcher=$T/run/none.sock"
 usage "a layer of a blob" 'layer' "$T/blob" "$M" \

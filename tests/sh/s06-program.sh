@@ -72,6 +72,19 @@ ends_with 1 "$T/file: not a socket" "a file in the place of the socket" \
 is "$(cat "$T/file")" x "it is still there"
 not_ok "nothing was left of these" test -e "$S"
 
+# It goes on, with ordinary layers.
+cat >"$T/nix.toml" <<END
+[fetcher]
+address = "$T/none.sock"
+program = "$T/nix/estargzd"
+[layers]
+program = "$T/nix/estargzfs"
+END
+start_snapshotter nix --config "$T/nix.toml"
+stop_pid "$SNAP_PID"
+is "$(grep -c "level=err .*$T/nix/estargz[a-z]*: No such file" "$T/nix.log")" 2 \
+	"programs that are not there: said at once"
+
 ### A socket, a state directory, one process ###
 
 (umask 077; start_snapshotter first; echo "$SNAP_PID" >"$T/pid") # in a shell of its own: the mask
