@@ -4,7 +4,8 @@
 # list of referrers or the tag for them, asked for once, waited for by nobody.
 # shellcheck source=tests/lib.sh
 . "${top_srcdir:-$(dirname "$0")/../..}/tests/lib.sh"
-requires_cmd curl jq
+requires_cmd curl jq docker-registry
+images small
 FETCHCTL=${FETCHCTL:-$top_builddir/tests/tools/fetchctl}
 [ -x "$ESTARGZD" ] && [ -x "$FETCHCTL" ] || plan_skip "not built"
 
@@ -205,6 +206,23 @@ list "$(entry $TYPE 2030-01-01T00:00:00Z)" >"$T/bad"
 tag "$T/bad"
 fresh
 bad "an artifact of another type" "not a .* of one blob"
+stop_estargzd
+
+### A real registry ###
+
+start_registry
+imgctl() { timeout 60 "$top_builddir/tests/tools/imgctl" -d "$T" "$@"; }
+manifest=$(manifest_of "$IMAGES" small)
+M=$(sha256sum <"$manifest" | cut -d' ' -f1)
+D=$(jq -r '.layers[0].digest' <"$manifest" | cut -d: -f2)
+printf '{"version":1,"layers":["sha256:%s"],"reads":[[0,5,77]]}' "$D" \
+	>"$T/trace"
+ok "an image" imgctl copy "oci:$IMAGES:small" "docker://$REG/a/b:v1"
+ok "and the trace that it got later" imgctl refer "oci:$IMAGES:small" \
+	"docker://$REG/a/b:v1" $TYPE "$T/trace"
+start_estargzd real --config "$T/conf.toml"
+HOST=$REG
+is "$(hints)" "5 77 " "is found"
 stop_estargzd
 
 not_ok "nothing was reported by a sanitizer" \
