@@ -4,54 +4,11 @@
 #include "fs/cache.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "common/io.h"
-
-#define RING_TRIES 1000u
-
-/* io_uring_register(2); Debian 12's liburing does not export the wrappers of
- * the two operations used here. */
-static int ring_register(const struct io_uring *ring, unsigned op,
-			 const void *arg, unsigned n)
-{
-	long r = syscall(__NR_io_uring_register, ring->ring_fd, op, arg, n);
-
-	return r < 0 ? -errno : (int)r;
-}
-
-/* A ring that can only read and write, and only one registered file. */
-static int ring_init(struct io_uring *ring)
-{
-	struct io_uring_restriction allow[4];
-	int r;
-
-	r = io_uring_queue_init(CACHE_RING_ENTRIES, ring,
-				IORING_SETUP_R_DISABLED |
-					IORING_SETUP_SINGLE_ISSUER);
-	if (r == -EINVAL)
-		r = io_uring_queue_init(CACHE_RING_ENTRIES, ring,
-					IORING_SETUP_R_DISABLED);
-	if (r < 0)
-		return r;
-	memset(allow, 0, sizeof(allow));
-	allow[0].opcode = IORING_RESTRICTION_SQE_OP;
-	allow[0].sqe_op = IORING_OP_READ;
-	allow[1].opcode = IORING_RESTRICTION_SQE_OP;
-	allow[1].sqe_op = IORING_OP_WRITE;
-	allow[2].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
-	allow[2].sqe_flags = IOSQE_FIXED_FILE;
-	allow[3].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-	allow[3].sqe_flags = IOSQE_FIXED_FILE;
-	r = ring_register(ring, IORING_REGISTER_RESTRICTIONS, allow,
-			  ARRAY_SIZE(allow));
-	if (r < 0)
-		io_uring_queue_exit(ring);
-	return r;
-}
 
 int lane_init(struct lane *l, size_t scratch_bytes)
 {
@@ -67,7 +24,6 @@ int lane_init(struct lane *l, size_t scratch_bytes)
 	l->scratch = p;
 	l->scratch_bytes = scratch_bytes;
 	(void)pthread_mutex_init(&l->busy, NULL);
-	l->has_ring = ring_init(&l->ring) == 0;
 	return 0;
 }
 
@@ -75,19 +31,14 @@ void lane_done(struct lane *l)
 {
 	if (l->scratch == NULL)
 		return;
-	if (l->has_ring)
-		io_uring_queue_exit(&l->ring);
 	(void)munmap(l->scratch, l->scratch_bytes);
 	(void)pthread_mutex_destroy(&l->busy);
 	l->scratch = NULL;
 }
 
-int lane_set_file(struct lane *l, int fd)
+void lane_set_file(struct lane *l, int fd)
 {
 	l->fd = fd;
-	if (!l->has_ring)
-		return 0;
-	return io_uring_register_files(&l->ring, &l->fd, 1);
 }
 
 void lane_lock(struct lane *l)
@@ -119,99 +70,19 @@ bool lane_trim(struct lane *l)
 	return false;
 }
 
-/* The thread that enables a SINGLE_ISSUER ring is the one that may use it. */
-static bool ring_ready(struct lane *l)
-{
-	if (l->has_ring && !l->enabled) {
-		if (ring_register(&l->ring, IORING_REGISTER_ENABLE_RINGS, NULL,
-				  0) < 0)
-			l->has_ring = false;
-		l->enabled = true;
-	}
-	return l->has_ring;
-}
-
-static struct io_uring_sqe *next_sqe(struct lane *l)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
-
-	assert(sqe != NULL); /* never more than CACHE_RING_ENTRIES in flight */
-	return sqe;
-}
-
-/**
- * reap() - wait for one completion of [@first, @first + @n) and take it
- * @ret_i:	which of them it was
- *
- * Passing errors of io_uring_enter(2) are tried again: a request that stays
- * queued would otherwise be carried out later, from a buffer in other use.
- * Return: its result; ring errors as -errno with the ring given up
- */
-static int reap(struct lane *l, uint64_t first, size_t n, size_t *ret_i)
-{
-	for (unsigned tries = 0;; tries++) {
-		struct io_uring_cqe *cqe;
-		int r = io_uring_submit_and_wait(&l->ring, 1);
-
-		if (r == -EINTR ||
-		    ((r == -EAGAIN || r == -EBUSY || r == -ENOMEM) &&
-		     tries < RING_TRIES)) {
-			if (r != -EINTR)
-				(void)sched_yield();
-			continue;
-		}
-		if (r >= 0)
-			r = io_uring_peek_cqe(&l->ring, &cqe);
-		if (r == -EAGAIN)
-			continue;
-		if (r < 0) {
-			io_uring_queue_exit(&l->ring);
-			l->has_ring = false;
-			return r;
-		}
-		r = cqe->res;
-		*ret_i = (size_t)(io_uring_cqe_get_data64(cqe) - first);
-		io_uring_cqe_seen(&l->ring, cqe);
-		if (*ret_i < n)
-			return r;
-	}
-}
-
-static ssize_t read_some(struct lane *l, void *p, size_t len, uint64_t off)
-{
-	ssize_t n = -EIO;
-
-	if (ring_ready(l)) {
-		struct io_uring_sqe *sqe = next_sqe(l);
-		uint64_t id = l->next_id++;
-		size_t i;
-
-		io_uring_prep_read(sqe, 0, p, (unsigned)len, off);
-		sqe->flags |= IOSQE_FIXED_FILE;
-		io_uring_sqe_set_data64(sqe, id);
-		n = reap(l, id, 1, &i);
-		if (l->has_ring)
-			return n;
-	}
-	do {
-		n = pread(l->fd, p, len, (off_t)off);
-	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
-
-ssize_t lane_read(struct lane *l, void *p, size_t len, uint64_t off)
+ssize_t lane_read(const struct lane *l, void *p, size_t len, uint64_t off)
 {
 	uint8_t *at = p;
 	size_t done = 0;
 
 	while (done < len) {
-		size_t k = MIN(len - done, (size_t)MIB(64));
-		ssize_t n = read_some(l, at + done, k, off + done);
+		ssize_t n = pread(l->fd, at + done, len - done,
+				  (off_t)(off + done));
 
-		if (n == -EINTR || n == -EAGAIN)
+		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return n;
+			return -errno;
 		if (n == 0)
 			break;
 		done += (size_t)n;
@@ -219,62 +90,7 @@ ssize_t lane_read(struct lane *l, void *p, size_t len, uint64_t off)
 	return (ssize_t)done;
 }
 
-/* At most CACHE_RING_ENTRIES pieces through the ring. */
-static int write_batch(struct lane *l, const struct lane_write *w, size_t n)
+int lane_write(const struct lane *l, const void *p, size_t len, uint64_t off)
 {
-	uint64_t first = l->next_id;
-	int err = 0;
-
-	l->next_id += n;
-	for (size_t i = 0; i < n; i++) {
-		struct io_uring_sqe *sqe = next_sqe(l);
-
-		io_uring_prep_write(sqe, 0, w[i].p,
-				    (unsigned)MIN(w[i].len, (size_t)MIB(64)),
-				    w[i].off);
-		sqe->flags |= IOSQE_FIXED_FILE;
-		io_uring_sqe_set_data64(sqe, first + i);
-	}
-	for (size_t k = 0; k < n; k++) {
-		size_t i = 0;
-		int r = reap(l, first, n, &i);
-
-		if (!l->has_ring)
-			return r;
-		if (r >= 0 && (size_t)r == w[i].len)
-			continue;
-		/* Short, interrupted or too large for one: finish by hand,
-		 * which also finds the reason. */
-		if (r >= 0 || r == -EINTR || r == -EAGAIN)
-			r = io_pwrite_all(l->fd, w[i].p, w[i].len, w[i].off);
-		if (r < 0)
-			err = r;
-	}
-	return err;
-}
-
-static int write_plain(struct lane *l, const struct lane_write *w, size_t n)
-{
-	int err = 0;
-
-	for (size_t i = 0; i < n && err == 0; i++)
-		err = io_pwrite_all(l->fd, w[i].p, w[i].len, w[i].off);
-	return err;
-}
-
-int lane_write_all(struct lane *l, const struct lane_write *w, size_t n)
-{
-	int err = 0;
-
-	while (n > 0 && err == 0) {
-		size_t k = MIN(n, (size_t)CACHE_RING_ENTRIES);
-
-		if (ring_ready(l))
-			err = write_batch(l, w, k);
-		if (!l->has_ring)
-			err = write_plain(l, w, k);
-		w += k;
-		n -= k;
-	}
-	return err;
+	return io_pwrite_all(l->fd, p, len, off);
 }

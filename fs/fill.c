@@ -13,8 +13,6 @@
 
 /* Output room behind the bytes needed, so that the whole member fits. */
 #define SLACK_BYTES MIB(1)
-/* Chunks written with one submission. */
-#define BATCH 16u
 #define WINDOW_BYTES KIB(256)
 
 struct fill_stream {
@@ -82,32 +80,26 @@ static bool digest_ok(struct fill *f, const struct miss *m,
 	return digest_equal(&d, &c->digest);
 }
 
-/* Writes verified chunks and says that they are there. */
-static int write_chunks(struct fill *f, struct miss *m,
-			const struct lane_write *w, const uint64_t *which,
-			size_t n)
+/* Writes a verified chunk, and says that it is there. */
+static int write_chunk(struct fill *f, struct miss *m, uint64_t i,
+		       const struct chunk *c, const uint8_t *p)
 {
-	int r = n > 0 ? lane_write_all(&f->lane, w, n) : 0;
+	int r = lane_write(&f->lane, p, (size_t)c->len, c->image_off);
 
-	for (size_t k = 0; k < n; k++) {
-		if (r == 0)
-			miss_present(m, which[k]);
-		else
-			miss_deliver(m, which[k], w[k].p);
-	}
+	if (r == 0)
+		miss_present(m, i);
+	else
+		miss_deliver(m, i, p);
 	return r;
 }
 
 int fill_member(struct fill *f, struct miss *m, uint64_t first, uint64_t n,
 		const uint8_t *src, size_t src_len, int *ret_disk)
 {
-	struct lane_write w[BATCH];
-	uint64_t which[BATCH];
 	uint8_t *out = f->lane.scratch;
 	bool full = false;
 	uint64_t need = 0;
-	size_t batch = 0;
-	int r, disk = 0, bad = 0;
+	int r, bad = 0;
 
 	for (uint64_t i = first; i < first + n; i++) {
 		struct chunk c;
@@ -132,20 +124,10 @@ int fill_member(struct fill *f, struct miss *m, uint64_t first, uint64_t n,
 			bad = -EBADMSG;
 			continue;
 		}
-		w[batch] = (struct lane_write){
-			.p = out + c.inner_off,
-			.len = (size_t)c.len,
-			.off = c.image_off,
-		};
-		which[batch++] = i;
-		if (batch == BATCH) {
-			r = write_chunks(f, m, w, which, batch);
-			disk = r < 0 ? r : disk;
-			batch = 0;
-		}
+		r = write_chunk(f, m, i, &c, out + c.inner_off);
+		if (r < 0)
+			*ret_disk = r;
 	}
-	r = write_chunks(f, m, w, which, batch);
-	*ret_disk = r < 0 ? r : disk;
 	return bad;
 }
 
@@ -280,15 +262,13 @@ static int stream_take(struct fill *f, struct fill_stream *s, const uint8_t *p,
 		if (s->pos < start) {
 			k = (size_t)MIN(start - s->pos, (uint64_t)n);
 		} else {
-			struct lane_write w = {.p = p};
-
 			if (s->pos >= end)
 				return -EBADMSG;
 			k = (size_t)MIN(end - s->pos, (uint64_t)n);
-			w.len = k;
-			w.off = s->c.image_off + (s->pos - start);
 			if (!s->skip) {
-				int r = lane_write_all(&f->lane, &w, 1);
+				int r = lane_write(&f->lane, p, k,
+						   s->c.image_off +
+							   (s->pos - start));
 
 				if (r < 0) {
 					*ret_disk = r;
