@@ -46,6 +46,7 @@ void lane_lock(struct lane *l)
 	const uint64_t one = 1;
 
 	(void)pthread_mutex_lock(&l->busy);
+	lane_let_go(l);
 	atomic_store_explicit(&l->used, true, memory_order_relaxed);
 	if (!atomic_exchange_explicit(&l->dirty, true, memory_order_relaxed) &&
 	    l->wake_fd >= 0 && write(l->wake_fd, &one, sizeof(one)) < 0)
@@ -68,6 +69,26 @@ bool lane_trim(struct lane *l)
 	atomic_store_explicit(&l->dirty, false, memory_order_relaxed);
 	(void)pthread_mutex_unlock(&l->busy);
 	return false;
+}
+
+void lane_hold(struct lane *l, const uint8_t *p, size_t len, uint64_t off)
+{
+	l->held = p;
+	l->held_len = len;
+	l->held_off = off;
+}
+
+void lane_let_go(struct lane *l)
+{
+	l->held_len = 0;
+}
+
+const uint8_t *lane_held(const struct lane *l, uint64_t off, size_t len)
+{
+	if (off < l->held_off || off - l->held_off > l->held_len ||
+	    l->held_len - (off - l->held_off) < len)
+		return NULL;
+	return l->held + (off - l->held_off);
 }
 
 ssize_t lane_read(const struct lane *l, void *p, size_t len, uint64_t off)

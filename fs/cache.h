@@ -22,6 +22,8 @@
  * @busy:	held by the owner while it uses @scratch, so that
  *		lane_trim() from another thread can give idle pages back
  * @dirty:	@scratch holds pages; @used: since the last lane_trim()
+ * @held:	[@held_len] in @scratch: verified bytes of the image, from
+ *		@held_off on; until the scratch is used for something else
  * @wake_fd:	eventfd that is told when a clean lane becomes dirty, so that
  *		somebody trims it later; -1: nobody
  */
@@ -30,6 +32,9 @@ struct lane {
 	uint64_t unique;
 	uint8_t *scratch;
 	size_t scratch_bytes;
+	const uint8_t *held;
+	size_t held_len;
+	uint64_t held_off;
 	pthread_mutex_t busy;
 	int wake_fd;
 	_Atomic bool dirty;
@@ -56,6 +61,12 @@ bool lane_trim(struct lane *l);
  * Return: bytes, less than @len only at the end of the file; -errno
  */
 ssize_t lane_read(const struct lane *l, void *p, size_t len, uint64_t off);
+
+/* The scratch has, or has no more, verified bytes of the image. */
+void lane_hold(struct lane *l, const uint8_t *p, size_t len, uint64_t off);
+void lane_let_go(struct lane *l);
+/* Return: where it has [@off, @off + @len) of the image; NULL: it has not */
+const uint8_t *lane_held(const struct lane *l, uint64_t off, size_t len);
 
 /* Writes to it, all of [@p, @p + @len). Context: as above. Return: 0, -errno */
 int lane_write(const struct lane *l, const void *p, size_t len, uint64_t off);

@@ -124,6 +124,8 @@ int fill_member(struct fill *f, struct miss *m, uint64_t first, uint64_t n,
 			bad = -EBADMSG;
 			continue;
 		}
+		lane_hold(&f->lane, out + c.inner_off, (size_t)c.len,
+			  c.image_off);
 		r = write_chunk(f, m, i, &c, out + c.inner_off);
 		if (r < 0)
 			*ret_disk = r;

@@ -434,28 +434,48 @@ static void note_read(struct fs *fs, const struct waiter *w,
 			    w->start_ns, w->class_);
 }
 
-/* Answers from the cache file, where the bytes are known to be. */
-static void reply_cached(struct fs *fs, struct lane *lane,
-			 const struct waiter *w, enum events_how how)
+/**
+ * cached() - bytes that the cache is known to have
+ *
+ * Who has just decoded them still has them. Return: [@w->size] in the lane's
+ * scratch; NULL: they cannot be read
+ */
+static const uint8_t *cached(struct fs *fs, struct lane *lane,
+			     const struct waiter *w)
 {
+	const uint8_t *p = lane_held(lane, w->image_off, w->size);
 	ssize_t n;
 
+	if (p != NULL)
+		return p;
+	lane_let_go(lane);
 	assert(w->size <= lane->scratch_bytes);
 	n = lane_read(lane, lane->scratch, w->size, w->image_off);
 	if (n < 0) {
 		stats_error(fs->st, "cache cannot be read");
 		log_err("err=%s msg=\"cache cannot be read\"",
 			err_symbol((int)n));
-		note_read(fs, w, EVENTS_ERROR);
-		reply_errno(w->req, -EIO);
-		return;
+		return NULL;
 	}
 	/* The tail of the last block is a hole at the end of the file. */
 	if ((size_t)n < w->size)
 		memset(lane->scratch + n, 0, w->size - (size_t)n);
+	return lane->scratch;
+}
+
+static void reply_cached(struct fs *fs, struct lane *lane,
+			 const struct waiter *w, enum events_how how)
+{
+	const uint8_t *p = cached(fs, lane, w);
+
+	if (p == NULL) {
+		note_read(fs, w, EVENTS_ERROR);
+		reply_errno(w->req, -EIO);
+		return;
+	}
 	count_read(fs, w->size);
 	note_read(fs, w, how);
-	(void)fuse_reply_buf(w->req, (const char *)lane->scratch, w->size);
+	(void)fuse_reply_buf(w->req, (const char *)p, w->size);
 }
 
 static void on_interrupt(fuse_req_t req, void *data)

@@ -52,6 +52,8 @@ UNIT_TESTS += %D%/test-datadir
 %C%_test_datadir_LDADD = fs/libfs.a $(LDADD) -lpthread
 UNIT_TESTS += %D%/test-super
 %C%_test_super_LDADD = fs/libfs.a $(LDADD)
+UNIT_TESTS += %D%/test-cache
+%C%_test_cache_LDADD = fs/libfs.a $(LDADD) -lpthread
 UNIT_TESTS += %D%/test-miss
 %C%_test_miss_LDADD = fs/libfs.a $(LDADD) $(FUSE3_LIBS) \
 	$(SECCOMP_LIBS) -lpthread
