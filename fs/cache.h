@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * DOC: a lane is what one thread needs to move bytes between the cache file
- * and memory: the file, and a scratch buffer. It reads and writes by pread and
- * pwrite: the thread has nothing else to do meanwhile, its decoded bytes are in
- * its own CPU's cache, and io_uring would hand buffered writes to a thread of
- * the kernel on ext4, which knows no other way.
+ * and memory: an io_uring of its own (SINGLE_ISSUER: no shared ring lock) and
+ * a scratch buffer. Rings are made before the sandbox is entered and may do
+ * nothing but read the registered cache file. Where the kernel refuses io_uring,
+ * pread does the same.
+ *
+ * Writes are pwrite's: ext4 has no buffered write that does not block, so a ring
+ * hands each to a thread of the kernel, on a CPU whose cache has not what was just
+ * decoded.
  */
 #ifndef FS_CACHE_H
 #define FS_CACHE_H
 
+#include <liburing.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "common/base.h"
+
+#define CACHE_RING_ENTRIES 2u
 
 /**
  * struct lane - of one thread
@@ -29,6 +36,10 @@
  */
 struct lane {
 	int fd;
+	bool has_ring;
+	bool enabled;
+	struct io_uring ring;
+	uint64_t next_id; /* user_data of the next request */
 	uint64_t unique;
 	uint8_t *scratch;
 	size_t scratch_bytes;
@@ -44,8 +55,8 @@ struct lane {
 /* @scratch_bytes of address space. Return: 0 or -errno. */
 int lane_init(struct lane *l, size_t scratch_bytes);
 void lane_done(struct lane *l);
-/* Says which file; before the first use. */
-void lane_set_file(struct lane *l, int fd);
+/* Says which file; once, before the first use. Return: 0 or -errno. */
+int lane_set_file(struct lane *l, int fd);
 
 /* Between these the scratch belongs to the calling thread. */
 void lane_lock(struct lane *l);
@@ -60,7 +71,7 @@ bool lane_trim(struct lane *l);
  * Context: the lane's thread
  * Return: bytes, less than @len only at the end of the file; -errno
  */
-ssize_t lane_read(const struct lane *l, void *p, size_t len, uint64_t off);
+ssize_t lane_read(struct lane *l, void *p, size_t len, uint64_t off);
 
 /* The scratch has, or has no more, verified bytes of the image. */
 void lane_hold(struct lane *l, const uint8_t *p, size_t len, uint64_t off);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # libfs.a: everything but main(), so that tests can reach it.
 noinst_LIBRARIES += %D%/libfs.a
-%C%_libfs_a_CPPFLAGS = $(AM_CPPFLAGS) $(FUSE3_CFLAGS) \
+%C%_libfs_a_CPPFLAGS = $(AM_CPPFLAGS) $(FUSE3_CFLAGS) $(URING_CFLAGS) \
 	$(JSON_CFLAGS) $(SECCOMP_CFLAGS)
 %C%_libfs_a_SOURCES = \
 	%D%/options.c %D%/options.h \
@@ -40,7 +40,7 @@ noinst_LIBRARIES += %D%/libfs.a
 sbin_PROGRAMS += %D%/mount.estargz
 %C%_mount_estargz_SOURCES = %D%/main.c
 %C%_mount_estargz_LDADD = %D%/libfs.a common/libcommon.a $(COMMON_LIBS) \
-	$(FUSE3_LIBS) $(SECCOMP_LIBS) -lpthread
+	$(FUSE3_LIBS) $(URING_LIBS) $(SECCOMP_LIBS) -lpthread
 
 # estargzfs is the same program.
 install-exec-hook:

@@ -42,6 +42,8 @@ static const int allowed[] = {
 	SCMP_SYS(epoll_wait),
 	SCMP_SYS(epoll_pwait),
 	SCMP_SYS(epoll_ctl),
+	SCMP_SYS(io_uring_enter),
+	SCMP_SYS(io_uring_register),
 	/* memory */
 	SCMP_SYS(mmap),
 	SCMP_SYS(munmap),

@@ -448,7 +448,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 		    struct err *e)
 {
 	struct fs *fs = &w->fs;
-	int r;
+	int r = 0;
 
 	fs->miss = &w->miss;
 	fs->st = w->st;
@@ -471,11 +471,15 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	w->snapshot = calloc(present_words(&fs->pr) + 1, sizeof(uint64_t));
 	if (w->snapshot == NULL)
 		return err_set(e, -ENOMEM, "worker: no memory");
-	lane_set_file(&w->lane, w->fds[CTL_FD_EROFS]);
-	for (unsigned i = 0; i < w->n_threads; i++) {
-		lane_set_file(&w->lanes[i], w->fds[CTL_FD_EROFS]);
-		lane_set_file(&w->fills[i].lane, w->fds[CTL_FD_EROFS]);
+	r = lane_set_file(&w->lane, w->fds[CTL_FD_EROFS]);
+	for (unsigned i = 0; r == 0 && i < w->n_threads; i++) {
+		r = lane_set_file(&w->lanes[i], w->fds[CTL_FD_EROFS]);
+		if (r == 0)
+			r = lane_set_file(&w->fills[i].lane,
+					  w->fds[CTL_FD_EROFS]);
 	}
+	if (r < 0)
+		return err_set(e, r, "io_uring: %s", err_name(r));
 	stats_count(w->st, &w->fs.ch, &w->fs.pr);
 	start_events(w, m->again);
 	passthru_init(fs, w->ctl, w->opens_fd, w->o);

@@ -53,9 +53,11 @@ UNIT_TESTS += %D%/test-datadir
 UNIT_TESTS += %D%/test-super
 %C%_test_super_LDADD = fs/libfs.a $(LDADD)
 UNIT_TESTS += %D%/test-cache
-%C%_test_cache_LDADD = fs/libfs.a $(LDADD) -lpthread
+%C%_test_cache_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
+%C%_test_cache_LDADD = fs/libfs.a $(LDADD) $(URING_LIBS) -lpthread
 UNIT_TESTS += %D%/test-miss
-%C%_test_miss_LDADD = fs/libfs.a $(LDADD) $(FUSE3_LIBS) \
+%C%_test_miss_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
+%C%_test_miss_LDADD = fs/libfs.a $(LDADD) $(URING_LIBS) $(FUSE3_LIBS) \
 	$(SECCOMP_LIBS) -lpthread
 UNIT_TESTS += %D%/test-oci
 UNIT_TESTS += %D%/test-image

@@ -243,7 +243,8 @@ static void start(struct lab *l, unsigned per, int cache, uint64_t timeout_ms)
 	assert_int_equal(lane_init(&l->lane, MIB(1)), 0);
 	for (unsigned i = 0; i < THREADS; i++) {
 		assert_int_equal(fill_init(&l->fills[i]), 0);
-		lane_set_file(&l->fills[i].lane, l->cache_fd);
+		assert_int_equal(lane_set_file(&l->fills[i].lane, l->cache_fd),
+				 0);
 	}
 }
 
