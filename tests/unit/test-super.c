@@ -52,6 +52,8 @@ static int begin(const void *p, size_t n, bool with_fd)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		/* For a pipe the log would open one of its own. */
+		(void)close(STDERR_FILENO);
 		r = super_begin(&s, sv[0], &session, &fuse_fd, &e);
 		/* Nothing stays open, also not what came with a bad packet. */
 		for (int i = STDERR_FILENO + 1; i < 64; i++) {
