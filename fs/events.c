@@ -545,17 +545,19 @@ struct events *events_start(int fd, const struct events_layer *of)
 		events_free(ev);
 		return NULL;
 	}
-	put(ev, &first);
+	if (!of->relieves)
+		put(ev, &first);
 	return ev;
 }
 
-void events_stop(struct events *ev)
+void events_stop(struct events *ev, bool relieved)
 {
 	struct event last = {.what = WHAT_END, .t_ns = io_now_ns()};
 
 	if (ev == NULL)
 		return;
-	put(ev, &last);
+	if (!relieved)
+		put(ev, &last);
 	(void)pthread_mutex_lock(&ev->lock);
 	ev->stop = true;
 	(void)pthread_mutex_unlock(&ev->lock);

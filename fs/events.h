@@ -39,7 +39,8 @@ struct events;
 
 /**
  * struct events_layer - what lines of a layer need to know; borrowed
- * @again:	somebody has served this mount before
+ * @again:	somebody has served this mount before, and died
+ * @relieves:	or was relieved: the one goes on where the other left off
  * @bytes_max:	of the file: where it has that many, nothing more is written
  */
 struct events_layer {
@@ -48,13 +49,14 @@ struct events_layer {
 	const struct chunks *ch;
 	uint64_t bytes_max;
 	bool again;
+	bool relieves;
 };
 
 /* Opens, or makes, a regular file or a pipe. Return: descriptor, -errno */
 int events_open(const char *path, struct err *e);
 
 /**
- * events_start() - take over @fd, say `mount` or `again`
+ * events_start() - take over @fd, say `mount` or `again`, or nothing
  *
  * Context: in the sandbox, before the threads that serve.
  * Return: NULL where memory is short; @fd is closed then
@@ -64,11 +66,12 @@ struct events *events_start(int fd, const struct events_layer *of);
 /**
  * events_stop() - say `end` and write what is left
  * @ev:		or NULL
+ * @relieved:	`end` is for another to say
  *
  * A reader of a pipe that does not read is waited for, but not for long. Threads
  * that still run may go on to report; nothing comes of it.
  */
-void events_stop(struct events *ev);
+void events_stop(struct events *ev, bool relieved);
 
 /* Only after events_stop(), and when nobody reports any more. */
 void events_free(struct events *ev);

@@ -384,7 +384,7 @@ static void adopt_tail(struct worker *w)
 	w->built.tail_len = 0;
 }
 
-static void start_events(struct worker *w, bool again)
+static void start_events(struct worker *w, bool again, bool relieves)
 {
 	const struct events_layer of = {
 		.layer = w->layer,
@@ -392,6 +392,7 @@ static void start_events(struct worker *w, bool again)
 		.ch = &w->fs.ch,
 		.bytes_max = w->o->events_max,
 		.again = again,
+		.relieves = relieves,
 	};
 
 	if (w->events_fd < 0)
@@ -481,7 +482,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	if (r < 0)
 		return err_set(e, r, "io_uring: %s", err_name(r));
 	stats_count(w->st, &w->fs.ch, &w->fs.pr);
-	start_events(w, m->again);
+	start_events(w, m->again, m->relieves);
 	passthru_init(fs, w->ctl, w->opens_fd, w->o);
 	w->session.fail_resent = m->fail_resent;
 	r = session_init(&w->session, fs, fuse_fd, m->init, m->init_len, e);
@@ -714,13 +715,15 @@ static void leave_session(struct worker *w)
 /* Return: exit status */
 static int end(struct worker *w)
 {
+	bool relieved = !atomic_load_explicit(&w->ended, memory_order_acquire);
+
 	/* What is there stays for the next mount. */
 	miss_stop(&w->miss);
-	events_stop(w->events);
+	events_stop(w->events, relieved);
 	firsts_end(&w->fs.firsts, w->sha);
 	if (present_count(&w->fs.pr) != present_count_durable(&w->fs.pr))
 		sync_cache(w, io_now_ns());
-	if (!atomic_load_explicit(&w->ended, memory_order_acquire))
+	if (relieved)
 		return WORKER_RELIEVED;
 	return atomic_load_explicit(&w->failed, memory_order_relaxed) ? 1 : 0;
 }

@@ -114,7 +114,7 @@ static struct events *start(struct fixture *f, uint64_t bytes_max, bool again)
 
 static void finish(struct events *ev)
 {
-	events_stop(ev);
+	events_stop(ev, false);
 	events_free(ev);
 }
 
@@ -213,6 +213,35 @@ static void test_golden(void **state)
 	(void)buf_add_str(&want, HEAD "\"end\"}\n" HEAD "\"again\"}\n" HEAD
 				      "\"end\"}\n");
 	assert_string_equal(got.p, want.p);
+}
+
+/* Between a worker that was relieved and the one in its place nothing is said. */
+static void test_relief_is_not_told(void **state)
+{
+	struct fixture *f = *state;
+	const struct events_layer of = {
+		.layer = &f->layer,
+		.im = &f->im,
+		.ch = &f->ch,
+		.bytes_max = MIB(1),
+		.again = true,
+		.relieves = true,
+	};
+	struct events *ev = start(f, MIB(1), false);
+	char line[4096];
+	FILE *in;
+	int n = 0;
+
+	events_stop(ev, true);
+	events_free(ev);
+	finish(events_start(events_open(f->path, &f->e), &of));
+	in = fopen(f->path, "re");
+	assert_non_null(in);
+	while (fgets(line, sizeof(line), in) != NULL)
+		assert_non_null(
+			strstr(line, n++ == 0 ? "\"mount\"" : "\"end\""));
+	(void)fclose(in);
+	assert_int_equal(n, 2);
 }
 
 static void test_paths(void **state)
@@ -344,6 +373,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_golden, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_relief_is_not_told, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_paths, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_file_is_not_too_large,
 						setup, teardown),
