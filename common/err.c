@@ -30,11 +30,6 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	return code;
 }
 
-int err_no_memory(struct err *e)
-{
-	return err_set(e, -ENOMEM, "out of memory");
-}
-
 int err_wrap(struct err *e, const char *fmt, ...)
 {
 	char text[ERR_TEXT_BYTES];

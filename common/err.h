@@ -39,8 +39,12 @@ struct err {
  */
 int err_set(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* The one text of it. Return: -ENOMEM */
-int err_no_memory(struct err *e);
+/* The one text of it. Return: -ENOMEM, which compilers are to see */
+static inline int err_no_memory(struct err *e)
+{
+	(void)err_set(e, -ENOMEM, "out of memory");
+	return -ENOMEM;
+}
 
 /**
  * err_wrap() - put a clause in front of a recorded error: "clause: text"

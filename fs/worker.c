@@ -449,7 +449,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 		    struct err *e)
 {
 	struct fs *fs = &w->fs;
-	int r = 0;
+	int r, image = w->fds[CTL_FD_EROFS];
 
 	fs->miss = &w->miss;
 	fs->st = w->st;
@@ -472,12 +472,11 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	w->snapshot = calloc(present_words(&fs->pr) + 1, sizeof(uint64_t));
 	if (w->snapshot == NULL)
 		return err_set(e, -ENOMEM, "worker: no memory");
-	r = lane_set_file(&w->lane, w->fds[CTL_FD_EROFS]);
+	r = lane_set_file(&w->lane, image);
 	for (unsigned i = 0; r == 0 && i < w->n_threads; i++) {
-		r = lane_set_file(&w->lanes[i], w->fds[CTL_FD_EROFS]);
+		r = lane_set_file(&w->lanes[i], image);
 		if (r == 0)
-			r = lane_set_file(&w->fills[i].lane,
-					  w->fds[CTL_FD_EROFS]);
+			r = lane_set_file(&w->fills[i].lane, image);
 	}
 	if (r < 0)
 		return err_set(e, r, "io_uring: %s", err_name(r));
