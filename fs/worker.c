@@ -56,6 +56,10 @@ struct worker {
 	struct lane lane;      /* the main thread's */
 	struct lane lanes[THREADS_MAX];
 	struct fill fills[THREADS_MAX];
+	struct thread_arg {
+		struct worker *w;
+		unsigned i;
+	} args[THREADS_MAX];
 	pthread_t fuse_threads[THREADS_MAX];
 	pthread_t fill_threads[THREADS_MAX];
 	unsigned n_threads;
@@ -74,11 +78,6 @@ struct worker {
 	uint64_t ask_pause_ns;
 	_Atomic bool ended;
 	_Atomic bool failed; /* ended, but not because of an unmount */
-};
-
-struct fuse_thread_arg {
-	struct worker *w;
-	struct lane *lane;
 };
 
 static int send_plain(const struct worker *w, enum ctl_type type)
@@ -312,13 +311,10 @@ static int handle_start(struct worker *w, const struct ctl_start *m, int *fds)
 
 static void *fuse_thread(void *arg)
 {
-	struct fuse_thread_arg *a = arg;
+	const struct thread_arg *a = arg;
 	struct worker *w = a->w;
-	struct lane *lane = a->lane;
-	int r;
+	int r = session_loop(&w->session, &w->lanes[a->i]);
 
-	free(a);
-	r = session_loop(&w->session, lane);
 	if (r == -EINTR)
 		return NULL;
 	if (r < 0 && r != -ECONNABORTED) {
@@ -330,19 +326,11 @@ static void *fuse_thread(void *arg)
 	return NULL;
 }
 
-struct fill_thread_arg {
-	struct worker *w;
-	struct fill *fill;
-};
-
 static void *fill_thread(void *arg)
 {
-	struct fill_thread_arg *a = arg;
-	struct worker *w = a->w;
-	struct fill *fill = a->fill;
+	const struct thread_arg *a = arg;
 
-	free(a);
-	miss_fill_loop(&w->miss, fill);
+	miss_fill_loop(&a->w->miss, &a->w->fills[a->i]);
 	return NULL;
 }
 
@@ -354,21 +342,12 @@ static int start_threads(struct worker *w)
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, (size_t)KIB(256));
 	for (unsigned i = 0; r == 0 && i < w->n_threads; i++) {
-		struct fuse_thread_arg *fa = malloc(sizeof(*fa));
-		struct fill_thread_arg *la = malloc(sizeof(*la));
-
-		if (fa == NULL || la == NULL) {
-			free(fa);
-			free(la);
-			r = ENOMEM;
-			break;
-		}
-		*fa = (struct fuse_thread_arg){w, &w->lanes[i]};
-		*la = (struct fill_thread_arg){w, &w->fills[i]};
-		r = pthread_create(&w->fuse_threads[i], &attr, fuse_thread, fa);
+		w->args[i] = (struct thread_arg){w, i};
+		r = pthread_create(&w->fuse_threads[i], &attr, fuse_thread,
+				   &w->args[i]);
 		if (r == 0)
 			r = pthread_create(&w->fill_threads[i], &attr,
-					   fill_thread, la);
+					   fill_thread, &w->args[i]);
 	}
 	(void)pthread_attr_destroy(&attr);
 	return -r;
