@@ -690,6 +690,14 @@ static void leave_session(struct worker *w)
 	stats_set(&w->st->firsts_since, firsts_since(&w->fs.firsts));
 }
 
+/* What they took out of the list of those who wait may not be answered yet, and
+ * nobody has it sent again. No run is left, so it is soon. */
+static void await_fill_threads(struct worker *w)
+{
+	for (unsigned i = 0; i < w->n_threads; i++)
+		(void)pthread_join(w->fill_threads[i], NULL);
+}
+
 /* Return: exit status */
 static int end(struct worker *w)
 {
@@ -697,6 +705,8 @@ static int end(struct worker *w)
 
 	/* What is there stays for the next mount. */
 	miss_stop(&w->miss);
+	if (relieved)
+		await_fill_threads(w);
 	events_stop(w->events, relieved);
 	firsts_end(&w->fs.firsts, w->sha);
 	if (present_count(&w->fs.pr) != present_count_durable(&w->fs.pr))
