@@ -124,8 +124,10 @@ void ahead_hints(struct miss *m, uint64_t now_ns)
 
 	if (m->noprefetch || m->traced)
 		return;
-	m->pump_hints =
-		h->state == LINK_HINTS_COMING || h->state == LINK_HINTS_THERE;
+	/* Where all is here, nobody is to be asked for what they name. */
+	m->pump_hints = (h->state == LINK_HINTS_COMING ||
+			 h->state == LINK_HINTS_THERE) &&
+			present_next_missing(m->pr, 0) < m->ch->n;
 	atomic_store_explicit(&m->start_until_ns,
 			      m->pump_hints && !m->own_hints ? now_ns + START_NS
 							     : 0,

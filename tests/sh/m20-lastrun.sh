@@ -77,6 +77,15 @@ ok "a mount with a short one" mounted
 ok "is right, too" cmp "$T/a" <(part 900 1)
 ok "it ends" ended
 
+### When all is here, who goes on with it needs no fetcher ###
+
+no_fetcher() { [ -z "$(test_procs estargzd)" ]; }
+ok "a mount that is read as a whole" mounted
+cat "$T/m/f" >/dev/null
+ok "is complete" wait_for 20 stat_is .state '"complete"'
+ok "its fetcher ends" wait_for 20 no_fetcher
+ok "it ends" ended
+
 ok "estargz prune" "$ESTARGZ" prune --root "$STATE"
 not_ok "removes it" test -e "$KEPT"
 rm -rf "$STATE/traces"
