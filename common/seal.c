@@ -14,16 +14,18 @@
 #define SEALED 0400
 #define PAUSE_NS (10 * NSEC_PER_MSEC)
 
-int seal_set(int fd)
-{
-	return fchmod(fd, SEALED) < 0 ? -errno : 0;
-}
-
 bool seal_is_set(int fd)
 {
 	struct stat st;
 
 	return fstat(fd, &st) == 0 && (st.st_mode & 0222) == 0;
+}
+
+int seal_set(int fd)
+{
+	if (seal_is_set(fd))
+		return 0;
+	return fchmod(fd, SEALED) < 0 ? -errno : 0;
 }
 
 int seal_hold(int fd, unsigned wait_ms, struct err *e)

@@ -17,7 +17,8 @@
 #include "common/base.h"
 #include "common/err.h"
 
-/* @fd: open in any way. Return: 0, -errno */
+/* @fd: open in any way. What is sealed is left alone, so that it may lie where nothing
+ * can be changed. Return: 0, -errno */
 int seal_set(int fd);
 bool seal_is_set(int fd);
 

@@ -213,6 +213,15 @@ chmod 600 "$img/layer.erofs"
 ok "whole again: mounts" mount_esgz "$(url few-files)" "$M" "toc_digest=$D"
 is "$(type_of "$M") $(stat -c %a "$img/layer.erofs")" "erofs 400" "whole again: by EROFS"
 umount_esgz "$M"
+# Where nothing can be written, and all is sealed.
+mkdir "$T/ro"
+mount -o bind,ro "$STATE" "$T/ro"
+STATE=$T/ro
+ok "on what is read-only: mounts" mount_esgz "$(url few-files)" "$M" "toc_digest=$D"
+is "$(type_of "$M")" erofs "on what is read-only: by EROFS"
+umount_esgz "$M"
+STATE=$T/state
+umount "$T/ro"
 echo 00000000-1111-2222-3333-444444444444 >"$T/boot_id"
 mount --bind "$T/boot_id" "$BOOT_ID"
 ok "after a boot: mounts" mount_esgz "$(url few-files)" "$M" "toc_digest=$D"

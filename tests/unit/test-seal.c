@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/seal.h"
@@ -60,6 +61,18 @@ static void test_mark(void **state)
 	assert_int_equal(close(fd), 0);
 	assert_false(seal_is_set(-1));
 	assert_int_equal(seal_set(-1), -EBADF);
+}
+
+/* As on a file system that is mounted to be read. */
+static void test_mark_that_cannot_be_set(void **state)
+{
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(fchmod(fd, 0400), -1);
+	assert_true(seal_is_set(fd));
+	assert_int_equal(seal_set(fd), 0);
+	assert_int_equal(close(fd), 0);
 }
 
 static void test_descriptor_of_writer(void **state)
@@ -128,6 +141,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_mark, setup, teardown),
+		cmocka_unit_test(test_mark_that_cannot_be_set),
 		cmocka_unit_test_setup_teardown(test_descriptor_of_writer,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mapping_of_writer, setup,
