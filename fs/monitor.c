@@ -70,6 +70,8 @@ static void is_handed(struct monitor *m)
 		return;
 	m->relieving = false;
 	m->relief_at_ns = 0;
+	/* What it was looked through for may have been changed until now. */
+	backing_forget(&m->backing);
 	if (m->super != NULL)
 		super_complete(m->super);
 }
@@ -167,8 +169,6 @@ static void relieve(struct monitor *m)
 		log_warn("msg=\"complete, but stays on FUSE: %s\"", e.text);
 		return;
 	}
-	/* What it was looked through for may have been changed since. */
-	backing_forget(&m->backing);
 	m->relieving = true;
 	m->relief_at_ns = io_now_ns() + RELIEF_NS;
 	(void)io_send_fds(m->ctl, &msg, sizeof(msg), NULL, 0, MSG_DONTWAIT);
