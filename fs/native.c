@@ -20,9 +20,12 @@
 #include "common/rd.h"
 #include "common/seal.h"
 #include "fs/metarun.h"
-#define SEAL_WAIT_MS 3000u /* for a worker that has just been relieved */
 #define LOG_MOD "native"
 #include "common/log.h"
+
+/* For workers that have just been relieved, of all layers of an image together:
+ * one that serves another mount may hear of it a minute later. */
+#define SEAL_WAIT_MS 3000u
 
 /* Events and what is read ahead are FUSE's matter; a supervisor mounts itself. */
 bool native_wanted(const struct layer *layer, const struct options *o)
@@ -122,8 +125,11 @@ static unsigned attr_of(unsigned long flags)
 /* Nobody writes to it any more, until the descriptor is closed. */
 static int hold(int image_fd, struct err *e)
 {
-	int r = seal_hold(image_fd, SEAL_WAIT_MS, e);
+	static uint64_t left_ns = SEAL_WAIT_MS * NSEC_PER_MSEC;
+	uint64_t since_ns = io_now_ns();
+	int r = seal_hold(image_fd, (unsigned)(left_ns / NSEC_PER_MSEC), e);
 
+	left_ns -= MIN(left_ns, io_now_ns() - since_ns);
 	return r < 0 ? err_wrap(e, "layer.erofs") : 0;
 }
 
