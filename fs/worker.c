@@ -501,10 +501,13 @@ static int handle_serve(struct worker *w, const struct ctl_serve *m,
 		miss_start(&w->miss);
 		r = start_threads(w);
 	}
-	/* It was before there were seals, or who completed it died. */
-	if (r == 0 && complete && !w->sealed)
-		r = send_plain(w, CTL_COMPLETE);
-	return r;
+	if (r < 0 || !complete || w->sealed)
+		return r;
+	/* It was before there were seals, or who completed it died, perhaps
+	 * before that was safe: a seal without it is a damaged cache. */
+	(void)msync(w->map[CTL_FD_PRESENT], w->map_len[CTL_FD_PRESENT],
+		    MS_SYNC);
+	return send_plain(w, CTL_COMPLETE);
 }
 
 /* A new connection to a fetcher, greeted while the old state stands. */
