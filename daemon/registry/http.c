@@ -542,6 +542,9 @@ static int set_up(struct http_req *r, const struct http_opts *o)
 	SET(CURLOPT_PROTOCOLS_STR, "http,https");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_NOSIGNAL, 1L);
+	/* A look-up of a name that nobody waits for any more goes on by itself;
+	 * else libcurl waits for its end, and all requests with it. */
+	SET(CURLOPT_QUICK_EXIT, 1L);
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)set->connect_timeout_ms);
