@@ -36,6 +36,8 @@
 /* Registry documents. */
 #define MANIFEST_BYTES_MAX MIB(4)
 #define MANIFEST_LAYERS_MAX 512u
+/* Of what is in it: 800 bytes of memory for three of text, where it is objects. */
+#define MANIFEST_VALUES_MAX 131072u
 #define REFERRERS_BYTES_MAX KIB(512) /* what is said of artifacts */
 #define INDEX_IMAGES_MAX 512u
 /* Archives of images: files and links, and their names together. */

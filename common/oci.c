@@ -341,6 +341,16 @@ static int document_parse(struct json_object *o, const char *arch,
 		       "manifest has neither layers nor manifests");
 }
 
+/* At least as many as there are values. */
+static size_t count_values(const char *json, size_t len)
+{
+	size_t n = 1;
+
+	for (size_t i = 0; i < len; i++)
+		n += json[i] == '{' || json[i] == '[' || json[i] == ',';
+	return n;
+}
+
 /* @what: for messages. Return: 0 and an object to be put, -EBADMSG, … */
 static int read_json(const char *json, size_t len, const char *what,
 		     struct json_object **ret, struct err *e)
@@ -351,6 +361,8 @@ static int read_json(const char *json, size_t len, const char *what,
 
 	if (len > MANIFEST_BYTES_MAX)
 		return err_set(e, -EOVERFLOW, "%s is too large", what);
+	if (count_values(json, len) > MANIFEST_VALUES_MAX)
+		return err_set(e, -EOVERFLOW, "%s has too many values", what);
 	t = json_tokener_new_ex(JSON_DEPTH_MAX);
 	if (t == NULL)
 		return err_no_memory(e);

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "common/limits.h"
 #include "common/oci.h"
 
 #define HEX "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -163,6 +164,30 @@ static void test_artifacts(void **state)
 		else if (strstr(e.text, cases[i].why) == NULL)
 			fail_msg("%s: %s", cases[i].json, e.text);
 	}
+}
+
+/* Three bytes of text are a value that takes hundreds. */
+static void test_many_values(void **state)
+{
+	const size_t max = REFERRERS_BYTES_MAX;
+	CLEANUP_FREE char *json = malloc(max);
+	CLEANUP_OCI_MANIFEST struct oci_manifest m = {0};
+	struct err e = {0};
+	struct digest d;
+	size_t n = strlen("{\"manifests\":[");
+
+	(void)state;
+	assert_non_null(json);
+	memcpy(json, "{\"manifests\":[", n);
+	for (; n + 8 < max; n += 3)
+		memcpy(json + n, "{},", 3);
+	memcpy(json + n, "{}]}", 4);
+	n += 4;
+	assert_int_equal(oci_referrers_parse(json, n, TYPE, &d, &e),
+			 -EOVERFLOW);
+	assert_string_equal(e.text, "list of artifacts has too many values");
+	assert_int_equal(oci_manifest_parse(json, n, "amd64", &m, &e),
+			 -EOVERFLOW);
 }
 
 static void test_referrers_tag(void **state)
@@ -399,6 +424,7 @@ int main(void)
 		cmocka_unit_test(test_references),
 		cmocka_unit_test(test_referrers),
 		cmocka_unit_test(test_artifacts),
+		cmocka_unit_test(test_many_values),
 		cmocka_unit_test(test_referrers_tag),
 		cmocka_unit_test(test_trace_annotation),
 		cmocka_unit_test(test_bad_references),
