@@ -26,8 +26,9 @@
 #include "common/log.h"
 
 #define IMAGE "layer.erofs"
-#define CHECK_TRIES 3u     /* of a process that was killed */
-#define SEAL_WAIT_MS 3000u /* for a worker that has just been relieved */
+#define CHECK_TRIES 3u          /* of a process that was killed */
+#define SEAL_WAIT_MS 3000u      /* for a worker that has just been relieved */
+#define SEAL_WAIT_ASKED_MS 100u /* where somebody waits for the layer */
 #define STACK_BYTES KIB(256)
 #define PATH_BYTES_MAX 4096u
 
@@ -172,9 +173,9 @@ static int check(const struct layer *l, const struct meta_files *f,
 
 /* From here until the descriptor is closed nobody writes to what is looked through
  * and then mounted. */
-static int hold_image(const char *dir, int fd, struct err *e)
+static int hold_image(const char *dir, int fd, unsigned wait_ms, struct err *e)
 {
-	int r = seal_hold(fd, SEAL_WAIT_MS, e);
+	int r = seal_hold(fd, wait_ms, e);
 
 	if (r < 0)
 		(void)err_wrap(e, "%s/" IMAGE, dir);
@@ -203,7 +204,8 @@ static int place(struct layer *l, const char *dir, enum kmount_kind *ret_kind,
 
 /* Return: 0; -EAGAIN not complete; -ENOSYS the kernel has no EROFS; -errno,
  * with @e */
-static int make(struct layer *l, enum kmount_kind *ret_kind, struct err *e)
+static int make(struct layer *l, unsigned wait_ms, enum kmount_kind *ret_kind,
+		struct err *e)
 {
 	CLEANUP_FREE char *dir = dir_of(l);
 	CLEANUP_FILES struct files f = {-1, {-1, -1, -1}};
@@ -212,7 +214,7 @@ static int make(struct layer *l, enum kmount_kind *ret_kind, struct err *e)
 	if (r < 0)
 		return err_set(e, r, "%s: %s", dir != NULL ? dir : "layer",
 			       err_name(r));
-	r = hold_image(dir, f.f.erofs, e);
+	r = hold_image(dir, f.f.erofs, wait_ms, e);
 	if (r == 0)
 		r = check(l, &f.f, e);
 	if (r < 0)
@@ -288,14 +290,14 @@ static void failed(struct layer *l, const struct err *e)
 	set_state(l, e->code == -EAGAIN ? NATIVE_NONE : NATIVE_BAD);
 }
 
-/* CHECKING, by the caller's doing. */
-static void try(struct layer *l)
+/* CHECKING, by the caller's doing. @wait_ms: for those who may write to it */
+static void try(struct layer *l, unsigned wait_ms)
 {
 	enum kmount_kind kind = KMOUNT_NONE;
 	char d[DIGEST_STR_BYTES];
 	struct err e = {0};
 
-	if (make(l, &kind, &e) < 0) {
+	if (make(l, wait_ms, &kind, &e) < 0) {
 		failed(l, &e);
 		return;
 	}
@@ -364,7 +366,7 @@ static bool await(struct layer *l, const struct timespec *until)
 	ours = claim(l);
 	unlock(ls);
 	if (ours)
-		try(l);
+		try(l, SEAL_WAIT_ASKED_MS);
 	lock(ls);
 	ready = native_is_ready(l);
 	unlock(ls);
@@ -424,7 +426,7 @@ static void *run(void *arg)
 		(void)pthread_mutex_unlock(&ls->rows);
 		if (l == NULL)
 			return NULL;
-		try(l);
+		try(l, SEAL_WAIT_MS);
 		/* Its last snapshot may have gone meanwhile. */
 		layers_release(ls, l->id);
 	}
