@@ -22,6 +22,7 @@
 
 #define RUNTIME_TIMEOUT_MS 60000
 #define DRAIN_TIMEOUT_MS 5000
+#define PASS_BYTES 16384u
 
 enum {
 	ON_OUT,
@@ -38,6 +39,8 @@ enum {
  * @fds:	what is waited for; -1: not, or not any more
  * @out, @err:	the ends that the container has
  * @stream:	of @fds[ON_OUT], @fds[ON_ERR], @fds[ON_TTY]
+ * @begun:	[@n_begun] of @fds[ON_ERR], where it is JSON: a character whose
+ *		last bytes are still to come
  * @how:	why it is to end, 0: it is not
  */
 struct runner {
@@ -49,6 +52,8 @@ struct runner {
 	int err;
 	pid_t pid;
 	struct runline_stream stream[ON_TTY + 1];
+	char begun[3];
+	size_t n_begun;
 	enum run_end how;
 	unsigned interrupted; /* the signal's number, 0: was not */
 	sigset_t old;
@@ -171,8 +176,23 @@ static int start(struct runner *r, struct err *e)
 
 /* ---- what comes from it ------------------------------------------------ */
 
-/* Text as it came: it need not end with a line. */
-static void pass_json(const char *block, size_t n)
+/* Bytes at the end that are the beginning of a character of UTF-8. */
+static size_t begun(const char *p, size_t n)
+{
+	for (size_t k = 1; k <= MIN(n, (size_t)3); k++) {
+		unsigned char c = (unsigned char)p[n - k];
+
+		if ((c & 0xc0) != 0x80)
+			return (k == 1 && c >= 0xc0) || (k == 2 && c >= 0xe0) ||
+					       (k == 3 && c >= 0xf0)
+				       ? k
+				       : 0;
+	}
+	return 0;
+}
+
+/* Text as it came: it need not end with a line, but with a character. */
+static void tell_json(const char *block, size_t n)
 {
 	while (n > 0) {
 		size_t k = strnlen(block, n);
@@ -186,14 +206,29 @@ static void pass_json(const char *block, size_t n)
 	}
 }
 
+static void pass_json(struct runner *r, const char *block, size_t n)
+{
+	char text[PASS_BYTES + sizeof(r->begun)];
+
+	memcpy(text, r->begun, r->n_begun);
+	memcpy(text + r->n_begun, block, n);
+	n += r->n_begun;
+	r->n_begun = begun(text, n);
+	n -= r->n_begun;
+	memcpy(r->begun, text + n, r->n_begun);
+	tell_json(text, n);
+}
+
 static void pass(struct runner *r, int which, int to)
 {
-	char block[16384];
+	char block[PASS_BYTES];
 	ssize_t n = read(r->fds[which], block, sizeof(block));
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (n <= 0) {
+		if (which == ON_ERR)
+			tell_json(r->begun, r->n_begun);
 		/* A terminal's master is the terminal's. */
 		if (which == ON_TTY)
 			r->fds[which] = -1;
@@ -203,7 +238,7 @@ static void pass(struct runner *r, int which, int to)
 	}
 	/* Where nobody reads it, it is lost; the run goes on. */
 	if (which == ON_ERR && r->o->json)
-		pass_json(block, (size_t)n);
+		pass_json(r, block, (size_t)n);
 	else
 		(void)io_write_all(to, block, (size_t)n);
 	/* It may be the last thing that it does. */

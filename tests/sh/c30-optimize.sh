@@ -248,6 +248,12 @@ is "$(jq -rc 'keys | join(",")' "$T/optimize.err" | sort -u | xargs)" \
 	"bytes,layer,phase,total digest,layers,seconds layer,phase,text message stderr" \
 	"... among what we say"
 is "$(tail -n 1 "$T/optimize.err" | jq -r .digest)" "$OUT" "... and the summary last"
+OUT=$(timeout -k 5 120 "$ESTARGZ" optimize --progress json \
+	"oci:$L:src" "oci:$T/x:u" -- sh -c '
+	s=é; while [ ${#s} -lt 40000 ]; do s=$s$s; done; printf "x$s" >&2' \
+	2>"$T/optimize.err" </dev/null)
+is "$(jq -rj '.stderr // ""' "$T/optimize.err" | tr -d é)" "x" \
+	"characters stay whole"
 
 # crun does not know both versions of cgroups at once.
 if command -v crun >/dev/null; then
