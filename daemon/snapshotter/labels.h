@@ -73,9 +73,11 @@ void lazy_done(struct lazy *z);
  *
  * Both families: CRI's (containerd.io/snapshot/cri.*) first, then
  * containerd.io/snapshot/remote/stargz.*; the TOC's digest is
- * containerd.io/snapshot/stargz/toc.digest, the trace's OCI_TRACE_DIGEST_ANNOTATION
-, OCI_TAILS_ANNOTATION and containerd.io/snapshot/cri.manifest-digest are only hints: what makes no sense there is not looked at. A list of layers that containerd
- * cut in the middle of a digest loses that digest only.
+ * containerd.io/snapshot/stargz/toc.digest. The trace's
+ * OCI_TRACE_DIGEST_ANNOTATION, OCI_TAILS_ANNOTATION and
+ * containerd.io/snapshot/cri.manifest-digest are only hints: what makes no sense
+ * there is not looked at. A list of layers that containerd cut in the middle of a
+ * digest loses that digest only.
  * Return: 1; 0: not asked for lazily (no LABEL_REF or no image reference);
  * -ENODATA: no TOC digest; -EBADMSG: a label makes no sense; @e says which
  */
