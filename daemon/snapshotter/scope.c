@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #include "common/log.h"
 
 #define PIDS_MAX 8u
+#define TRIES 5u
 
 /* The process and its children, which were made before it could be moved.
  * Those made later are where it is. */
@@ -39,10 +41,19 @@ static size_t family(pid_t pid, char (*ret)[16])
 	return n;
 }
 
+static void call(struct scope_call *c);
+
+/* A worker that is replaced meanwhile is gone when systemd looks for it. */
 static void on_busctl(void *arg, int status)
 {
-	struct scope *sc = arg;
+	struct scope_call *c = arg;
+	struct scope *sc = c->sc;
 
+	if (status != 0 && ++c->tries < TRIES && kill(c->pid, 0) == 0) {
+		call(c);
+		return;
+	}
+	c->sc = NULL;
 	if (status != 0 && !sc->failed)
 		log_debug("status=%d msg=\"layers have no units of their own: "
 			  "busctl failed\"",
@@ -50,8 +61,7 @@ static void on_busctl(void *arg, int status)
 	sc->failed = status != 0;
 }
 
-void scope_start(struct scope *sc, struct spawner *s, int64_t id,
-		 unsigned serial, pid_t pid, const char *source)
+static void call(struct scope_call *c)
 {
 	char pids[PIDS_MAX][16], name[64], description[256], count[16];
 	/* DefaultDependencies=yes would end it before the containers when the
@@ -84,13 +94,11 @@ void scope_start(struct scope *sc, struct spawner *s, int64_t id,
 	size_t n_pids, n = 0;
 	struct err e = {0};
 
-	if (!sc->on)
-		return;
-	n_pids = family(pid, pids);
+	n_pids = family(c->pid, pids);
 	(void)snprintf(name, sizeof(name), "estargz-layer-%" PRId64 "-%u.scope",
-		       id, serial);
+		       c->id, c->serial);
 	(void)snprintf(description, sizeof(description), "Lazy layer of %s",
-		       source);
+		       c->source);
 	(void)snprintf(count, sizeof(count), "%zu", n_pids);
 	while (argv[n] != NULL)
 		n++;
@@ -98,6 +106,27 @@ void scope_start(struct scope *sc, struct spawner *s, int64_t id,
 		argv[n++] = pids[i];
 	argv[n++] = "0";
 	assert(n < ARRAY_SIZE(argv));
-	if (spawn(s, argv, -1, true, on_busctl, sc, NULL, &e) < 0)
+	if (spawn(c->s, argv, -1, true, on_busctl, c, NULL, &e) < 0) {
 		log_debug("msg=\"%s\"", e.text);
+		c->sc = NULL;
+	}
+}
+
+void scope_start(struct scope *sc, struct spawner *s, int64_t id,
+		 unsigned serial, pid_t pid, const char *source)
+{
+	struct scope_call *c = sc->calls;
+
+	if (!sc->on)
+		return;
+	while (c < sc->calls + SCOPE_CALLS && c->sc != NULL)
+		c++;
+	if (c == sc->calls + SCOPE_CALLS) {
+		log_debug("msg=\"systemd is asked for too much at once\"");
+		return;
+	}
+	*c = (struct scope_call){
+		.sc = sc, .s = s, .id = id, .serial = serial, .pid = pid};
+	(void)snprintf(c->source, sizeof(c->source), "%s", source);
+	call(c);
 }

@@ -9,10 +9,24 @@
 #include "common/base.h"
 #include "daemon/snapshotter/spawn.h"
 
+#define SCOPE_CALLS 256u /* of systemd, at the same time */
+
+/* One that is under way, of a process that has @pid. */
+struct scope_call {
+	struct scope *sc; /* NULL: none */
+	struct spawner *s;
+	int64_t id;
+	unsigned serial;
+	pid_t pid;
+	unsigned tries;
+	char source[128];
+};
+
 struct scope {
 	bool on; /* immutable */
 	/* the loop's thread */
 	bool failed; /* and that was said */
+	struct scope_call calls[SCOPE_CALLS];
 };
 
 /**
