@@ -152,17 +152,16 @@ static bool ring_ready(struct lane *l)
 }
 
 /**
- * reap() - wait for the completion of request @id and take it
+ * reap() - send the request, wait until it is done
  *
  * Passing errors of io_uring_enter(2) are tried again: a request that stays
  * queued would otherwise be carried out later, into a buffer in other use.
  * Return: its result; ring errors as -errno with the ring given up
  */
-static int reap(struct lane *l, uint64_t id)
+static int reap(struct lane *l)
 {
 	for (unsigned tries = 0;; tries++) {
 		struct io_uring_cqe *cqe;
-		bool mine;
 		int r = io_uring_submit_and_wait(&l->ring, 1);
 
 		if (r == -EINTR ||
@@ -182,10 +181,8 @@ static int reap(struct lane *l, uint64_t id)
 			return r;
 		}
 		r = cqe->res;
-		mine = io_uring_cqe_get_data64(cqe) == id;
 		io_uring_cqe_seen(&l->ring, cqe);
-		if (mine)
-			return r;
+		return r;
 	}
 }
 
@@ -195,13 +192,11 @@ static ssize_t read_some(struct lane *l, void *p, size_t len, uint64_t off)
 
 	if (ring_ready(l)) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
-		uint64_t id = l->next_id++;
 
 		assert(sqe != NULL); /* never more than one in flight */
 		io_uring_prep_read(sqe, 0, p, (unsigned)len, off);
 		sqe->flags |= IOSQE_FIXED_FILE;
-		io_uring_sqe_set_data64(sqe, id);
-		n = reap(l, id);
+		n = reap(l);
 		if (l->has_ring)
 			return n;
 	}

@@ -19,7 +19,7 @@
 
 #include "common/base.h"
 
-#define CACHE_RING_ENTRIES 2u
+#define CACHE_RING_ENTRIES 1u
 
 /**
  * struct lane - of one thread
@@ -39,7 +39,6 @@ struct lane {
 	bool has_ring;
 	bool enabled;
 	struct io_uring ring;
-	uint64_t next_id; /* user_data of the next request */
 	uint64_t unique;
 	uint8_t *scratch;
 	size_t scratch_bytes;
