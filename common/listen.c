@@ -4,6 +4,7 @@
 #include "common/listen.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -57,9 +58,8 @@ static int address(const char *path, struct sockaddr_un *sa, struct err *e)
 	return 0;
 }
 
-/* A socket that is bound refuses connections until it listens: who looks
- * meanwhile would take it for a stale one. So one looks at a time. Return:
- * the locked directory of the socket. */
+/* Of two that find nobody at once, the later would take the name from the
+ * other. So one looks at a time. Return: the locked directory of the socket. */
 static int lock_directory(const char *path, struct err *e)
 {
 	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
@@ -89,12 +89,38 @@ static int lock_directory(const char *path, struct err *e)
 	return TAKE_FD(fd);
 }
 
+/* bind() shows a name before listen() lets anybody in. Who connects in between
+ * is refused, and containerd, which waits for a name that is not there yet,
+ * fails every call for a second or more once it was refused. So the name that
+ * others know is given to a socket that listens. */
+static int listen_as(int fd, const char *path, const char *made, struct err *e)
+{
+	struct sockaddr_un sa;
+	mode_t old;
+	int r = address(made, &sa, e);
+
+	if (r < 0)
+		return r;
+	if (unlink(made) < 0 && errno != ENOENT)
+		return err_set(e, -errno, "%s: %s", made, err_name(errno));
+	old = umask(0177);
+	r = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
+	(void)umask(old);
+	if (r < 0)
+		return err_set(e, r, "%s: %s", made, err_name(r));
+	if (listen(fd, SOMAXCONN) == 0 && rename(made, path) == 0)
+		return 0;
+	r = err_set(e, -errno, "%s: listen: %s", path, err_name(errno));
+	(void)unlink(made);
+	return r;
+}
+
 int listen_unix(const char *path, int type, struct err *e)
 {
 	CLEANUP_CLOSE int fd = make_socket(type, e);
 	CLEANUP_CLOSE int lock = -EBADF;
+	CLEANUP_FREE char *made = NULL;
 	struct sockaddr_un sa;
-	mode_t old;
 	int r;
 
 	if (fd < 0)
@@ -102,23 +128,17 @@ int listen_unix(const char *path, int type, struct err *e)
 	r = address(path, &sa, e);
 	if (r < 0)
 		return r;
+	if (asprintf(&made, "%s.new", path) < 0) {
+		made = NULL;
+		return err_no_memory(e);
+	}
 	lock = lock_directory(path, e);
 	if (lock < 0)
 		return lock;
 	r = remove_stale(&sa, type, e);
-	if (r < 0)
-		return r;
-	old = umask(0177);
-	r = bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
-	(void)umask(old);
-	if (r < 0)
-		return err_set(e, r, "%s: %s", path, err_name(r));
-	if (listen(fd, SOMAXCONN) < 0) {
-		r = err_set(e, -errno, "%s: listen: %s", path, err_name(errno));
-		(void)unlink(path);
-		return r;
-	}
-	return TAKE_FD(fd);
+	if (r == 0)
+		r = listen_as(fd, path, made, e);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 int listen_remove(const char *path, int type, struct err *e)

@@ -442,10 +442,11 @@ jget() { jq -r "$2" <"$1"; }
 
 ### estargzd ###
 
-# Whether somebody listens at a path; a socket that is there may only be bound.
+# Whether somebody listens at a path. A socket there may be a dead one's; ours are bound beside it, and moved there once they listen.
 listens() {
-	awk -v p="$1" '$4 == "00010000" && $8 == p { n++ } END { exit !n }' \
-		/proc/net/unix
+	[ -S "$1" ] && [ ! -e "$1.new" ] &&
+		awk -v p="$1" '$4 == "00010000" && ($8 == p || $8 == p ".new") \
+			{ n++ } END { exit !n }' /proc/net/unix
 }
 
 # start_estargzd [NAME] [arguments]: sets FETCHER and ESTARGZD_PID. What its

@@ -7,11 +7,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <microhttpd.h>
 
 #include "common/buf.h"
+#include "common/listen.h"
 #include "daemon/fetcher/fetchd.h"
 #include "daemon/fetcher/status.h"
 
@@ -90,23 +90,6 @@ static void on_timer(struct loop_timer *t)
 	run(LIST_ENTRY(t, struct metrics, timer));
 }
 
-static int listen_unix(const char *path, struct err *e)
-{
-	CLEANUP_CLOSE int fd =
-		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-
-	if (fd < 0 || strlen(path) >= sizeof(sa.sun_path))
-		return err_set(e, -EINVAL, "metrics: %s: bad path", path);
-	memcpy(sa.sun_path, path, strlen(path));
-	(void)unlink(path);
-	if (bind(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    listen(fd, 16) < 0)
-		return err_set(e, -errno, "metrics: %s: %s", path,
-			       err_name(errno));
-	return TAKE_FD(fd);
-}
-
 static int listen_tcp(const char *address, struct err *e)
 {
 	const struct addrinfo hints = {
@@ -179,9 +162,9 @@ int metrics_new(struct fetchd *d, const char *address, struct metrics **ret,
 	m->d = d;
 	m->timer.fn = on_timer;
 	if (strncmp(address, "unix:", 5) == 0) {
-		m->path = strdup(address + 5);
-		fd = m->path != NULL ? listen_unix(m->path, e)
-				     : err_no_memory(e);
+		fd = listen_unix(address + 5, SOCK_STREAM, e);
+		if (fd >= 0)
+			m->path = strdup(address + 5);
 	} else {
 		fd = listen_tcp(address, e);
 	}

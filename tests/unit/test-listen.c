@@ -38,13 +38,20 @@ static int teardown(void **state)
 	return rmdir(dir);
 }
 
-static bool answers(void)
+/* Return: 0, or the errno of connect() */
+static int try_connect(void)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	CLEANUP_CLOSE int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	memcpy(sa.sun_path, path, strlen(path));
-	return connect(s, (const struct sockaddr *)&sa, sizeof(sa)) == 0;
+	return connect(s, (const struct sockaddr *)&sa, sizeof(sa)) == 0
+		       ? 0
+		       : errno;
+}
+static bool answers(void)
+{
+	return try_connect() == 0;
 }
 
 static void test_one_at_a_time(void **state)
@@ -137,12 +144,38 @@ static void test_race(void **state)
 		one_race();
 }
 
+/* Who waits for the name is let in when it is there. */
+static void test_never_refused(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 10 * ROUNDS; i++) {
+		int status, fd;
+		pid_t pid;
+
+		(void)unlink(path);
+		pid = fork();
+		if (pid == 0) {
+			int r;
+
+			while ((r = try_connect()) == ENOENT)
+				;
+			_exit(r);
+		}
+		fd = listen_unix(path, SOCK_SEQPACKET, NULL);
+		assert_true(fd >= 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+		(void)close(fd);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_at_a_time),
 		cmocka_unit_test(test_other_things),
 		cmocka_unit_test(test_race),
+		cmocka_unit_test(test_never_refused),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
