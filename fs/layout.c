@@ -47,6 +47,31 @@ int layout_document(const char *dir, const struct digest *d, const char *what,
 	return 0;
 }
 
+int layout_index(const char *dir, struct json_object **ret_doc,
+		 struct json_object **ret_list, struct err *e)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_BYTES_MAX);
+	CLEANUP_FREE char *path = NULL;
+	struct json_object *doc;
+	int r;
+
+	if (asprintf(&path, "%s/index.json", dir) < 0) {
+		path = NULL;
+		return err_no_memory(e);
+	}
+	r = io_read_file(AT_FDCWD, path, &b);
+	if (r < 0)
+		return err_set(e, r, "%s: %s", path, err_name(r));
+	doc = json_tokener_parse(b.p != NULL ? b.p : "");
+	if (!json_object_object_get_ex(doc, "manifests", ret_list) ||
+	    !json_object_is_type(*ret_list, json_type_array)) {
+		(void)json_object_put(doc);
+		return err_set(e, -EBADMSG, "%s: no manifests in it", path);
+	}
+	*ret_doc = doc;
+	return 0;
+}
+
 /* ---- the trace --------------------------------------------------------- */
 
 static const char *str_of(struct json_object *o, const char *key)
@@ -124,23 +149,12 @@ static int newest(const char *dir, struct json_object *list,
 static int find(const char *dir, const struct digest *manifest,
 		struct digest *ret, struct err *e)
 {
-	CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_BYTES_MAX);
-	CLEANUP_FREE char *path = NULL;
 	struct json_object *doc, *list;
-	int r;
+	int r = layout_index(dir, &doc, &list, e);
 
-	if (asprintf(&path, "%s/index.json", dir) < 0) {
-		path = NULL;
-		return err_no_memory(e);
-	}
-	r = io_read_file(AT_FDCWD, path, &b);
 	if (r < 0)
-		return err_set(e, r, "%s: %s", path, err_name(r));
-	doc = json_tokener_parse(b.p != NULL ? b.p : "");
-	r = -ENOENT;
-	if (json_object_object_get_ex(doc, "manifests", &list) &&
-	    json_object_is_type(list, json_type_array))
-		r = newest(dir, list, manifest, ret);
+		return r;
+	r = newest(dir, list, manifest, ret);
 	(void)json_object_put(doc);
 	return r;
 }

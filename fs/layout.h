@@ -16,6 +16,17 @@ int layout_blob_path(const char *dir, const struct digest *d, char **ret);
 int layout_document(const char *dir, const struct digest *d, const char *what,
 		    struct buf *ret, struct err *e);
 
+struct json_object;
+
+/**
+ * layout_index() - read index.json
+ * @ret_doc:	the caller's; holds @ret_list, its array of manifests
+ *
+ * Return: 0, -EBADMSG, -errno, with @e
+ */
+int layout_index(const char *dir, struct json_object **ret_doc,
+		 struct json_object **ret_list, struct err *e);
+
 /**
  * layout_trace() - the trace of an image
  * @manifest:	the image's

@@ -413,25 +413,12 @@ static bool entry_is(struct json_object *m, const char *tag)
 static int find_manifest(const char *dir, const char *tag, struct digest *ret,
 			 struct err *e)
 {
-	CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_BYTES_MAX);
-	CLEANUP_FREE char *path = NULL;
 	struct json_object *doc, *list;
 	size_t n, found = 0;
-	int r;
+	int r = layout_index(dir, &doc, &list, e);
 
-	if (asprintf(&path, "%s/index.json", dir) < 0) {
-		path = NULL;
-		return err_no_memory(e);
-	}
-	r = io_read_file(AT_FDCWD, path, &b);
 	if (r < 0)
-		return err_set(e, r, "%s: %s", path, err_name(r));
-	doc = json_tokener_parse(b.p != NULL ? b.p : "");
-	if (!json_object_object_get_ex(doc, "manifests", &list) ||
-	    !json_object_is_type(list, json_type_array)) {
-		(void)json_object_put(doc);
-		return err_set(e, -EBADMSG, "%s: no manifests in it", path);
-	}
+		return r;
 	n = json_object_array_length(list);
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *m = json_object_array_get_idx(list, i);
@@ -444,11 +431,13 @@ static int find_manifest(const char *dir, const char *tag, struct digest *ret,
 		return 0;
 	if (tag == NULL)
 		return err_set(e, found == 0 ? -ENOENT : -EINVAL,
-			       found == 0 ? "%s: no image in it"
-					  : "%s: more than one image in it, "
-					    "name one: oci:DIR:TAG",
-			       path);
-	return err_set(e, -ENOENT, "%s: no image with tag %s", path, tag);
+			       found == 0
+				       ? "%s/index.json: no image in it"
+				       : "%s/index.json: more than one image "
+					 "in it, name one: oci:DIR:TAG",
+			       dir);
+	return err_set(e, -ENOENT, "%s/index.json: no image with tag %s", dir,
+		       tag);
 }
 
 static int read_layout(const char *dir, const char *tag, struct candidates *out,
