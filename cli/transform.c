@@ -18,6 +18,7 @@
 
 /* Of all images of an index together. */
 /* Of a list of lengths, each with a comma or the end. */
+#define TOCS_BYTES (OCI_TOCS_MAX * DIGEST_STR_BYTES)
 #define TAILS_BYTES (OCI_TAILS_MAX * sizeof("8388608"))
 #define IMAGES_MAX 256u
 #define LAYERS_MAX 8192u
@@ -413,16 +414,32 @@ static void list_tails(const struct work *w, const struct transform_image *im,
 	}
 }
 
+/* The TOCs of layer @k and of those above it. */
+static void list_tocs(const struct work *w, const struct transform_image *im,
+		      size_t k, char ret[TOCS_BYTES])
+{
+	size_t len = 0, end = MIN(im->n_layers, k + OCI_TOCS_MAX);
+
+	for (size_t i = k; i < end; i++) {
+		char d[DIGEST_STR_BYTES];
+
+		digest_str(&w->r->layers[im->layers[i]].toc, d);
+		len += (size_t)snprintf(ret + len, TOCS_BYTES - len, "%s%s",
+					i > k ? "," : "", d);
+	}
+}
+
 /* Tells of the layer's new descriptor. @trace: NULL: it has none. */
 static int set_layer(struct manifest *m, size_t k,
 		     const struct transform_layer *l, const char *trace,
-		     const char *tails)
+		     const char *tails, const char *tocs)
 {
 	char toc[DIGEST_STR_BYTES], size[24];
 	struct image_desc d = l->kept ? m->layers[k].desc : l->out;
 	const char *annotations[] = {
 		ANNOTATION_TRACE_DIGEST, trace,
 		ANNOTATION_TAILS,        tails,
+		ANNOTATION_TOCS,         tocs,
 		ANNOTATION_TOC_DIGEST,   digest_str(&l->toc, toc),
 		ANNOTATION_UNCOMPRESSED, size,
 	};
@@ -455,15 +472,16 @@ static int finish_image(struct work *w, size_t i, struct err *e)
 		return r;
 	digest_str(&trace, trace_str);
 	for (size_t k = 0; k < im->n_layers; k++) {
-		char tails[TAILS_BYTES];
+		char tails[TAILS_BYTES], tocs[TOCS_BYTES];
 		int c;
 
 		/* With all others its trace is still right. */
 		if (r == 0 && m->layers[k].has_toc_digest && all_kept(w, im))
 			continue;
 		list_tails(w, im, k, tails);
+		list_tocs(w, im, k, tocs);
 		c = set_layer(m, k, &w->r->layers[im->layers[k]],
-			      r == 1 ? trace_str : NULL, tails);
+			      r == 1 ? trace_str : NULL, tails, tocs);
 		if (c < 0)
 			return err_no_memory(e);
 	}

@@ -17,6 +17,10 @@
 #define OCI_TAILS_ANNOTATION "containerd.io/snapshot/estargz/tails"
 #define OCI_TAILS_MAX 32u
 #define OCI_TAIL_BYTES_MAX MIB(8)
+/* Digest of a layer's TOC, and those of the layers above it, with commas
+ * between. A hint. */
+#define OCI_TOCS_ANNOTATION "containerd.io/snapshot/estargz/tocs"
+#define OCI_TOCS_MAX 8u
 
 /* Value of an Accept header that asks for every kind we read. */
 #define OCI_ACCEPT                                               \

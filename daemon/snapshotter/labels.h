@@ -32,9 +32,12 @@ int labels_copy(struct labels *to, const struct labels *from);
 /* Return: the value, NULL where there is none. */
 const char *labels_get(const struct labels *l, const char *key);
 
-/* A blob, and how many bytes its TOC and footer are said to take. */
+/* A blob, what the digest of its TOC is said to be, where @has_toc, and how many
+ * bytes TOC and footer are said to take. */
 struct lazy_blob {
 	struct digest digest;
+	struct digest toc;
+	bool has_toc;
 	uint32_t tail;
 };
 
@@ -74,7 +77,7 @@ void lazy_done(struct lazy *z);
  * Both families: CRI's (containerd.io/snapshot/cri.*) first, then
  * containerd.io/snapshot/remote/stargz.*; the TOC's digest is
  * containerd.io/snapshot/stargz/toc.digest. The trace's
- * OCI_TRACE_DIGEST_ANNOTATION, OCI_TAILS_ANNOTATION and
+ * OCI_TRACE_DIGEST_ANNOTATION, OCI_TAILS_ANNOTATION, OCI_TOCS_ANNOTATION and
  * containerd.io/snapshot/cri.manifest-digest are only hints: what makes no sense
  * there is not looked at. A list of layers that containerd cut in the middle of a
  * digest loses that digest only.

@@ -14,6 +14,7 @@
 #include "common/buf.h"
 #include "common/io.h"
 #include "daemon/snapshotter/evfiles.h"
+#include "daemon/snapshotter/expect.h"
 #include "daemon/snapshotter/place.h"
 #define LOG_MOD "layer"
 #include "common/log.h"
@@ -286,6 +287,20 @@ static int start(struct layer *l, const struct sup_session *session,
 	}
 	layers_kick(ls);
 	return 0;
+}
+
+bool layer_claim(struct layer *l)
+{
+	bool ours;
+
+	lock(l->ls);
+	ours = l->state == LAYER_NONE && !l->dropped;
+	if (ours) {
+		l->state = LAYER_STARTING;
+		l->restore = false;
+	}
+	unlock(l->ls);
+	return ours;
 }
 
 void layer_start(struct layer *l)
@@ -719,7 +734,8 @@ static void act(struct layer *l, enum action a)
 
 void layers_turn(struct layers *ls)
 {
-	uint64_t adopt_ns = adopt_turn(ls), native_ns = native_turn(ls), due_ns;
+	uint64_t adopt_ns = adopt_turn(ls), native_ns = native_turn(ls);
+	uint64_t expect_ns = expect_turn(ls), due_ns;
 	enum action a;
 
 	do {
@@ -728,7 +744,7 @@ void layers_turn(struct layers *ls)
 		a = next_action(ls, io_now_ns(), &l, &due_ns);
 		act(l, a);
 	} while (a != NOTHING);
-	due_ns = sooner(sooner(due_ns, adopt_ns), native_ns);
+	due_ns = sooner(sooner(due_ns, adopt_ns), sooner(native_ns, expect_ns));
 	if (due_ns != 0)
 		loop_timer_set(ls->loop, &ls->timer, due_ns);
 	else

@@ -53,6 +53,7 @@ enum layer_state {
  * @restore:	to be mounted in the background
  * @fuse_named:	a reply may have named the FUSE mount
  * @review:	it is to be seen whether any still does
+ * @expected_ns: one of @holds is expect.c's, until then; 0: none is
  * @due_ns:	when the state is given up; SUCCEEDING without a socket: when
  *		the next successor is started; 0: never
  * @e:		LAYER_NONE: why, where it was tried
@@ -74,6 +75,7 @@ struct layer {
 	bool restore;
 	bool fuse_named;
 	bool review;
+	uint64_t expected_ns;
 	struct native native;
 	bool has_trace;
 	bool has_manifest;
@@ -128,6 +130,10 @@ struct layer *layer_find(struct layers *ls, int64_t id);
 /* Lets go of its monitor. Context: the loop's thread, or it does not run */
 void layer_free(struct layer *l);
 
+/* Whether it is the caller's to start it: nobody has, or who has had to give up.
+ * It is STARTING then. Context: as layer_start() */
+bool layer_claim(struct layer *l);
+
 /**
  * layer_start() - start an estargzfs for a layer
  *
@@ -143,6 +149,15 @@ void layer_failed(struct layer *l, const struct err *e);
 /* A monitor that was found has said READY: takes over its socket and what is in
  * @m. Context: the loop's thread, STARTING */
 void layer_adopt(struct layer *l, int sock, struct supmsg *m);
+
+/* The layer that labels describe, held; its row is made where there is none.
+ * @ret: for layers_release(). Context: any thread. Return: 0, -errno with @e */
+int layers_hold(struct layers *ls, const struct lazy *z, struct layer **ret,
+		struct err *e);
+
+/* Whether a layer has been mounted before, and its index is here. */
+bool layers_have_index(const struct layers *ls, const struct digest *toc,
+		       bool opaque_user);
 
 /* Does for all layers what is to be done now. Context: the loop's thread */
 void layers_turn(struct layers *ls);

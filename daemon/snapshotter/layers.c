@@ -15,6 +15,7 @@
 
 #include "common/io.h"
 #include "common/layerdir.h"
+#include "daemon/snapshotter/expect.h"
 #include "daemon/snapshotter/layer.h"
 #include "daemon/snapshotter/place.h"
 #define LOG_MOD "layers"
@@ -345,21 +346,6 @@ static struct timespec deadline(const struct layers *ls)
 	return ts;
 }
 
-/* Whether it is ours to start it: nobody has, or who has had to give up. */
-static bool claim(struct layer *l)
-{
-	bool ours;
-
-	lock(l->ls);
-	ours = l->state == LAYER_NONE && !l->dropped;
-	if (ours) {
-		l->state = LAYER_STARTING;
-		l->restore = false;
-	}
-	unlock(l->ls);
-	return ours;
-}
-
 static int why_not(const struct layer *l, struct err *e)
 {
 	/* Its processes are gone, and it will be mounted again: by us now. */
@@ -429,10 +415,11 @@ static int await_mount(struct layer *l, const struct timespec *until,
 	return err_set(e, -EIO, "%s is taken away again and again", l->target);
 }
 
-static bool has_index(const struct layers *ls, const struct layer *l)
+bool layers_have_index(const struct layers *ls, const struct digest *toc,
+		       bool opaque_user)
 {
 	CLEANUP_FREE char *dir =
-		layerdir_path(ls->root, &l->row.toc, l->row.opaque_user, false);
+		layerdir_path(ls->root, toc, opaque_user, false);
 	CLEANUP_FREE char *path = NULL;
 
 	if (dir == NULL || asprintf(&path, "%s/chunks", dir) < 0) {
@@ -455,7 +442,7 @@ static void warm(struct layers *ls, const struct lazy *z)
 
 	if (v == NULL)
 		return;
-	v[n++] = (struct lazy_blob){z->blob, z->tail};
+	v[n++] = (struct lazy_blob){.digest = z->blob, .tail = z->tail};
 	for (size_t i = 0; i < z->n_others; i++)
 		v[n++] = z->others[i];
 	lock(ls);
@@ -480,9 +467,10 @@ static void warm(struct layers *ls, const struct lazy *z)
  * for next, or NULL */
 static void begin(struct layer *l, const struct lazy *z)
 {
-	if (!claim(l))
+	if (!layer_claim(l))
 		return;
-	if (z != NULL && !has_index(l->ls, l))
+	if (z != NULL &&
+	    !layers_have_index(l->ls, &l->row.toc, l->row.opaque_user))
 		warm(l->ls, z);
 	layer_start(l);
 }
@@ -513,11 +501,14 @@ static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
 		 struct err *e)
 {
 	const struct timespec until = deadline(ls);
+	bool native = native_obtain(l, &until);
 	int r;
 
-	if (native_obtain(l, &until))
+	if (!native)
+		begin(l, z);
+	expect_others(ls, z);
+	if (native)
 		return 0;
-	begin(l, z);
 	r = obtain(l, z, &until, e);
 	if (r < 0)
 		return r;
@@ -541,7 +532,8 @@ static void take_trace(struct layer *l, const struct lazy *z)
 	l->tail = z->tail;
 }
 
-int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
+int layers_hold(struct layers *ls, const struct lazy *z, struct layer **ret,
+		struct err *e)
 {
 	struct layer_row row = {
 		.reference = z->reference,
@@ -551,10 +543,7 @@ int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
 		.opaque_user = ls->opaque_user,
 	};
 	struct layer *l = NULL;
-	int r;
 
-	if (!ls->c->lazy)
-		return err_set(e, -ENODATA, "lazy = false");
 	(void)pthread_mutex_lock(&ls->rows);
 	row.id = tree_layer_put(ls->t, &row, e);
 	if (row.id > 0) {
@@ -568,15 +557,28 @@ int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
 	}
 	(void)pthread_mutex_unlock(&ls->rows);
 	if (row.id < 0)
-		return row.id;
-	if (l == NULL)
-		return err_no_memory(e);
+		return (int)row.id;
+	*ret = l;
+	return l != NULL ? 0 : err_no_memory(e);
+}
+
+int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
+{
+	struct layer *l = NULL;
+	int r;
+
+	if (!ls->c->lazy)
+		return err_set(e, -ENODATA, "lazy = false");
+	r = layers_hold(ls, z, &l, e);
+	if (r < 0)
+		return r;
+	expect_met(l);
 	r = mount(ls, l, z, e);
 	if (r < 0) {
-		layers_release(ls, row.id);
+		layers_release(ls, l->id);
 		return r;
 	}
-	return row.id;
+	return l->id;
 }
 
 void layers_release(struct layers *ls, int64_t id)

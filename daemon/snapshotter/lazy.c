@@ -79,8 +79,8 @@ static bool is_known(const struct lazy *z, const struct digest *d)
 
 /* What is no digest (of ours) is left out: the list is a hint, and containerd
  * cuts it where a label is full. */
-static int parse_others(const char *list, const uint32_t *tails, struct lazy *z,
-			struct err *e)
+static int parse_others(const char *list, const uint32_t *tails,
+			const char *tocs, struct lazy *z, struct err *e)
 {
 	z->others = calloc(PROTO_WARM_BLOBS_MAX, sizeof(*z->others));
 	if (z->others == NULL)
@@ -88,14 +88,18 @@ static int parse_others(const char *list, const uint32_t *tails, struct lazy *z,
 	for (size_t i = 0; *list != '\0' && z->n_others < PROTO_WARM_BLOBS_MAX;
 	     i++) {
 		size_t n = strcspn(list, ",");
+		size_t n_toc = strcspn(tocs, ",");
 		struct lazy_blob b = {.tail = i < OCI_TAILS_MAX ? tails[i] : 0};
 
-		/* Both lists begin with the layer itself. */
+		b.has_toc = digest_parse(tocs, n_toc, &b.toc) == 0;
+		/* All lists begin with the layer itself. */
 		if (digest_parse(list, n, &b.digest) == 0 &&
 		    !is_known(z, &b.digest))
 			z->others[z->n_others++] = b;
 		list += n;
 		list += *list == ',';
+		tocs += n_toc;
+		tocs += *tocs == ',';
 	}
 	return 0;
 }
@@ -108,6 +112,7 @@ static int parse_family(const struct labels *l, size_t family, struct lazy *z,
 	const char *digest = labels_get(l, families[family].digest);
 	const char *layers = labels_get(l, families[family].layers);
 	const char *tails = labels_get(l, OCI_TAILS_ANNOTATION);
+	const char *tocs = labels_get(l, OCI_TOCS_ANNOTATION);
 	uint32_t tail[OCI_TAILS_MAX];
 	int r;
 
@@ -123,7 +128,7 @@ static int parse_family(const struct labels *l, size_t family, struct lazy *z,
 	oci_tails_parse(tails != NULL ? tails : "", tail, OCI_TAILS_MAX);
 	z->tail = tail[0];
 	if (r == 0 && layers != NULL)
-		r = parse_others(layers, tail, z, e);
+		r = parse_others(layers, tail, tocs != NULL ? tocs : "", z, e);
 	return r < 0 ? r : 1;
 }
 

@@ -19,6 +19,7 @@ noinst_LIBRARIES += %D%/libsnapshotter.a
 	%D%/idmap.c %D%/idmap.h \
 	%D%/labels.c %D%/labels.h \
 	%D%/layer.c %D%/layer.h \
+	%D%/expect.c %D%/expect.h \
 	%D%/layers.c %D%/layers.h \
 	%D%/lazy.c \
 	%D%/metaproc.c %D%/metaproc.h \

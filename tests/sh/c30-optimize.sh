@@ -132,6 +132,14 @@ tails() { # of the layers from number $1 on, as their footers say
 is "$(doc "$L" "$opt" '.layers[].annotations |
 	."containerd.io/snapshot/estargz/tails"' | tr '\n' ' ')" \
 	"$(tails 0) $(tails 1) " "each layer says how long the ends are"
+tocs() { # of the layers from number $1 on
+	doc "$L" "$opt" '.layers[].annotations |
+		."containerd.io/snapshot/stargz/toc.digest"' |
+		tail -n +$(($1 + 1)) | paste -sd ,
+}
+is "$(doc "$L" "$opt" '.layers[].annotations |
+	."containerd.io/snapshot/estargz/tocs"' | tr '\n' ' ')" \
+	"$(tocs 0) $(tocs 1) " "and what tables of contents are there"
 is "$(jq -r --arg d "$opt" '.manifests[] | select(.annotations |
 	."vnd.estargz.subject.digest" == $d) | .artifactType' <"$L/index.json")" \
 	application/vnd.estargz.trace.v1+json "it refers to the image"

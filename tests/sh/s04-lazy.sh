@@ -83,6 +83,25 @@ ok "it is the image" with_image web2 is_image "$T/ro" web2
 ok "all snapshots go" remove_all
 ok "and all mounts" wait_for 10 nothing_left
 
+### Layers that will be asked for ###
+ok "an image is converted" "$ESTARGZ" convert --quiet "oci:$IMAGES:small-src" \
+	"oci:$T/conv:small"
+was=("$SRV_PID" "$SRV_ADDR" "$SRV_LOG" "$R")
+start_srv conv --oci "$T/conv"
+OCI=$T/conv R=$SRV_ADDR/lab/conv
+is "$(lazypull small --first 1)" "1 lazy" "its lowest layer is asked for"
+mounted() { [ "$(n_lazy)" = "$1" ]; }
+ok "the next ones are mounted as well" wait_for 20 mounted 4
+is "$(lazypull small)" "5 lazy" "all are asked for"
+is "$(srv_count path=/blobs/)" 4 "there was one request a layer"
+ok "it is the image" with_image small is_image "$T/ro" small
+ok "all snapshots go" remove_all
+ok "and all mounts" wait_for 10 nothing_left
+stop_pid "$SRV_PID"
+SRV_PID=${was[0]} SRV_ADDR=${was[1]} SRV_LOG=${was[2]} R=${was[3]}
+SRV_URL=http://$SRV_ADDR
+unset OCI
+
 ### What is not lazy ###
 # ordinary DESC REGEX TAG [options]: containerd has to unpack, the log says why,
 # and nothing is left of the attempt.

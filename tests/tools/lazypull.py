@@ -11,6 +11,8 @@ unpack it; that snapshot is removed again, and the rest of the image is not
 asked for), or the code of an error. Exit: 0 all lazy, 1 not.
 --labels cri|stargz|none  whose (cri)
 --cut BYTES          of the list of layers, as containerd cuts a label
+--first N            only the lowest ones
+--bare               with the labels that every eStargz layer has
 --no-toc             as if no layer had a digest of its TOC
 --toc DIGEST         as if all had this one
 --times              and at the end: total, the mark, and what was left
@@ -61,8 +63,13 @@ def chain_ids(oci, m):
 
 def labels_of(o, layers, i, chain):
     names = ",".join(x["digest"] for x in layers[i:])[:o.cut]
-    toc = o.toc or layers[i].get("annotations", {}).get(TOC)
-    labels = {REF: chain}
+    notes = layers[i].get("annotations", {})
+    toc = o.toc or notes.get(TOC)
+    # containerd hands on all annotations that begin so.
+    labels = {k: v for k, v in notes.items()
+              if k.startswith("containerd.io/snapshot/") and k != TOC and
+              not o.bare}
+    labels[REF] = chain
     if o.labels == "cri":
         labels.update({CRI + "image-ref": o.ref,
                        CRI + "layer-digest": layers[i]["digest"],
@@ -94,8 +101,10 @@ def main():
     p.add_argument("-a", "--address", required=True)
     p.add_argument("--labels", choices=("cri", "stargz", "none"), default="cri")
     p.add_argument("--cut", type=int)
+    p.add_argument("--bare", action="store_true")
     p.add_argument("--no-toc", action="store_true")
     p.add_argument("--toc")
+    p.add_argument("--first", type=int, default=512)
     p.add_argument("--times", action="store_true")
     p.add_argument("--rtt-ms", type=int, default=0)
     p.add_argument("oci")
@@ -104,7 +113,7 @@ def main():
     o = p.parse_args()
     client = snapctl.Client(o.address)
     m = manifest(o.oci, o.tag)
-    chains = list(chain_ids(o.oci, m))
+    chains = list(chain_ids(o.oci, m))[:o.first]
     layers = m["layers"]
     parent, n = "", 0
     # The connection itself is not what is measured.
@@ -124,7 +133,7 @@ def main():
     if o.times:
         print("total %.1f ms, mark %d ms" % (total,
                                              4 * o.rtt_ms + 20 * len(layers)))
-    return 0 if n == len(layers) else 1
+    return 0 if n == len(chains) else 1
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@
 #include "common/listen.h"
 #include "common/present.h"
 #include "common/proto.h"
+#include "daemon/snapshotter/expect.h"
 #include "daemon/snapshotter/layer.h"
 #include "tests/unit/tmproot.h"
 
@@ -333,6 +334,99 @@ static void make_file(const struct world *w, uint8_t number, const char *name,
 	assert_int_equal(io_mkdir_p(dir, 0700), 0);
 	assert_true(asprintf(&path, "%s/%s", dir, name) > 0);
 	assert_int_equal(io_write_file(AT_FDCWD, path, p, n, 0600), 0);
+}
+
+#define AHEAD (EXPECT_AHEAD + 1)
+
+/* The first layer of an image is asked for whose labels name AHEAD others. */
+static int64_t mount_first(struct world *w, struct lazy_blob *others)
+{
+	CLEANUP_LAZY struct lazy z = lazy_of("h.io/r:ok", 1);
+	struct err e = {0};
+	int64_t id;
+
+	for (uint8_t i = 0; i < AHEAD; i++)
+		others[i] = (struct lazy_blob){.digest = {{i + 2, 1}},
+					       .toc = {{i + 2, 2}},
+					       .has_toc = true};
+	z.others = others;
+	z.n_others = AHEAD;
+	id = layers_mount(w->ls, &z, &e);
+	z.others = NULL;
+	if (id <= 0)
+		fail_msg("%s", e.text);
+	return id;
+}
+
+static struct layer *layer_of(struct world *w, int64_t id)
+{
+	struct layer *l;
+
+	(void)pthread_mutex_lock(&w->ls->lock);
+	l = layer_find(w->ls, id);
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	assert_non_null(l);
+	return l;
+}
+
+static void test_expected(void **state)
+{
+	struct world *w = *state;
+	struct lazy_blob others[AHEAD];
+	int64_t first = mount_first(w, others), second;
+	struct err e;
+
+	WAIT_FOR(count(w, "start") == 1 + EXPECT_AHEAD);
+	assert_int_equal(count(w, "layer=sha256:0201"), 1);
+	assert_int_equal(count(w, "toc_digest=sha256:0202"), 1);
+	/* The one that is asked for is no other. */
+	second = mount_layer(w, "h.io/r:ok", 2, &e);
+	assert_true(second > first);
+	assert_int_equal(count(w, "start"), 1 + EXPECT_AHEAD);
+	assert_true(layer_of(w, second)->expected_ns == 0);
+	/* Those that are not go when their time is over, and not before. */
+	layers_collect(w->ls);
+	for (int64_t id = second + 1; id < second + EXPECT_AHEAD; id++) {
+		struct layer *l = layer_of(w, id);
+
+		WAIT_FOR(has_target(w, id));
+		(void)pthread_mutex_lock(&w->ls->lock);
+		assert_true(l->expected_ns > io_now_ns());
+		l->expected_ns = 1;
+		(void)pthread_mutex_unlock(&w->ls->lock);
+	}
+	layers_kick(w->ls);
+	for (int64_t id = second + 1; id < second + EXPECT_AHEAD; id++)
+		WAIT_FOR(!has_target(w, id));
+	assert_true(has_target(w, first) && has_target(w, second));
+	layers_release(w->ls, second);
+	layers_release(w->ls, first);
+	WAIT_FOR(!has_target(w, first) && !has_target(w, second));
+	assert_int_equal(count(w, "start"), 1 + EXPECT_AHEAD);
+}
+
+/* What is here already, and what nothing is said of, is not. */
+static void test_not_expected(void **state)
+{
+	struct world *w = *state;
+	CLEANUP_LAZY struct lazy z = lazy_of("h.io/r:ok", 1);
+	struct lazy_blob others[2] = {
+		{.digest = {{2, 1}}, .toc = {{2, 2}}, .has_toc = true},
+		{.digest = {{3, 1}}},
+	};
+	struct err e = {0};
+	int64_t id;
+
+	make_file(w, 2, "chunks", "", 0);
+	z.others = others;
+	z.n_others = ARRAY_SIZE(others);
+	id = layers_mount(w->ls, &z, &e);
+	z.others = NULL;
+	assert_true(id > 0);
+	assert_int_equal(count(w, "start"), 1);
+	layers_release(w->ls, id);
+	WAIT_FOR(!has_target(w, id));
+	assert_int_equal(count(w, "start"), 1);
 }
 
 static enum native_state native_state(const struct world *w, struct layer *l)
@@ -874,8 +968,8 @@ static void mount_of(struct world *w, uint8_t number, uint8_t n_others,
 	z.others = calloc(n_others + 1u, sizeof(*z.others));
 	assert_non_null(z.others);
 	for (uint8_t i = 0; i < n_others; i++)
-		z.others[z.n_others++] =
-			(struct lazy_blob){{{(uint8_t)(number + 1 + i), 1}}, 0};
+		z.others[z.n_others++] = (struct lazy_blob){
+			.digest = {{(uint8_t)(number + 1 + i), 1}}};
 	id = layers_mount(w->ls, &z, &e);
 	if (id <= 0)
 		fail_msg("%s", e.text);
@@ -977,6 +1071,8 @@ int main(void)
 		TEST(test_mount_and_end),
 		TEST(test_released),
 		TEST(test_native_again),
+		TEST(test_expected),
+		TEST(test_not_expected),
 		TEST(test_many_at_once),
 		TEST(test_shared),
 		TEST(test_failures),

@@ -155,6 +155,37 @@ static void test_tails(void **state)
 	}
 }
 
+/* What the TOCs of the others are; a hint, too. */
+static void test_tocs(void **state)
+{
+	static const struct {
+		const char *value;
+		bool b, c;
+	} cases[] = {{A "," B "," C, true, true}, {A "," B, true, false},
+		     {A ",," C, false, true},     {",x" B "," C, false, true},
+		     {B, false, false},           {NULL, false, false}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		CLEANUP_LAZY struct lazy z;
+		struct err e;
+
+		assert_int_equal(READ(&z, &e, REF, "chain", CRI "image-ref",
+				      "h.io/x", CRI "layer-digest", A,
+				      CRI "image-layers", A "," B "," C, TOC, A,
+				      "containerd.io/snapshot/estargz/tocs",
+				      cases[i].value),
+				 1);
+		assert_int_equal(z.n_others, 2);
+		assert_int_equal(z.others[0].has_toc, cases[i].b);
+		assert_int_equal(z.others[1].has_toc, cases[i].c);
+		if (cases[i].b)
+			assert_digest(&z.others[0].toc, B);
+		if (cases[i].c)
+			assert_digest(&z.others[1].toc, C);
+	}
+}
+
 static void test_stargz(void **state)
 {
 	CLEANUP_LAZY struct lazy z;
@@ -360,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_trace),
 		cmocka_unit_test(test_manifest),
 		cmocka_unit_test(test_tails),
+		cmocka_unit_test(test_tocs),
 		cmocka_unit_test(test_stargz),
 		cmocka_unit_test(test_cri_goes_first),
 		cmocka_unit_test(test_repository),
