@@ -3,6 +3,7 @@ noinst_LIBRARIES += %D%/libregistry.a
 %C%_libregistry_a_SOURCES = \
 	%D%/registry.c %D%/registry.h \
 	%D%/auth.c %D%/auth.h \
+	%D%/byteranges.c %D%/byteranges.h \
 	%D%/creds.c %D%/creds.h \
 	%D%/exch.c %D%/exch.h \
 	%D%/headers.c %D%/headers.h \
