@@ -12,6 +12,7 @@
 #include "common/oci.h"
 #include "daemon/fetcher/conf.h"
 #include "daemon/fetcher/play.h"
+#include "daemon/fetcher/several.h"
 #include "daemon/fetcher/warm.h"
 #include "daemon/registry/hosts.h"
 
@@ -485,6 +486,7 @@ void read_start(struct read *r)
 	if (r->other_source && b->hosts != NULL) {
 		warm_drop(b->warm);
 		b->soft_ns[b->last_host] = loop_now(d->loop) + 6 * BLOB_SOFT_NS;
+		several_distrust(&b->hosts->v[b->last_host]);
 		blob_redirect_drop(b);
 		if (b->fd >= 0 && b->spooler == NULL)
 			blob_spool_drop(b, 0);

@@ -63,6 +63,7 @@ struct fetchd {
 	struct list plays; /* play.h: oldest first */
 	uint64_t play_bytes;
 	struct list refers;        /* refer.h: oldest first */
+	struct list severals;      /* several.h */
 	struct loop_task dispatch; /* asks the scheduler at the end of a turn */
 	struct loop_timer dispatch_timer;
 	struct stats stats;

@@ -6,6 +6,7 @@ noinst_LIBRARIES += %D%/libfetcher.a
 	%D%/conf.c %D%/conf.h \
 	%D%/hints.c %D%/hints.h \
 	%D%/job.c \
+	%D%/answer.c %D%/answer.h \
 	%D%/metrics.c %D%/metrics.h \
 	%D%/pace.c %D%/pace.h \
 	%D%/plan.c %D%/plan.h \
@@ -16,6 +17,7 @@ noinst_LIBRARIES += %D%/libfetcher.a
 	%D%/sandbox.c %D%/sandbox.h \
 	%D%/sched.c %D%/sched.h \
 	%D%/server.c %D%/server.h \
+	%D%/several.c %D%/several.h \
 	%D%/status.c %D%/status.h \
 	%D%/warm.c %D%/warm.h \
 	%D%/wire.c %D%/wire.h

@@ -32,6 +32,7 @@
 #include "daemon/fetcher/refer.h"
 #include "daemon/fetcher/sandbox.h"
 #include "daemon/fetcher/server.h"
+#include "daemon/fetcher/several.h"
 #include "daemon/fetcher/warm.h"
 
 #define CONFIG_PATH "/etc/estargz/estargzd.toml"
@@ -254,6 +255,7 @@ static int fetchd_init(struct fetchd *d, struct err *e)
 	list_init(&d->warms);
 	list_init(&d->plays);
 	list_init(&d->refers);
+	list_init(&d->severals);
 	d->dispatch.fn = on_dispatch;
 	d->dispatch_timer.fn = on_dispatch_timer;
 	d->started_ns = io_now_ns();
@@ -275,6 +277,7 @@ static void fetchd_done(struct fetchd *d)
 	metrics_free(d->metrics);
 	server_free(d->server);
 	refer_drop_all(d);
+	several_drop_all(d);
 	warm_drop_all(d);
 	play_drop_all(d);
 	while (!list_empty(&d->blobs))

@@ -10,6 +10,7 @@
 #define LOG_MOD "play"
 #include "common/log.h"
 #include "daemon/fetcher/parts.h"
+#include "daemon/fetcher/several.h"
 
 static void hold(struct play *p)
 {
@@ -589,6 +590,7 @@ void play_add(struct play *p, struct blob *b)
 	if (p->over != NULL)
 		link_find(k);
 	loop_task_add(p->d->loop, &p->task);
+	several_ask(b);
 }
 
 void play_watch(struct play *p, struct play_watch *w)

@@ -68,6 +68,20 @@ static uint64_t job_end(const struct sched_job *j)
 	return j->whole ? UINT64_MAX : j->off + j->len;
 }
 
+/* Whether a job asks for all of a piece. */
+static bool job_has(const struct sched_job *j, const struct sched_piece *p)
+{
+	if (j->n_ranges == 0)
+		return piece_end(p) <= job_end(j);
+	for (unsigned i = 0; i < j->n_ranges; i++) {
+		const struct sched_range *v = &j->ranges[i];
+
+		if (piece_at(p) >= v->off && piece_end(p) <= v->off + v->len)
+			return true;
+	}
+	return false;
+}
+
 /* Whether a running job passes all of the piece, soon enough to wait for. */
 static bool job_will_pass(const struct sched_job *j,
 			  const struct sched_piece *p)
@@ -76,9 +90,10 @@ static bool job_will_pass(const struct sched_job *j,
 		return false;
 	if (j->whole)
 		return true;
-	if (piece_end(p) > job_end(j))
+	if (!job_has(j, p))
 		return false;
-	return p->class_ == PROTO_CLASS_BACKGROUND ||
+	/* Of several ranges it is not far. */
+	return j->n_ranges > 0 || p->class_ == PROTO_CLASS_BACKGROUND ||
 	       piece_at(p) - j->pos <= SCHED_JOIN_BYTES_MAX;
 }
 
@@ -357,6 +372,87 @@ static void job_merge(struct sched_job *j, uint64_t now_ns)
 	j->len = hi - lo;
 }
 
+/* The queued piece that a trace wants next, or NULL. */
+static struct sched_piece *next_of_several(const struct sched_job *j,
+					   uint32_t rank, uint64_t now_ns)
+{
+	struct sched_piece *best = NULL;
+
+	LIST_EACH(n, &j->blob->queued[j->class_])
+	{
+		struct sched_piece *p = piece_of(n);
+
+		if (p->suffix || p->alone || p->rank == 0 ||
+		    p->rank - rank > SCHED_SEVERAL_RANKS_MAX ||
+		    p->avoid != j->avoid || p->not_before_ns > now_ns)
+			continue;
+		if (best == NULL || p->rank < best->rank)
+			best = p;
+	}
+	return best;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct sched_range *x = a, *y = b;
+
+	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* Has a job ask for its @n ranges, as they were added. */
+static void set_ranges(struct sched_job *j, unsigned n)
+{
+	struct sched_range *v = j->ranges;
+	unsigned out = 1;
+
+	qsort(v, n, sizeof(*v), compare_ranges);
+	for (unsigned i = 1; i < n; i++) {
+		struct sched_range *last = &v[out - 1];
+		uint64_t end = last->off + last->len;
+
+		if (v[i].off > end && v[i].off - end > SCHED_SEVERAL_GAP_BYTES)
+			v[out++] = v[i];
+		else
+			last->len = MAX(end, v[i].off + v[i].len) - last->off;
+	}
+	j->n_ranges = out > 1 ? out : 0;
+	j->off = v[0].off;
+	j->pos = v[0].off;
+	j->len = v[out - 1].off + v[out - 1].len - j->off;
+}
+
+/* What a job asks for. */
+static uint64_t job_bytes(const struct sched_job *j)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < j->n_ranges; i++)
+		n += j->ranges[i].len;
+	return j->n_ranges > 0 ? n : j->len;
+}
+
+/* Adds what a trace names next of the blob. */
+static void job_several(struct sched_job *j, uint32_t rank, uint64_t now_ns)
+{
+	uint64_t room =
+		MIN(SCHED_SEVERAL_BYTES_MAX, pace_limit(&j->host->pace) / 2);
+	unsigned n = 1;
+
+	room -= MIN(room, j->len);
+	j->ranges[0] = (struct sched_range){.off = j->off, .len = j->len};
+	while (n < SCHED_RANGES_MAX) {
+		struct sched_piece *p = next_of_several(j, rank, now_ns);
+
+		if (p == NULL || p->len - p->got > room)
+			break;
+		room -= p->len - p->got;
+		j->ranges[n++] = (struct sched_range){.off = piece_at(p),
+						      .len = p->len - p->got};
+		job_take(j, p);
+	}
+	set_ranges(j, n);
+}
+
 static void take_all(struct sched_job *j)
 {
 	for (int c = 0; c < PROTO_CLASS_N_; c++) {
@@ -371,6 +467,24 @@ static void take_all(struct sched_job *j)
 	}
 	if (!blob_queued(j->blob))
 		list_del(&j->blob->node);
+}
+
+/* What goes with the piece @p, which the job has. */
+static void job_extend(struct sched_job *j, const struct sched_piece *p,
+		       uint64_t now_ns)
+{
+	if (j->blob->whole && !p->suffix) {
+		j->whole = true;
+		j->off = 0;
+		j->pos = 0;
+		j->len = UINT64_MAX;
+		take_all(j);
+	} else if (!p->suffix && !p->alone) {
+		job_merge(j, now_ns);
+		if (p->rank != 0 && j->class_ == PROTO_CLASS_PREFETCH &&
+		    j->host->several == SCHED_SEVERAL_YES)
+			job_several(j, p->rank, now_ns);
+	}
 }
 
 static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
@@ -393,15 +507,7 @@ static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
 	list_init(&j->node);
 	s->vtime[p->class_] = b->served[p->class_];
 	job_take(j, p);
-	if (b->whole && !p->suffix) {
-		j->whole = true;
-		j->off = 0;
-		j->pos = 0;
-		j->len = UINT64_MAX;
-		take_all(j);
-	} else if (!p->suffix && !p->alone) {
-		job_merge(j, now_ns);
-	}
+	job_extend(j, p, now_ns);
 	if (j->class_ == PROTO_CLASS_BACKGROUND && !j->whole && !j->suffix) {
 		if (s->bg_rate != 0)
 			j->len = MIN(j->len, SCHED_PACED_BYTES_MAX);
@@ -411,9 +517,10 @@ static void job_make(struct sched *s, struct sched_piece *p, uint64_t now_ns,
 	}
 	if (!j->whole) {
 		/* More than that is asked for where the length is unknown. */
-		j->asked = j->suffix ? MIN(j->len, SCHED_SUFFIX_BYTES) : j->len;
+		j->asked = j->suffix ? MIN(j->len, SCHED_SUFFIX_BYTES)
+				     : job_bytes(j);
 		pace_ask(&b->host->pace, j->asked, now_ns);
-		b->served[j->class_] += j->len;
+		b->served[j->class_] += j->suffix ? j->len : j->asked;
 		if (j->class_ == PROTO_CLASS_BACKGROUND && s->bg_rate != 0)
 			s->bg_tokens -= (int64_t)MIN(j->len, MIB(1024));
 	}
@@ -478,8 +585,22 @@ void sched_job_range(struct sched_job *j, uint64_t off, uint64_t len)
 		}
 	}
 	assert(off == j->off);
+	j->n_ranges = 0;
 	j->len = MIN(j->len, len);
 	job_asked(j, j->len);
+}
+
+bool sched_job_part(struct sched_job *j, uint64_t off, uint64_t len)
+{
+	for (unsigned i = 0; i < j->n_ranges && off >= j->pos; i++) {
+		const struct sched_range *v = &j->ranges[i];
+
+		if (off != v->off || len > v->len)
+			continue;
+		j->pos = off;
+		return true;
+	}
+	return false;
 }
 
 bool sched_job_whole(struct sched *s, struct sched_job *j)

@@ -10,7 +10,9 @@
  *   - fair inside a class: the blob that got the fewest bytes is next; but of
  *     prefetch, the ends of blobs come first, because mounts wait for them,
  *     and then what has a rank, in that order over all blobs;
- *   - pieces that touch, or lie at most SCHED_GAP_BYTES apart, share a job;
+ *   - pieces that touch, or lie at most SCHED_GAP_BYTES apart, share a job; those
+ *     with a rank that touch, or, of a host that takes requests of several
+ *     ranges, those with the next ranks, wherever they lie;
  *   - a piece that a running job will soon pass is served by that job;
  *   - a host has at most max jobs running, one while it is on probation, and
  *     none before its not_before_ns;
@@ -49,6 +51,20 @@ struct breaker;
 #define SCHED_JOB_PIECES_MAX 64u
 #define SCHED_SUFFIX_BYTES KIB(256)   /* of a blob's end, at most, is paced */
 #define SCHED_RANKED_BYTES_MIN MIB(1) /* under way, whatever the pace */
+#define SCHED_RANGES_MAX 16u          /* of one request */
+#define SCHED_SEVERAL_BYTES_MAX KIB(256) /* of them: they come one by one */
+#define SCHED_SEVERAL_RANKS_MAX 1024u    /* between them */
+/* What lies between two parts and is no longer than what a part begins with;
+ * a server may leave that out and send one part. */
+#define SCHED_SEVERAL_GAP_BYTES 128u
+
+/* Whether a host takes requests of several ranges. */
+enum sched_several {
+	SCHED_SEVERAL_UNKNOWN,
+	SCHED_SEVERAL_ASKED, /* somebody is finding out */
+	SCHED_SEVERAL_YES,
+	SCHED_SEVERAL_NO
+};
 
 /**
  * struct sched_host - what is known of a host's patience
@@ -60,6 +76,7 @@ struct breaker;
  */
 struct sched_host {
 	const struct breaker *breaker;
+	enum sched_several several;
 	struct pace pace;
 	unsigned running;
 	unsigned running_bg;
@@ -109,8 +126,16 @@ struct sched_piece {
 	struct list node;
 };
 
+/* Bytes [off, off + len) of a blob. */
+struct sched_range {
+	uint64_t off;
+	uint64_t len;
+};
+
 /**
- * struct sched_job - one range request
+ * struct sched_job - one request
+ * @ranges:	[@n_ranges] ascending, apart; @n_ranges is 0 where one range is
+ *		asked for, or is what came: [@off, @off + @len)
  * @pos:	next byte of the blob to arrive
  * @len:	bytes from @off on, UINT64_MAX for the whole blob
  * @asked:	bytes of it that count in the host's pace
@@ -128,6 +153,8 @@ struct sched_job {
 	uint64_t pos;
 	uint64_t asked;
 	uint64_t start_ns;
+	struct sched_range ranges[SCHED_RANGES_MAX];
+	unsigned n_ranges;
 	struct list pieces;
 	struct list node; /* in blob->jobs */
 };
@@ -179,6 +206,10 @@ bool sched_next(struct sched *s, uint64_t now_ns, struct sched_job *ret,
  * off and len. Otherwise off must be the job's.
  */
 void sched_job_range(struct sched_job *j, uint64_t off, uint64_t len);
+
+/* The response to a job of several ranges goes on with a part. False: it is not
+ * what a range that is still to come begins with. */
+bool sched_job_part(struct sched_job *j, uint64_t off, uint64_t len);
 
 /* The response is the whole blob: take over all queued pieces of it. False
  * where another such job runs already (the caller ends this one). */

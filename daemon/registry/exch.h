@@ -17,6 +17,7 @@
 
 #define EXCH_REDIRECTS_MAX 5u
 #define EXCH_DRAIN_BYTES_MAX KIB(64)
+#define EXCH_RANGE_BYTES 704u /* 16 of two numbers of 64 bits */
 
 struct exch;
 
@@ -73,7 +74,7 @@ struct exch {
 	struct http_body body;
 	const char *content_type;
 	const char *content_range;
-	char range[64];
+	char range[EXCH_RANGE_BYTES];
 	/* private; url may be read in headers() and done() */
 	char *url;
 	struct http_req *req;

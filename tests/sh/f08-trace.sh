@@ -72,7 +72,7 @@ fresh
 ok "WARM with a trace" warm -t 4096 "$(blob 0)" "$(blob 1)"
 ok "all it names comes" wait_for 10 status_is .trace_bytes 150100
 is "$(gets 'range=^bytes=1000000-1099999$')" 1 "once, though it is named twice"
-is $(($(gets) - $(gets "$OPENING"))) 6 "one request for each range, for each end, for the trace"
+is $(($(gets) - $(gets "$OPENING"))) 7 "one request for each range, for each end, for the trace, and for two bytes"
 ok "a client is told" ctl -T "sha256:$TRACE" hints "$(blob 1)"
 ctl -T "sha256:$TRACE" hints "$(blob 1)" >"$T/hints"
 is "$(tr '\n' ' ' <"$T/hints")" "1000000 100000 3000000 100 " \
@@ -108,7 +108,7 @@ n=$(gets)
 ok "a READ of it" range 0 100000 1000
 ok "of it and of what follows" range 0 262000 1000
 is "$(gets)" "$n" "no request for that"
-is "$(gets 'range=^bytes=0-')" 1 "of the other blob, the opening was not asked for"
+is "$(gets 'range=^bytes=0-......$')" 1 "of the other blob, the opening was not asked for"
 trace '[0,1000,1000],[1,100000,1000]'
 ok "a trace that names little of it" late
 ok "the rest is not kept" wait_for 10 status_is .trace_bytes 3000

@@ -40,7 +40,7 @@ SH_TESTS += %D%/erofs-kernel.sh
 SH_TESTS += %D%/f01-estargzd.sh %D%/f02-faults.sh %D%/f03-proxy.sh
 SH_TESTS += %D%/f04-warm.sh %D%/f05-start.sh %D%/f06-tls.sh \
 	%D%/f07-names.sh %D%/f08-trace.sh %D%/f09-refer.sh \
-	%D%/f10-dns.sh
+	%D%/f10-dns.sh %D%/f11-several.sh
 SH_TESTS += %D%/s01-grpc.sh %D%/s02-conformance.sh %D%/s03-ctr.sh \
 	%D%/s08-tree.sh %D%/s04-lazy.sh %D%/s05-kill.sh
 SH_TESTS += %D%/d01-man.sh %D%/d02-systemd.sh

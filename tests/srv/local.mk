@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-EXTRA_DIST += %D%/srv.py %D%/push.py %D%/tokens.py
+EXTRA_DIST += %D%/srv.py %D%/push.py %D%/several.py %D%/tokens.py

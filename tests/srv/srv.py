@@ -32,6 +32,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from push import Push, Store
+from several import Several
 
 STEP = 65536
 
@@ -60,6 +61,7 @@ class Fault:
     length      Content-Length is off `by` bytes
     less        a 206 of `n` bytes only, honest about it
     multipart   206 multipart/byteranges
+    several     how: several ranges at a time are answered (several.py)
     html        200 and a page that asks to log in
     headers     `n` bytes of headers more
     close       right, but closes the connection afterwards
@@ -101,7 +103,7 @@ class State:
 S = State()
 
 
-class Handler(Push, BaseHTTPRequestHandler):
+class Handler(Push, Several, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = STEP * 2
@@ -413,6 +415,8 @@ class Handler(Push, BaseHTTPRequestHandler):
         if k == "redirect" and self.port_name == "main" and \
                 not self.path.startswith("/cdn/"):
             return self.redirect(file, d)
+        if k == "several" and "," in (self.range or ""):
+            return self.several(f, size, d.get("how", "right"))
         if k == "no-suffix" and (self.range or "").startswith("bytes=-"):
             if d.get("answer", 416) != 200:
                 return self.simple(d.get("answer", 416), headers={

@@ -169,6 +169,228 @@ static void test_ranked_neighbours(void **state)
 	assert_false(next(&l, 2));
 }
 
+/* n pieces of blob a, at off[i], ranks 1 to n; its host takes several ranges. */
+static void several(struct lab *l, struct sched_piece *p, const uint64_t *off,
+		    unsigned n, uint64_t len)
+{
+	lab_init(l, 0);
+	l->host.several = SCHED_SEVERAL_YES;
+	for (unsigned i = 0; i < n; i++) {
+		p[i] = piece(&l->a, off[i], len, PROTO_CLASS_PREFETCH);
+		p[i].rank = i + 1;
+		sched_add(&l->s, &p[i]);
+	}
+}
+
+static void assert_range(const struct sched_job *j, unsigned i, uint64_t off,
+			 uint64_t len)
+{
+	assert_true(i < j->n_ranges);
+	assert_int_equal(j->ranges[i].off, off);
+	assert_int_equal(j->ranges[i].len, len);
+}
+
+/* What a trace names is one request, as it lies in the blob; what touches, or
+ * nearly so, is one range of it. */
+static void test_several_ranges(void **state)
+{
+	static const uint64_t off[] = {MIB(3),
+				       MIB(1),
+				       MIB(2),
+				       MIB(3) + 1000,
+				       MIB(1) + 1000 + SCHED_SEVERAL_GAP_BYTES,
+				       MIB(2) + 1001 + SCHED_SEVERAL_GAP_BYTES};
+	struct lab l;
+	struct sched_piece p[9];
+	const struct sched_job *j = &l.jobs[0];
+
+	(void)state;
+	several(&l, p, off, 6, 1000);
+	/* Of another blob, without a rank, that failed at a host. */
+	p[6] = piece(&l.b, MIB(5), 1000, PROTO_CLASS_PREFETCH);
+	p[6].rank = 7;
+	p[7] = piece(&l.a, MIB(6), 1000, PROTO_CLASS_PREFETCH);
+	p[8] = piece(&l.a, MIB(7), 1000, PROTO_CLASS_PREFETCH);
+	p[8].rank = 8;
+	p[8].avoid = 1;
+	for (unsigned i = 6; i < 9; i++)
+		sched_add(&l.s, &p[i]);
+	assert_true(next(&l, 0));
+	assert_int_equal(j->n_ranges, 4);
+	assert_range(j, 0, MIB(1), 2000 + SCHED_SEVERAL_GAP_BYTES);
+	assert_range(j, 1, MIB(2), 1000);
+	assert_range(j, 2, MIB(2) + 1001 + SCHED_SEVERAL_GAP_BYTES, 1000);
+	assert_range(j, 3, MIB(3), 2000);
+	assert_int_equal(j->off, MIB(1));
+	assert_int_equal(j->pos, MIB(1));
+	assert_int_equal(j->off + j->len, MIB(3) + 2000);
+	assert_int_equal(j->asked, 6000 + SCHED_SEVERAL_GAP_BYTES);
+	assert_int_equal(l.host.pace.in_flight, j->asked);
+	assert_int_equal(l.a.served[PROTO_CLASS_PREFETCH], j->asked);
+	for (unsigned i = 1; i < 4; i++) {
+		assert_true(next(&l, i));
+		assert_int_equal(l.jobs[i].n_ranges, 0);
+		assert_int_equal(l.jobs[i].len, 1000);
+	}
+	assert_false(next(&l, 4));
+}
+
+static void test_several_only_where_taken(void **state)
+{
+	static const enum sched_several not [] = {
+		SCHED_SEVERAL_UNKNOWN, SCHED_SEVERAL_ASKED, SCHED_SEVERAL_NO};
+	static const uint64_t off[] = {0, MIB(1)};
+	struct sched_piece p[2];
+	struct lab l;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(not ); i++) {
+		several(&l, p, off, 2, 1000);
+		l.host.several = not [i];
+		assert_true(next(&l, 0));
+		assert_int_equal(l.jobs[0].n_ranges, 0);
+		assert_int_equal(l.jobs[0].len, 1000);
+		assert_true(next(&l, 1));
+	}
+	/* Demand does not wait for the rest of a trace. */
+	several(&l, p, off, 2, 1000);
+	sched_set_class(&l.s, &p[0], PROTO_CLASS_DEMAND);
+	sched_set_class(&l.s, &p[1], PROTO_CLASS_DEMAND);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].n_ranges, 0);
+	assert_true(next(&l, 1));
+}
+
+static void test_several_are_bounded(void **state)
+{
+	struct sched_piece p[20];
+	uint64_t off[20];
+	struct lab l;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++)
+		off[i] = i * MIB(1);
+	several(&l, p, off, 20, 1000);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].n_ranges, SCHED_RANGES_MAX);
+	assert_true(next(&l, 1));
+	assert_int_equal(l.jobs[1].n_ranges, 20 - SCHED_RANGES_MAX);
+	/* In bytes; one that is long goes alone, and ends what is before it. */
+	several(&l, p, off, 5, KIB(100));
+	p[4].len = KIB(300);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].n_ranges, 2);
+	assert_true(next(&l, 1));
+	assert_int_equal(l.jobs[1].n_ranges, 2);
+	assert_true(next(&l, 2));
+	assert_int_equal(l.jobs[2].n_ranges, 0);
+	assert_int_equal(l.jobs[2].len, KIB(300));
+	/* In what the trace wants between them of other blobs. */
+	several(&l, p, off, 2, 1000);
+	p[1].rank = p[0].rank + SCHED_SEVERAL_RANKS_MAX + 1;
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].n_ranges, 0);
+	several(&l, p, off, 2, 1000);
+	p[0].rank = UINT32_MAX - SCHED_SEVERAL_RANKS_MAX;
+	p[1].rank = UINT32_MAX;
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].n_ranges, 2);
+	/* Many pieces that touch are one range, and as many as ever. */
+	for (unsigned i = 0; i < 20; i++)
+		off[i] = i * 1000;
+	several(&l, p, off, 20, 1000);
+	assert_true(next(&l, 0));
+	assert_int_equal(l.jobs[0].n_ranges, 0);
+	assert_int_equal(l.jobs[0].len, 20000);
+	assert_false(next(&l, 1));
+}
+
+/* Parts come in their order, each once, from the start of its range. */
+static void test_parts_of_several(void **state)
+{
+	static const uint64_t off[] = {MIB(3), MIB(1), MIB(2)};
+	static const uint8_t data[1000] = {7};
+	struct sched_piece p[3];
+	struct sched_job *j;
+	struct list left;
+	struct lab l;
+
+	(void)state;
+	several(&l, p, off, 3, 1000);
+	j = &l.jobs[0];
+	assert_true(next(&l, 0));
+	assert_int_equal(j->n_ranges, 3);
+	assert_false(sched_job_part(j, 0, 1000));
+	assert_false(sched_job_part(j, MIB(1) + 1, 10));
+	assert_false(sched_job_part(j, MIB(1), 1001));
+	assert_false(sched_job_part(j, MIB(1), UINT64_MAX));
+	assert_false(sched_job_part(j, MIB(1) + 1000, 1000));
+	assert_false(sched_job_part(j, MIB(4), 1));
+	assert_false(sched_job_part(j, UINT64_MAX, 1));
+	assert_true(sched_job_part(j, MIB(1), 1000));
+	delivered_n = 0;
+	sched_job_data(j, data, 400, T0, deliver);
+	/* Once there are bytes of it, it does not begin again. */
+	assert_false(sched_job_part(j, MIB(1), 1000));
+	sched_job_data(j, data, 600, T0, deliver);
+	assert_int_equal(delivered_n, 1000);
+	assert_int_equal(p[1].got, 1000);
+	/* One that is left out is missing, and no other. */
+	assert_true(sched_job_part(j, MIB(3), 1000));
+	assert_false(sched_job_part(j, MIB(2), 1000));
+	sched_job_data(j, data, 1000, T0, deliver);
+	assert_int_equal(p[0].got, 1000);
+	assert_int_equal(j->asked, 1000);
+	assert_int_equal(l.host.pace.in_flight, 1000);
+	list_init(&left);
+	sched_job_end(j, T0, &left);
+	assert_ptr_equal(left.next, &p[2].node);
+	assert_ptr_equal(left.prev, &p[2].node);
+	assert_int_equal(l.host.pace.in_flight, 0);
+}
+
+/* A piece joins a job of several ranges inside one of them only. */
+static void test_joining_several(void **state)
+{
+	static const uint64_t off[] = {0, MIB(8)};
+	struct sched_piece p[2], in, gap, over, behind;
+	static const uint8_t data[1000];
+	struct sched_job *j;
+	struct lab l;
+
+	(void)state;
+	several(&l, p, off, 2, 1000);
+	j = &l.jobs[0];
+	assert_true(next(&l, 0));
+	assert_true(sched_job_part(j, 0, 1000));
+	sched_job_data(j, data, 1000, T0, deliver);
+	/* However far away: what lies between is not sent. */
+	in = piece(&l.a, MIB(8) + 10, 990, PROTO_CLASS_DEMAND);
+	gap = piece(&l.a, MIB(4), 10, PROTO_CLASS_DEMAND);
+	over = piece(&l.a, MIB(8) + 10, 991, PROTO_CLASS_DEMAND);
+	behind = piece(&l.a, 10, 10, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &in);
+	sched_add(&l.s, &gap);
+	sched_add(&l.s, &over);
+	sched_add(&l.s, &behind);
+	assert_ptr_equal(in.job, j);
+	assert_null(gap.job);
+	assert_null(over.job);
+	assert_null(behind.job);
+	assert_true(sched_job_part(j, MIB(8), 1000));
+	sched_job_data(j, data, 1000, T0, deliver);
+	assert_int_equal(in.got, 990);
+	/* What is answered with the first of them alone has that range alone. */
+	several(&l, p, off, 2, 1000);
+	assert_true(next(&l, 0));
+	sched_job_range(j, 0, 600);
+	assert_int_equal(j->n_ranges, 0);
+	assert_int_equal(l.host.pace.in_flight, 600);
+	in = piece(&l.a, MIB(8) + 10, 990, PROTO_CLASS_DEMAND);
+	sched_add(&l.s, &in);
+	assert_null(in.job);
+}
+
 static void test_neighbours_share_a_request(void **state)
 {
 	struct lab l;
@@ -613,6 +835,11 @@ int main(void)
 		cmocka_unit_test(test_prefetch_goes_by_rank),
 		cmocka_unit_test(test_ranked_on_a_full_link),
 		cmocka_unit_test(test_ranked_neighbours),
+		cmocka_unit_test(test_several_ranges),
+		cmocka_unit_test(test_several_only_where_taken),
+		cmocka_unit_test(test_several_are_bounded),
+		cmocka_unit_test(test_parts_of_several),
+		cmocka_unit_test(test_joining_several),
 		cmocka_unit_test(test_neighbours_share_a_request),
 		cmocka_unit_test(test_merged_requests_are_bounded),
 		cmocka_unit_test(test_long_demand_is_split),
