@@ -62,16 +62,16 @@ come() {
 	warm "$1" && wait_for 10 status_is .trace_bytes $((held + 4 * LEN))
 }
 # fresh FAULT...: what is known of the server now comes from a first trace, of
-# one range. What is known of it before it comes makes no difference.
+# one range, behind the opening of the blob: how soon it comes makes no difference.
 fresh() {
 	N=$((N + 1))
 	stop_estargzd
 	srv_reset
 	srv_fault "$@"
 	start_estargzd "d$N" --config "$T/conf.toml" --log-level debug
-	warm 200000 0
+	warm 500000 0
 	ok "$NAME: a first trace" wait_for 10 status_is .trace_bytes $LEN
-	ok "$NAME: is right" range 200000
+	ok "$NAME: is right" range 500000
 }
 log() { cat "$T/d$N.log"; }
 known() { # 0|1: the answer to the question is there
@@ -238,6 +238,31 @@ fresh '{"kind": "delay", "ms": 60000, "range": "^'$PROBE'$"}'
 ok "$NAME: a trace does not wait for it" come 1000000
 is "$(probes)" 1 "$NAME: it was asked"
 ok "$NAME: nor does the end" stop_estargzd
+
+### A registry of other people's making ###
+
+NAME="docker-registry"
+start_registry
+upload() { # DIGEST
+	local to
+	to=$(curl -sS -D- -o "$T/out" -X POST "http://$REG/v2/a/b/blobs/uploads/" |
+		tr -d '\r' | awk 'tolower($1) == "location:" {print $2}')
+	curl -sSf -X PUT -H 'Content-Type: application/octet-stream' \
+		--data-binary @"$(file "$1")" "$to&digest=sha256:$1"
+}
+N=$((N + 1))
+HOST=$REG
+start_estargzd "d$N" --config "$T/conf.toml" --log-level debug
+trace 500000 0
+upload "$BLOB" && upload "$TRACE" || bail "cannot fill the registry"
+trace 1000000
+upload "$TRACE" || bail "cannot fill the registry"
+warm 500000 0
+ok "$NAME: takes them" wait_for 10 known 1
+ok "$NAME: the first trace" wait_for 10 status_is .trace_bytes $LEN
+ok "$NAME: another" come 1000000
+ok "$NAME: the bytes are right" ranges 1000000
+is "$(log | grep -c " range=1[0-9,-]* status=206 err=0")" 1 "$NAME: in one request"
 
 stop_estargzd
 not_ok "nothing was reported by a sanitizer" \
