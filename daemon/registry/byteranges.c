@@ -125,6 +125,9 @@ int byteranges_next(struct byteranges *m, const uint8_t **p, size_t *n,
 
 	while (*n > 0 && r == BYTERANGES_MORE) {
 		if (m->state == BYTERANGES_OVER) {
+			m->n_line += *n;
+			if (m->n_line > BYTERANGES_LINE_MAX)
+				return -EBADMSG;
 			*p += *n;
 			*n = 0;
 		} else if (m->state == BYTERANGES_INSIDE) {

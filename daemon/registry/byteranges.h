@@ -4,7 +4,8 @@
  * request of several ranges is answered with. Hostile. Pure.
  *
  * A part says in its Content-Range how long it is; its bytes are not looked at,
- * and end there. Between parts there is nothing but the boundary.
+ * and end there. Between parts there is nothing but the boundary, and next to
+ * nothing behind the last.
  *
  * Spec: RFC 9110 §14.6, RFC 2046 §5.1.1
  */
@@ -28,7 +29,7 @@ enum byteranges_state {
 /**
  * struct byteranges - private
  * @delimiter:	"--" and the boundary
- * @line:	[@n_line] what there is of one
+ * @line:	[@n_line] what there is of one; OVER: @n_line bytes came since
  * @left:	bytes of the part that are still to come
  */
 struct byteranges {

@@ -237,6 +237,18 @@ static void test_bounds(void **state)
 		assert_int_equal(r, -EBADMSG);
 		assert_true(taken <= BYTERANGES_LINE_MAX + 1);
 	}
+	/* What follows the end. */
+	assert_int_equal(byteranges_init(&m, TYPE), 0);
+	r = 0;
+	for (taken = 0; r == 0 && taken < MIB(1); taken++) {
+		const uint8_t *p = (const uint8_t *)"--B--\n";
+		const uint8_t *got;
+		size_t n = 6, k;
+
+		r = byteranges_next(&m, &p, &n, &got, &k);
+	}
+	assert_int_equal(r, -EBADMSG);
+	assert_true(byteranges_over(&m));
 	/* The longest line there may be, at once and byte by byte. */
 	memset(line, 'x', sizeof(line));
 	memcpy(line, "--B\n", 4);
