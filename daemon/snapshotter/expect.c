@@ -16,20 +16,27 @@ static void unlock(struct layers *ls)
 	(void)pthread_mutex_unlock(&ls->lock);
 }
 
-/* Whether somebody has to do with the layer already. */
-static bool is_known(struct layers *ls, const struct lazy_blob *b)
+/* Locked. Return: NULL where nobody has to do with the layer. */
+static struct layer *find(struct layers *ls, const struct digest *blob,
+			  const struct digest *toc)
 {
-	bool known = false;
-
-	lock(ls);
 	LIST_EACH(it, &ls->all)
 	{
-		const struct layer *l = LIST_ENTRY(it, struct layer, node);
+		struct layer *l = LIST_ENTRY(it, struct layer, node);
 
-		known = known ||
-			(!l->dropped && digest_equal(&l->row.toc, &b->toc) &&
-			 digest_equal(&l->row.blob, &b->digest));
+		if (!l->dropped && digest_equal(&l->row.toc, toc) &&
+		    digest_equal(&l->row.blob, blob))
+			return l;
 	}
+	return NULL;
+}
+
+static bool is_known(struct layers *ls, const struct lazy_blob *b)
+{
+	bool known;
+
+	lock(ls);
+	known = find(ls, &b->digest, &b->toc) != NULL;
 	unlock(ls);
 	return known;
 }
@@ -78,6 +85,22 @@ void expect_others(struct layers *ls, const struct lazy *z)
 		    !layers_have_index(ls, &b->toc, ls->opaque_user))
 			expect(ls, z, b);
 	}
+}
+
+void expect_anew(struct layers *ls, const struct lazy *z)
+{
+	struct layer *l;
+	int64_t id = 0;
+
+	lock(ls);
+	l = find(ls, &z->blob, &z->toc);
+	if (l != NULL && l->expected_ns != 0 && l->state == LAYER_NONE) {
+		l->expected_ns = 0;
+		id = l->id;
+	}
+	unlock(ls);
+	if (id != 0)
+		layers_release(ls, id);
 }
 
 void expect_met(struct layer *l)

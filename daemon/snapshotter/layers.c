@@ -569,6 +569,7 @@ int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
 
 	if (!ls->c->lazy)
 		return err_set(e, -ENODATA, "lazy = false");
+	expect_anew(ls, z);
 	r = layers_hold(ls, z, &l, e);
 	if (r < 0)
 		return r;

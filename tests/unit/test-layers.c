@@ -405,6 +405,40 @@ static void test_expected(void **state)
 	assert_int_equal(count(w, "start"), 1 + EXPECT_AHEAD);
 }
 
+static enum layer_state state_of(struct world *w, struct layer *l)
+{
+	enum layer_state s;
+
+	(void)pthread_mutex_lock(&w->ls->lock);
+	s = l->state;
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	return s;
+}
+
+/* What another image's registry does not have, this one's may. */
+static void test_expected_elsewhere(void **state)
+{
+	struct world *w = *state;
+	CLEANUP_LAZY struct lazy z = lazy_of("h.io/r:fail", 1);
+	struct lazy_blob other = {
+		.digest = {{2, 1}}, .toc = {{2, 2}}, .has_toc = true};
+	struct err e = {0};
+	int64_t id;
+
+	z.others = &other;
+	z.n_others = 1;
+	assert_int_equal(layers_mount(w->ls, &z, &e), -EACCES);
+	z.others = NULL;
+	WAIT_FOR(count(w, "start") == 2);
+	/* While that is on its way, it is one for both. */
+	WAIT_FOR(state_of(w, layer_of(w, 2)) == LAYER_NONE);
+	id = mount_layer(w, "h.io/other:ok", 2, &e);
+	if (id <= 0)
+		fail_msg("%s", e.text);
+	layers_release(w->ls, id);
+	WAIT_FOR(!has_target(w, id));
+}
+
 /* What is here already, and what nothing is said of, is not. */
 static void test_not_expected(void **state)
 {
@@ -1072,6 +1106,7 @@ int main(void)
 		TEST(test_released),
 		TEST(test_native_again),
 		TEST(test_expected),
+		TEST(test_expected_elsewhere),
 		TEST(test_not_expected),
 		TEST(test_many_at_once),
 		TEST(test_shared),
