@@ -74,7 +74,7 @@ static void expect(struct layers *ls, const struct lazy *z,
 	layers_release(ls, l->id);
 }
 
-void expect_others(struct layers *ls, const struct lazy *z)
+void expect_others(struct layers *ls, const struct lazy *z, bool here)
 {
 	size_t n = MIN(z->n_others, (size_t)EXPECT_AHEAD);
 
@@ -82,8 +82,12 @@ void expect_others(struct layers *ls, const struct lazy *z)
 		const struct lazy_blob *b = &z->others[i];
 
 		if (!is_known(ls, b) &&
-		    !layers_have_index(ls, &b->toc, ls->opaque_user))
+		    !layers_have_index(ls, &b->toc, ls->opaque_user)) {
+			if (here)
+				layers_warm(ls, z, true);
+			here = false;
 			expect(ls, z, b);
+		}
 	}
 }
 

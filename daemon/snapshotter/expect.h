@@ -20,9 +20,10 @@ struct lazy;
 #define EXPECT_AHEAD 3u /* layers: each is three processes that start */
 #define EXPECT_NS (30 * NSEC_PER_SEC)
 
-/* Starts the next ones of those that have no mount and no index here.
+/* Starts the next ones of those that have no mount and no index here. @here:
+ * the one that is asked for has, so that nobody was told of them.
  * Context: any thread; layers.lock not held */
-void expect_others(struct layers *ls, const struct lazy *z);
+void expect_others(struct layers *ls, const struct lazy *z, bool here);
 
 /* One is about to be asked for: where it was expected, and could not be mounted,
  * that may be the fault of the image that named it. Context: as expect_others() */

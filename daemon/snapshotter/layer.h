@@ -155,6 +155,10 @@ void layer_adopt(struct layer *l, int sock, struct supmsg *m);
 int layers_hold(struct layers *ls, const struct lazy *z, struct layer **ret,
 		struct err *e);
 
+/* Tells the fetcher of a layer, unless it is @here, and of those that will be
+ * asked for next: of what is not mounted. Context: any thread */
+void layers_warm(struct layers *ls, const struct lazy *z, bool here);
+
 /* Whether a layer has been mounted before, and its index is here. */
 bool layers_have_index(const struct layers *ls, const struct digest *toc,
 		       bool opaque_user);

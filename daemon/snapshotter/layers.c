@@ -434,15 +434,15 @@ static bool is_mounted(const struct layer *l)
 	return l->state == LAYER_READY || native_is_ready(l);
 }
 
-/* Of the layers that will be asked for next, those that are not mounted. */
-static void warm(struct layers *ls, const struct lazy *z)
+void layers_warm(struct layers *ls, const struct lazy *z, bool here)
 {
 	struct lazy_blob *v = calloc(z->n_others + 1, sizeof(*v));
-	size_t n = 0;
+	size_t first = here ? 0 : 1, n = 0;
 
 	if (v == NULL)
 		return;
-	v[n++] = (struct lazy_blob){.digest = z->blob, .tail = z->tail};
+	if (!here)
+		v[n++] = (struct lazy_blob){.digest = z->blob, .tail = z->tail};
 	for (size_t i = 0; i < z->n_others; i++)
 		v[n++] = z->others[i];
 	lock(ls);
@@ -450,7 +450,7 @@ static void warm(struct layers *ls, const struct lazy *z)
 	{
 		const struct layer *l = LIST_ENTRY(it, struct layer, node);
 
-		for (size_t i = 1; is_mounted(l) && i < n; i++) {
+		for (size_t i = first; is_mounted(l) && i < n; i++) {
 			if (digest_equal(&v[i].digest, &l->row.blob)) {
 				n--;
 				memmove(v + i, v + i + 1, (n - i) * sizeof(*v));
@@ -471,7 +471,7 @@ static void begin(struct layer *l, const struct lazy *z)
 		return;
 	if (z != NULL &&
 	    !layers_have_index(l->ls, &l->row.toc, l->row.opaque_user))
-		warm(l->ls, z);
+		layers_warm(l->ls, z, false);
 	layer_start(l);
 }
 
@@ -502,11 +502,12 @@ static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
 {
 	const struct timespec until = deadline(ls);
 	bool native = native_obtain(l, &until);
+	bool here = layers_have_index(ls, &l->row.toc, l->row.opaque_user);
 	int r;
 
 	if (!native)
 		begin(l, z);
-	expect_others(ls, z);
+	expect_others(ls, z, here);
 	if (native)
 		return 0;
 	r = obtain(l, z, &until, e);

@@ -1062,6 +1062,26 @@ static void test_warm(void **state)
 	buf_done(&f.told);
 }
 
+/* An image whose lowest layer is here: the others are new nevertheless. */
+static void test_warm_above(void **state)
+{
+	struct world *w = *state;
+	struct lazy_blob others[AHEAD];
+	CLEANUP_BUF struct buf want = BUF_INIT(KIB(4));
+	struct fetcher_fake f;
+	struct err e = {0};
+
+	fetcher_start(&f, w->c.fetcher_address);
+	make_file(w, 1, "chunks", "", 0);
+	(void)mount_first(w, others);
+	for (uint8_t i = 0; i < AHEAD; i++)
+		add_blob(&want, i + 2, i + 1u < AHEAD ? "\n" : "--");
+	assert_true(mount_layer(w, "h.io/r:ok", 2, &e) > 0);
+	assert_string_equal(f.told.p, want.p);
+	fetcher_stop(&f);
+	buf_done(&f.told);
+}
+
 static void test_fetcher_started(void **state)
 {
 	struct world *w = *state;
@@ -1120,6 +1140,7 @@ int main(void)
 		TEST(test_strangers),
 		TEST(test_restored),
 		TEST(test_warm),
+		TEST(test_warm_above),
 		TEST(test_fetcher_started),
 		TEST(test_fetcher_missing),
 		TEST(test_adopted_in_vain),
