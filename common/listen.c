@@ -128,7 +128,9 @@ int listen_unix(const char *path, int type, struct err *e)
 	r = address(path, &sa, e);
 	if (r < 0)
 		return r;
-	if (asprintf(&made, "%s.new", path) < 0) {
+	/* A path may be as long as one can be. */
+	if (asprintf(&made, "%.*s.new",
+		     (int)(sizeof(sa.sun_path) - sizeof(".new")), path) < 0) {
 		made = NULL;
 		return err_no_memory(e);
 	}

@@ -89,6 +89,25 @@ static void test_other_things(void **state)
 	assert_int_equal(unlink(path), 0);
 }
 
+static void test_long_path(void **state)
+{
+	char s[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
+	struct err e = {0};
+	int fd;
+
+	(void)state;
+	memset(s, 'x', sizeof(s));
+	memcpy(s, path, strlen(path));
+	s[sizeof(s) - 1] = '\0';
+	assert_int_equal(listen_unix(s, SOCK_SEQPACKET, &e), -ENAMETOOLONG);
+	s[sizeof(s) - 2] = '\0';
+	fd = listen_unix(s, SOCK_SEQPACKET, &e);
+	if (fd < 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(unlink(s), 0);
+	(void)close(fd);
+}
+
 /* A racer: waits for the start, listens if he may, says so, and goes on
  * until the end of his input. */
 static void race(int start, int result, int end)
@@ -174,6 +193,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_at_a_time),
 		cmocka_unit_test(test_other_things),
+		cmocka_unit_test(test_long_path),
 		cmocka_unit_test(test_race),
 		cmocka_unit_test(test_never_refused),
 	};
