@@ -63,8 +63,6 @@ int lane_init(struct lane *l, size_t scratch_bytes)
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return -errno;
-	/* Replies to FUSE are copied from here: it costs a pin a page. */
-	(void)madvise(p, scratch_bytes, MADV_HUGEPAGE);
 	l->scratch = p;
 	l->scratch_bytes = scratch_bytes;
 	(void)pthread_mutex_init(&l->busy, NULL);
