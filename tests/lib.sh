@@ -300,6 +300,13 @@ mounts_below() {
 	awk -v t="$1" 'index($5, t) == 1 {print $5}' /proc/self/mountinfo
 }
 no_mounts() { [ -z "$(mounts_below "$T")" ]; }
+umount_all() {
+	local m
+	# Spaces in names are \040 there.
+	mounts_below "$T" | tac | while read -r m; do
+		umount -l "$(printf %b "$m")" 2>/dev/null
+	done
+}
 
 # Nothing of the product is left, neither mount nor process.
 no_leaks() {
@@ -322,22 +329,18 @@ no_leaks() {
 	return 1
 }
 drop_leaks() {
-	local m p
-	for m in $(mounts_below "$T" | tac); do
-		umount -l "$m" 2>/dev/null
-	done
+	local p
+	umount_all
 	for p in $(product_procs); do
 		kill -9 "$p" 2>/dev/null
 	done
 }
 
 cleanup() {
-	local rc=$? m p
+	local rc=$? p
 	trap '' EXIT INT TERM HUP
 	! declare -F at_cleanup >/dev/null || at_cleanup
-	for m in $(mounts_below "$T" | tac); do
-		umount -l "$m" 2>/dev/null
-	done
+	umount_all
 	for p in ${PIDS[@]+"${PIDS[@]}"}; do
 		kill "$p" 2>/dev/null
 	done
@@ -348,9 +351,7 @@ cleanup() {
 		kill -9 "$p" 2>/dev/null
 	done
 	# A FUSE mount whose server died may have been hidden by another.
-	for m in $(mounts_below "$T" | tac); do
-		umount -l "$m" 2>/dev/null
-	done
+	umount_all
 	if [ -n "${KEEP_TMP:-}" ]; then
 		echo "# kept: $T"
 	else
