@@ -113,7 +113,7 @@ static void settle(struct adoption *a)
 		loop_io_del(ls->loop, &a->io);
 		(void)close(a->io.fd);
 	}
-	(void)pthread_mutex_lock(&ls->lock);
+	layers_lock(ls);
 	l = find_any(ls, a->id);
 	if (l != NULL && l->state == LAYER_STARTING && l->io.fd < 0 &&
 	    !is_awaited(ls, a->id)) {
@@ -121,7 +121,7 @@ static void settle(struct adoption *a)
 		l->restore = !l->dropped;
 		(void)pthread_cond_broadcast(&l->changed);
 	}
-	(void)pthread_mutex_unlock(&ls->lock);
+	layers_unlock(ls);
 	free(a);
 	layers_kick(ls);
 }
@@ -149,9 +149,9 @@ static void on_packet(struct loop_io *io, uint32_t events UNUSED)
 	if (r == -EAGAIN)
 		return;
 	if (r == 1 && m.type == SUP_READY) {
-		(void)pthread_mutex_lock(&ls->lock);
+		layers_lock(ls);
 		l = find_any(ls, a->id);
-		(void)pthread_mutex_unlock(&ls->lock);
+		layers_unlock(ls);
 		if (l != NULL && l->io.fd < 0 &&
 		    strcmp(m.text, l->target) == 0 &&
 		    is_mounted(l->target, &m.session)) {

@@ -6,16 +6,6 @@
 #include "common/io.h"
 #include "daemon/snapshotter/layer.h"
 
-static void lock(struct layers *ls)
-{
-	(void)pthread_mutex_lock(&ls->lock);
-}
-
-static void unlock(struct layers *ls)
-{
-	(void)pthread_mutex_unlock(&ls->lock);
-}
-
 /* Locked. Return: NULL where nobody has to do with the layer. */
 static struct layer *find(struct layers *ls, const struct digest *blob,
 			  const struct digest *toc)
@@ -35,9 +25,9 @@ static bool is_known(struct layers *ls, const struct lazy_blob *b)
 {
 	bool known;
 
-	lock(ls);
+	layers_lock(ls);
 	known = find(ls, &b->digest, &b->toc) != NULL;
-	unlock(ls);
+	layers_unlock(ls);
 	return known;
 }
 
@@ -47,13 +37,13 @@ static bool take(struct layer *l)
 {
 	bool ours;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	ours = l->state == LAYER_NONE && l->holds == 1;
 	if (ours) {
 		l->expected_ns = io_now_ns() + EXPECT_NS;
 		l->holds++;
 	}
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	return ours;
 }
 
@@ -96,25 +86,25 @@ void expect_anew(struct layers *ls, const struct lazy *z)
 	struct layer *l;
 	int64_t id = 0;
 
-	lock(ls);
+	layers_lock(ls);
 	l = find(ls, &z->blob, &z->toc);
 	if (l != NULL && l->expected_ns != 0 && l->state == LAYER_NONE) {
 		l->expected_ns = 0;
 		id = l->id;
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	if (id != 0)
 		layers_release(ls, id);
 }
 
 void expect_met(struct layer *l)
 {
-	lock(l->ls);
+	layers_lock(l->ls);
 	if (l->expected_ns != 0) {
 		l->expected_ns = 0;
 		l->holds--;
 	}
-	unlock(l->ls);
+	layers_unlock(l->ls);
 }
 
 /* Return: a layer that was not asked for, 0: none */
@@ -123,7 +113,7 @@ static int64_t next_due(struct layers *ls, uint64_t now, uint64_t *ret_ns)
 	int64_t id = 0;
 
 	*ret_ns = 0;
-	lock(ls);
+	layers_lock(ls);
 	LIST_EACH(it, &ls->all)
 	{
 		struct layer *l = LIST_ENTRY(it, struct layer, node);
@@ -137,7 +127,7 @@ static int64_t next_due(struct layers *ls, uint64_t now, uint64_t *ret_ns)
 			*ret_ns = l->expected_ns;
 		}
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	return id;
 }
 

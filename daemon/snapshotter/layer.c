@@ -23,16 +23,6 @@
 
 static void on_packet(struct loop_io *io, uint32_t events);
 
-static void lock(struct layers *ls)
-{
-	(void)pthread_mutex_lock(&ls->lock);
-}
-
-static void unlock(struct layers *ls)
-{
-	(void)pthread_mutex_unlock(&ls->lock);
-}
-
 /* ---- the struct -------------------------------------------------------- */
 
 struct layer *layer_new(struct layers *ls, struct layer_row *row)
@@ -108,31 +98,31 @@ void layer_release(struct layer *l)
 	struct layers *ls = l->ls;
 	bool kick;
 
-	lock(ls);
+	layers_lock(ls);
 	assert(l->holds > 0);
 	kick = --l->holds == 0 && (l->dropped || native_is_ready(l));
 	l->review = l->review || kick;
-	unlock(ls);
+	layers_unlock(ls);
 	if (kick)
 		layers_kick(ls);
 }
 
 static void set_state(struct layer *l, enum layer_state state, uint64_t due_ns)
 {
-	lock(l->ls);
+	layers_lock(l->ls);
 	l->state = state;
 	l->due_ns = due_ns;
 	(void)pthread_cond_broadcast(&l->changed);
-	unlock(l->ls);
+	layers_unlock(l->ls);
 }
 
 static enum layer_state state_of(struct layer *l)
 {
 	enum layer_state s;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	s = l->state;
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	return s;
 }
 
@@ -141,14 +131,14 @@ void layer_failed(struct layer *l, const struct err *e)
 	char d[DIGEST_STR_BYTES];
 	bool restore;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	restore = l->restore && !l->dropped;
 	l->restore = false;
 	l->e = *e;
 	l->state = LAYER_NONE;
 	l->due_ns = 0;
 	(void)pthread_cond_broadcast(&l->changed);
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	if (restore)
 		log_err("layer=%s source=%s msg=\"cannot be mounted again: "
 			"%s\"",
@@ -162,9 +152,9 @@ static bool has_row(void *arg, int64_t id)
 	struct layers *ls = arg;
 	bool has;
 
-	lock(ls);
+	layers_lock(ls);
 	has = layer_find(ls, id) != NULL;
-	unlock(ls);
+	layers_unlock(ls);
 	return has;
 }
 
@@ -275,15 +265,15 @@ static int start(struct layer *l, const struct sup_session *session,
 		return r;
 	/* Where it has died meanwhile, the end of the connection says so. */
 	(void)supmsg_start(sock, session, l->fuse_fd);
-	lock(ls);
+	layers_lock(ls);
 	l->io.fd = sock;
 	l->due_ns = due_ns;
-	unlock(ls);
+	layers_unlock(ls);
 	/* From here on it is the loop's. */
 	if (loop_io_add(ls->loop, &l->io, EPOLLIN) < 0) {
-		lock(ls);
+		layers_lock(ls);
 		l->due_ns = 1; /* given up at once */
-		unlock(ls);
+		layers_unlock(ls);
 	}
 	layers_kick(ls);
 	return 0;
@@ -293,13 +283,13 @@ bool layer_claim(struct layer *l)
 {
 	bool ours;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	ours = l->state == LAYER_NONE && !l->dropped;
 	if (ours) {
 		l->state = LAYER_STARTING;
 		l->restore = false;
 	}
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	return ours;
 }
 
@@ -364,9 +354,9 @@ static void succeed(struct layer *l, const char *why, bool first)
 static void over(struct layer *l)
 {
 	close_session(l);
-	lock(l->ls);
+	layers_lock(l->ls);
 	(void)err_set(&l->e, -ECHILD, "it has just been ended");
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	set_state(l, LAYER_NONE, 0);
 }
 
@@ -415,9 +405,9 @@ static void ended(struct layer *l)
 		log_warn("layer=%s source=%s deaths=%u msg=\"its mount was "
 			 "ended by somebody else\"",
 			 digest_str(&l->row.blob, d), l->row.reference, deaths);
-		lock(l->ls);
+		layers_lock(l->ls);
 		l->restore = deaths < LAYER_DEATHS_MAX;
-		unlock(l->ls);
+		layers_unlock(l->ls);
 	}
 	over(l);
 	layers_kick(l->ls);
@@ -441,12 +431,12 @@ static void ready(struct layer *l, struct supmsg *m)
 	l->session = m->session;
 	l->n_hung = 0;
 	watch_process(l, (pid_t)m->pid);
-	lock(l->ls);
+	layers_lock(l->ls);
 	l->restore = false;
 	l->dev = makedev(m->session.dev_major, m->session.dev_minor);
 	l->e = (struct err){0};
 	l->review = true;
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	set_state(l, LAYER_READY, 0);
 	if (m->complete)
 		native_complete(l, false);
@@ -587,7 +577,7 @@ static enum action next_action(struct layers *ls, uint64_t now,
 	unsigned n_restoring = 0;
 
 	*ret_due_ns = 0;
-	lock(ls);
+	layers_lock(ls);
 	LIST_EACH(it, &ls->all)
 	{
 		struct layer *l = LIST_ENTRY(it, struct layer, node);
@@ -604,7 +594,7 @@ static enum action next_action(struct layers *ls, uint64_t now,
 			break;
 		*ret_due_ns = sooner(*ret_due_ns, l->due_ns);
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	return a;
 }
 
@@ -650,7 +640,7 @@ static void review(struct layer *l)
 	char d[DIGEST_STR_BYTES];
 	bool unused;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	/* Who has held it meanwhile has it reviewed again. */
 	unused = n == 0 && l->holds == 0 && !l->review &&
 		 l->state == LAYER_READY && native_is_ready(l);
@@ -658,7 +648,7 @@ static void review(struct layer *l)
 		l->fuse_named = false;
 		l->state = LAYER_ENDING;
 	}
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	if (!unused)
 		return;
 	log_info("layer=%s source=%s msg=\"complete, and nobody is on its FUSE "
@@ -688,12 +678,12 @@ static void remove_layer(struct layer *l)
 {
 	bool taken;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	/* By a row with its number, where snapshots.db is not the one of when
 	 * it was mounted. */
 	taken = layer_find(l->ls, l->id) != NULL;
 	list_del(&l->node);
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	if (!taken) {
 		(void)place_clear(l->target);
 		(void)rmdir(l->target);

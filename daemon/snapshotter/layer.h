@@ -119,6 +119,16 @@ struct layers {
 	struct evict evict;
 };
 
+static inline void layers_lock(struct layers *ls)
+{
+	(void)pthread_mutex_lock(&ls->lock);
+}
+
+static inline void layers_unlock(struct layers *ls)
+{
+	(void)pthread_mutex_unlock(&ls->lock);
+}
+
 /* Lets go of one that is held. Any thread, layers.lock not held */
 void layer_release(struct layer *l);
 /* Takes over the contents of @row. Context: layers.lock is held, or there is

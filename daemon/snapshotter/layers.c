@@ -24,16 +24,6 @@
 #define TRIES 3u
 #define SYSTEMD_DIR "/run/systemd/system" /* as sd_booted(3) */
 
-static void lock(struct layers *ls)
-{
-	(void)pthread_mutex_lock(&ls->lock);
-}
-
-static void unlock(struct layers *ls)
-{
-	(void)pthread_mutex_unlock(&ls->lock);
-}
-
 void layers_kick(struct layers *ls)
 {
 	const uint64_t one = 1;
@@ -108,19 +98,19 @@ static void drop_unused(struct layers *ls, int64_t id)
 	struct layer *l;
 	bool held, shared, opaque_user;
 
-	lock(ls);
+	layers_lock(ls);
 	l = layer_find(ls, id);
 	held = l != NULL && l->holds > 0;
-	unlock(ls);
+	layers_unlock(ls);
 	if (held || tree_layer_drop(ls->t, id) != 1 || l == NULL)
 		return;
-	lock(ls);
+	layers_lock(ls);
 	/* Dropped and not held, the loop frees it as soon as we unlock. */
 	toc = l->row.toc;
 	opaque_user = l->row.opaque_user;
 	shared = shares_cache(ls, l);
 	l->dropped = true;
-	unlock(ls);
+	layers_unlock(ls);
 	if (!shared)
 		(void)layerdir_pin(ls->root, &toc, opaque_user, false);
 	layers_kick(ls);
@@ -361,7 +351,7 @@ static int await(struct layer *l, const struct timespec *until, struct err *e)
 	struct layers *ls = l->ls;
 	int r = 0;
 
-	lock(ls);
+	layers_lock(ls);
 	while (r == 0 && l->state != LAYER_READY) {
 		if (l->state == LAYER_NONE ||
 		    (l->state == LAYER_ENDING && l->dropped))
@@ -371,7 +361,7 @@ static int await(struct layer *l, const struct timespec *until, struct err *e)
 			r = err_set(e, -ETIMEDOUT, "not mounted after %u s",
 				    ls->c->mount_timeout_s);
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	return r;
 }
 
@@ -386,18 +376,18 @@ static bool in_place(struct layer *l)
 	struct stat st;
 	dev_t want;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	want = l->dev;
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	/* Of another error those who read will hear. */
 	if (stat(l->target, &st) < 0 ? errno != ENOENT && errno != ENOTCONN
 				     : st.st_dev == want)
 		return true;
-	lock(l->ls);
+	layers_lock(l->ls);
 	/* Unless somebody saw it before, and it is another one now. */
 	if (l->state == LAYER_READY && l->dev == want)
 		l->state = LAYER_LOST;
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	layers_kick(l->ls);
 	return false;
 }
@@ -445,7 +435,7 @@ void layers_warm(struct layers *ls, const struct lazy *z, bool here)
 		v[n++] = (struct lazy_blob){.digest = z->blob, .tail = z->tail};
 	for (size_t i = 0; i < z->n_others; i++)
 		v[n++] = z->others[i];
-	lock(ls);
+	layers_lock(ls);
 	LIST_EACH(it, &ls->all)
 	{
 		const struct layer *l = LIST_ENTRY(it, struct layer, node);
@@ -458,7 +448,7 @@ void layers_warm(struct layers *ls, const struct lazy *z, bool here)
 			}
 		}
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	fetcher_warm(ls->fetcher, z, ls->c->prefetch, v, n);
 	free(v);
 }
@@ -548,13 +538,13 @@ int layers_hold(struct layers *ls, const struct lazy *z, struct layer **ret,
 	(void)pthread_mutex_lock(&ls->rows);
 	row.id = tree_layer_put(ls->t, &row, e);
 	if (row.id > 0) {
-		lock(ls);
+		layers_lock(ls);
 		l = get(ls, &row);
 		if (l != NULL) {
 			l->holds++;
 			take_trace(l, z);
 		}
-		unlock(ls);
+		layers_unlock(ls);
 	}
 	(void)pthread_mutex_unlock(&ls->rows);
 	if (row.id < 0)
@@ -588,9 +578,9 @@ void layers_release(struct layers *ls, int64_t id)
 	struct layer_row row = {0};
 	struct layer *l;
 
-	lock(ls);
+	layers_lock(ls);
 	l = layer_find(ls, id);
-	unlock(ls);
+	layers_unlock(ls);
 	assert(l != NULL);
 	layer_release(l);
 	(void)pthread_mutex_lock(&ls->rows);
@@ -613,7 +603,7 @@ static ssize_t hold_all(struct layers *ls, const struct chain *chain,
 	ssize_t n = 0;
 
 	(void)pthread_mutex_lock(&ls->rows);
-	lock(ls);
+	layers_lock(ls);
 	for (size_t i = 0; n >= 0 && i < chain->n; i++) {
 		struct layer *l = layer_find(ls, chain->v[i].layer);
 
@@ -630,7 +620,7 @@ static ssize_t hold_all(struct layers *ls, const struct chain *chain,
 		l->holds++;
 		v[n++].l = l;
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	(void)pthread_mutex_unlock(&ls->rows);
 	return n;
 }
@@ -641,12 +631,12 @@ static int await_fuse(struct layers *ls, struct needed *v, ssize_t n,
 {
 	int first = 0;
 
-	lock(ls);
+	layers_lock(ls);
 	for (ssize_t i = 0; i < n; i++) {
 		if (!v[i].native)
 			v[i].l->fuse_named = true;
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	for (ssize_t i = 0; i < n; i++) {
 		if (!v[i].native)
 			begin(v[i].l, NULL);
@@ -706,14 +696,14 @@ bool layers_are_native(struct layers *ls, const struct chain *chain)
 {
 	bool all = true;
 
-	lock(ls);
+	layers_lock(ls);
 	for (size_t i = 0; i < chain->n && all; i++) {
 		const struct layer *l = layer_find(ls, chain->v[i].layer);
 
 		all = chain->v[i].layer == 0 ||
 		      (l != NULL && native_is_ready(l));
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	return all;
 }
 
@@ -724,9 +714,9 @@ void layers_named(struct layers *ls, const struct chain *chain)
 
 		if (chain_repeats(chain, i))
 			continue;
-		lock(ls);
+		layers_lock(ls);
 		l = layer_find(ls, chain->v[i].layer);
-		unlock(ls);
+		layers_unlock(ls);
 		/* Held, it was not dropped. */
 		if (l != NULL)
 			layer_release(l);
@@ -735,10 +725,10 @@ void layers_named(struct layers *ls, const struct chain *chain)
 
 void layers_forgotten(struct layers *ls)
 {
-	lock(ls);
+	layers_lock(ls);
 	LIST_EACH(it, &ls->all)
 	LIST_ENTRY(it, struct layer, node)->review = true;
-	unlock(ls);
+	layers_unlock(ls);
 	layers_kick(ls);
 }
 
@@ -762,13 +752,13 @@ int layers_usage(struct layers *ls, int64_t id, uint64_t *ret_bytes,
 	bool opaque_user = false;
 	struct layer *l;
 
-	lock(ls);
+	layers_lock(ls);
 	l = layer_find(ls, id);
 	if (l != NULL) {
 		toc = l->row.toc;
 		opaque_user = l->row.opaque_user;
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	return l != NULL ? layerdir_usage(ls->root, &toc, opaque_user,
 					  ret_bytes, ret_inodes)
 			 : -ENOENT;

@@ -32,16 +32,6 @@
 #define STACK_BYTES KIB(256)
 #define PATH_BYTES_MAX 4096u
 
-static void lock(struct layers *ls)
-{
-	(void)pthread_mutex_lock(&ls->lock);
-}
-
-static void unlock(struct layers *ls)
-{
-	(void)pthread_mutex_unlock(&ls->lock);
-}
-
 bool native_is_ready(const struct layer *l)
 {
 	return l->native.state == NATIVE_READY && l->ls->c->native;
@@ -58,7 +48,7 @@ static void set_state(struct layer *l, enum native_state state)
 {
 	struct native *n = &l->native;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	n->state = n->said && state != NATIVE_READY && !l->ls->natives.unknown
 			   ? NATIVE_DUE
 			   : state;
@@ -66,7 +56,7 @@ static void set_state(struct layer *l, enum native_state state)
 	if (n->state != NATIVE_BAD)
 		n->n_bad = 0;
 	(void)pthread_cond_broadcast(&l->changed);
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	/* What waited for this, or is not needed any more, is the loop's. */
 	layers_kick(l->ls);
 }
@@ -196,9 +186,9 @@ static int place(struct layer *l, const char *dir, enum kmount_kind *ret_kind,
 	r = place_mount(image, l->native.target, ret_kind, &dev, e);
 	if (r < 0)
 		return r;
-	lock(l->ls);
+	layers_lock(l->ls);
 	l->native.dev = dev;
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	return 0;
 }
 
@@ -242,7 +232,7 @@ static void give_up(struct layers *ls, const struct err *e)
 {
 	bool first;
 
-	lock(ls);
+	layers_lock(ls);
 	first = !ls->natives.unknown;
 	ls->natives.unknown = true;
 	LIST_EACH(it, &ls->all)
@@ -252,7 +242,7 @@ static void give_up(struct layers *ls, const struct err *e)
 		if (l->native.state == NATIVE_DUE)
 			l->native.state = NATIVE_BAD;
 	}
-	unlock(ls);
+	layers_unlock(ls);
 	if (first)
 		log_info("msg=\"layers stay on FUSE: %s\"", e->text);
 }
@@ -268,11 +258,11 @@ static bool note_bad(struct layer *l, int code)
 	struct native *n = &l->native;
 	bool news;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	news = n->n_bad == 0 || n->code != code;
 	n->code = code;
 	n->retry_ns = io_now_ns() + native_pause_ns(n->n_bad++);
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	return news;
 }
 
@@ -323,12 +313,12 @@ void native_complete(struct layer *l, bool now)
 {
 	struct native *n = &l->native;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	n->said = n->said || (now && n->state == NATIVE_CHECKING);
 	if (l->ls->c->native && !l->ls->natives.unknown &&
 	    (n->state == NATIVE_NONE || (now && n->state == NATIVE_BAD)))
 		n->state = NATIVE_DUE;
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	layers_kick(l->ls);
 }
 
@@ -339,17 +329,17 @@ static bool in_place(struct layer *l)
 	dev_t want;
 	bool is;
 
-	lock(l->ls);
+	layers_lock(l->ls);
 	want = l->native.dev;
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	is = stat(l->native.target, &st) == 0 && st.st_dev == want;
-	lock(l->ls);
+	layers_lock(l->ls);
 	is = is && l->native.state == NATIVE_READY;
 	/* Unless somebody saw it before, and it is another one now: that has
 	 * been named. */
 	if (!is && l->native.state == NATIVE_READY && l->native.dev == want)
 		l->native.state = NATIVE_DUE;
-	unlock(l->ls);
+	layers_unlock(l->ls);
 	return is;
 }
 
@@ -359,17 +349,17 @@ static bool await(struct layer *l, const struct timespec *until)
 	struct layers *ls = l->ls;
 	bool ready, ours, in_time = true;
 
-	lock(ls);
+	layers_lock(ls);
 	while (l->native.state == NATIVE_CHECKING && in_time)
 		in_time = pthread_cond_clockwait(&l->changed, &ls->lock,
 						 CLOCK_MONOTONIC, until) == 0;
 	ours = claim(l);
-	unlock(ls);
+	layers_unlock(ls);
 	if (ours)
 		try(l, SEAL_WAIT_ASKED_MS);
-	lock(ls);
+	layers_lock(ls);
 	ready = native_is_ready(l);
-	unlock(ls);
+	layers_unlock(ls);
 	return ready;
 }
 
@@ -380,11 +370,11 @@ bool native_obtain(struct layer *l, const struct timespec *until)
 
 	if (!ls->c->native)
 		return false;
-	lock(ls);
+	layers_lock(ls);
 	served = l->state == LAYER_READY;
 	ready = native_is_ready(l);
 	none = l->native.state == NATIVE_NONE;
-	unlock(ls);
+	layers_unlock(ls);
 	if (ready && in_place(l))
 		return true;
 	if (served && !ready)
@@ -420,9 +410,9 @@ static void *run(void *arg)
 
 	for (;;) {
 		(void)pthread_mutex_lock(&ls->rows);
-		lock(ls);
+		layers_lock(ls);
 		l = next(ls);
-		unlock(ls);
+		layers_unlock(ls);
 		(void)pthread_mutex_unlock(&ls->rows);
 		if (l == NULL)
 			return NULL;
@@ -464,10 +454,10 @@ uint64_t native_turn(struct layers *ls)
 	uint64_t due_ns;
 	bool start;
 
-	lock(ls);
+	layers_lock(ls);
 	start = look(ls, &due_ns) && !n->running;
 	n->running = n->running || start;
-	unlock(ls);
+	layers_unlock(ls);
 	if (!start)
 		return due_ns;
 	if (n->has_thread)
@@ -481,9 +471,9 @@ uint64_t native_turn(struct layers *ls)
 	if (n->has_thread)
 		return due_ns;
 	/* Who needs one mounts it himself. */
-	lock(ls);
+	layers_lock(ls);
 	n->running = false;
-	unlock(ls);
+	layers_unlock(ls);
 	return due_ns;
 }
 
@@ -577,9 +567,9 @@ void native_open(struct layers *ls)
 
 void native_close(struct layers *ls)
 {
-	lock(ls);
+	layers_lock(ls);
 	ls->natives.ending = true;
-	unlock(ls);
+	layers_unlock(ls);
 	if (ls->natives.has_thread)
 		(void)pthread_join(ls->natives.thread, NULL);
 	ls->natives.has_thread = false;
