@@ -10,6 +10,7 @@
 #include "common/io.h"
 #include "common/log.h"
 #include "daemon/fetcher/conf.h"
+#include "daemon/fetcher/several.h"
 #include "daemon/registry/hosts.h"
 
 /* What is left of a range nobody waits for any more, to be read anyway. */
@@ -292,28 +293,14 @@ static bool behind_end(const struct job *j, const struct http_resp *resp)
 /* A response to a request of several ranges. */
 static int on_several(struct job *j, const struct http_resp *resp)
 {
-	switch (resp->status) {
-	case 206:
+	if (resp->status == 206)
 		return on_206_several(j, resp);
-	case 416:
-		return behind_end(j, resp) ? on_416(j, resp)
-					   : refuse_several(j);
-	case 200:
-		/* The whole of it is more than was wanted. */
-		return refuse_several(j);
-	case 400:
-	case 403:
-		/* The place that was remembered may be no more. */
+	if (resp->status == 416 && behind_end(j, resp))
+		return on_416(j, resp);
+	/* The place that was remembered may be no more. */
+	if (resp->status == 403 || resp->status == 400)
 		return j->cached_redirect ? 0 : refuse_several(j);
-	case 405:
-	case 406:
-	case 413:
-	case 431:
-	case 501:
-		return refuse_several(j);
-	default:
-		return 0;
-	}
+	return several_refused(resp->status) ? refuse_several(j) : 0;
 }
 
 int answer_headers(struct exch *x, const struct http_resp *resp)

@@ -44,20 +44,10 @@ static void asking_free(struct asking *a)
 	free(a);
 }
 
-/* What the answer says of the host; UNKNOWN: it says something else. */
-static enum sched_several meaning(const struct http_resp *resp)
+bool several_refused(unsigned status)
 {
-	struct byteranges parts;
-
-	switch (resp->status) {
-	case 206:
-		if (byteranges_init(&parts, resp->content_type) == 0)
-			return SCHED_SEVERAL_YES;
-		if (resp->has_range && resp->range.has_total &&
-		    resp->range.total < TWO_BYTES_END)
-			return SCHED_SEVERAL_UNKNOWN; /* there is no other */
-		return SCHED_SEVERAL_NO;
-	case 200:
+	switch (status) {
+	case 200: /* the whole of it is more than was wanted */
 	case 400:
 	case 405:
 	case 406:
@@ -65,10 +55,26 @@ static enum sched_several meaning(const struct http_resp *resp)
 	case 416:
 	case 431:
 	case 501:
-		return SCHED_SEVERAL_NO;
+		return true;
 	default:
-		return SCHED_SEVERAL_UNKNOWN;
+		return false;
 	}
+}
+
+/* What the answer says of the host; UNKNOWN: it says something else. */
+static enum sched_several meaning(const struct http_resp *resp)
+{
+	struct byteranges parts;
+
+	if (resp->status != 206)
+		return several_refused(resp->status) ? SCHED_SEVERAL_NO
+						     : SCHED_SEVERAL_UNKNOWN;
+	if (byteranges_init(&parts, resp->content_type) == 0)
+		return SCHED_SEVERAL_YES;
+	if (resp->has_range && resp->range.has_total &&
+	    resp->range.total < TWO_BYTES_END)
+		return SCHED_SEVERAL_UNKNOWN; /* there is no other */
+	return SCHED_SEVERAL_NO;
 }
 
 static int on_headers(struct exch *x, const struct http_resp *resp)

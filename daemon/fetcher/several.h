@@ -7,6 +7,8 @@
 #ifndef FETCHER_SEVERAL_H
 #define FETCHER_SEVERAL_H
 
+#include "common/base.h"
+
 struct blob;
 struct fetchd;
 struct host;
@@ -15,6 +17,9 @@ struct host;
 void several_ask(struct blob *b);
 /* What it sent was not right. */
 void several_distrust(const struct host *h);
+/* Whether a status says that several ranges cannot be asked for, and nothing
+ * of the blob. */
+bool several_refused(unsigned status);
 /* At the end. */
 void several_drop_all(struct fetchd *d);
 
