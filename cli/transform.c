@@ -16,10 +16,10 @@
 #include "common/limits.h"
 #include "common/trace.h"
 
-/* Of all images of an index together. */
-/* Of a list of lengths, each with a comma or the end. */
-#define TOCS_BYTES (OCI_TOCS_MAX * DIGEST_STR_BYTES)
+/* Of lists, whose members have a comma each, or the end. */
 #define TAILS_BYTES (OCI_TAILS_MAX * sizeof("8388608"))
+#define TOCS_BYTES (OCI_TOCS_MAX * DIGEST_STR_BYTES)
+/* Of all images of an index together. */
 #define IMAGES_MAX 256u
 #define LAYERS_MAX 8192u
 #define DOCUMENTS_BYTES_MAX MIB(64)
