@@ -136,7 +136,7 @@ static int parse(struct layerinfo *l, struct err *e)
 	memcpy(l->parsed, l->json.p, l->json.len + 1);
 	r = toc_parse(l->parsed, l->json.len, &l->toc, &l->why_not);
 	if (r < 0)
-		return r == -ENOMEM ? err_set(e, r, "out of memory") : 0;
+		return r == -ENOMEM ? err_no_memory(e) : 0;
 	find_landmark(l);
 	return find_chunks(l, e);
 }
@@ -182,7 +182,7 @@ static int read_toc(const struct layer_in *in, const struct buf *tail,
 	r = toc_decode(&l->footer, (const uint8_t *)packed.p, packed.len,
 		       &l->json, &l->why_not);
 	if (r < 0)
-		return r == -ENOMEM ? err_set(e, r, "out of memory") : 0;
+		return r == -ENOMEM ? err_no_memory(e) : 0;
 	sha256_all(h, l->json.p, l->json.len, &l->toc_digest);
 	if (want != NULL && !digest_equal(want, &l->toc_digest)) {
 		(void)err_set(&l->why_not, -EBADMSG, "TOC is %s, not %s",

@@ -247,7 +247,7 @@ static int make_base(const struct optimize *o, const char *base,
 	int r = progress_new(o->a.mode, STDERR_FILENO, &progress);
 
 	if (r < 0)
-		return err_set(e, r, "no memory");
+		return err_no_memory(e);
 	t.progress = progress;
 	r = image_name_parse(base, &name, e);
 	if (r == 0)

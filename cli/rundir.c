@@ -384,7 +384,7 @@ static int make(struct rundir *d, const char *parent, struct err *e)
 {
 	if (asprintf(&d->path, "%s/" PREFIX "XXXXXX", parent) < 0) {
 		d->path = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	if (strpbrk(d->path, ",:\\\"\n") != NULL)
 		return err_set(e, -EINVAL,

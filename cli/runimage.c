@@ -79,7 +79,7 @@ static int read_events(const struct rundir *d, const struct runimage *i,
 	if (r < 0 && r != -EOVERFLOW)
 		return err_wrap(e, "%s/" RUNMOUNT_EVENTS, d->path);
 	r = observe(&log, i->layers, i->n_layers, &i->manifest, &ret->seen);
-	return r < 0 ? err_set(e, r, "no memory") : 0;
+	return r < 0 ? err_no_memory(e) : 0;
 }
 
 int runimage(struct rundir *d, const struct runimage *i,

@@ -227,7 +227,7 @@ int runuser_find(const char *passwd, const char *group, const char *user,
 	free(a.name);
 	free(g.name);
 	if (r < 0)
-		return r == -ENOENT ? r : err_set(e, r, "no memory");
+		return r == -ENOENT ? r : err_no_memory(e);
 	*ret = u;
 	u = (struct runuser){0};
 	return 0;

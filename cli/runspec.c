@@ -573,7 +573,7 @@ int runspec_make(const struct json_object *config, const struct runspec *s,
 			    "the image has no command; one may be given "
 			    "behind --");
 	else if (r < 0)
-		r = err_set(e, r, "no memory");
+		r = err_no_memory(e);
 	if (r < 0) {
 		(void)json_object_put(spec);
 		return r;

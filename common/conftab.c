@@ -221,7 +221,7 @@ static int apply_key(const struct reader *rd, const char *table,
 	r = set(rd->conf, k, v);
 	if (r == -EINVAL)
 		return explain(rd->e, k, line, where);
-	return r < 0 ? err_set(rd->e, r, "out of memory") : 0;
+	return r < 0 ? err_no_memory(rd->e) : 0;
 }
 
 static int apply_table(const struct reader *rd, const char *table,

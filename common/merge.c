@@ -585,7 +585,7 @@ static int bad_layer(int r, uint32_t layer, struct err *e)
 			       layer);
 	if (r == -EOVERFLOW)
 		return err_set(e, r, "the chain has too many files");
-	return err_set(e, r, "no memory");
+	return err_no_memory(e);
 }
 
 /* Takes the first name off the heap, of all layers that have it. */
@@ -732,7 +732,7 @@ int merge_build(const struct merge_layer *layers, size_t n, bool opaque_user,
 	assert(n <= MERGE_LAYERS_MAX);
 	r = merge_init(&m, layers, n);
 	if (r < 0)
-		return err_set(e, r, "no memory");
+		return err_no_memory(e);
 	r = merge_roots(&m, e);
 	for (size_t i = 0; r == 0 && i < m.n_dirs; i++)
 		r = merge_dir(&m, m.dirs[i], e);

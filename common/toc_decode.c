@@ -224,7 +224,7 @@ static int gzip_probe(const uint8_t *p, size_t len, struct tar *ret,
 	int r;
 
 	if (s == NULL)
-		return err_set(e, -ENOMEM, "TOC: out of memory");
+		return err_no_memory(e);
 	/* A fault further on is found when it all is decoded. */
 	len = MIN(len, (size_t)(2 * TAR_HEADER_BYTES_MAX));
 	r = codec_stream_run(s, p, &len, start, sizeof(start), &n);
@@ -247,7 +247,7 @@ static int decode_into(enum codec_kind kind, const uint8_t *p, size_t len,
 	int r;
 
 	if (c == NULL)
-		return err_set(e, -ENOMEM, "TOC: out of memory");
+		return err_no_memory(e);
 	b->max = need + slack;
 	r = buf_reserve(b, need + slack);
 	b->max = TOC_JSON_BYTES_MAX;

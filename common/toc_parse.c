@@ -691,7 +691,7 @@ int toc_parse(char *json, size_t len, struct toc **ret, struct err *e)
 	int r;
 
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "TOC: no memory");
+		return err_no_memory(e);
 	json_start(&p.j, json, len);
 	r = document_parse(&p);
 	free(p.xattrs);

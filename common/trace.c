@@ -45,7 +45,7 @@ static int grow(void **p, size_t n, size_t *cap, size_t max, size_t size,
 			       max);
 	q = realloc(*p, want * size);
 	if (q == NULL)
-		return err_set(e, -ENOMEM, "trace: no memory");
+		return err_no_memory(e);
 	*p = q;
 	*cap = want;
 	return 0;
@@ -195,7 +195,7 @@ int trace_parse(const char *json, size_t len, struct trace *ret, struct err *e)
 			       (unsigned)TRACE_BYTES_MAX);
 	text = malloc(MAX(len, (size_t)1)); /* the parser changes it */
 	if (text == NULL)
-		return err_set(e, -ENOMEM, "trace: no memory");
+		return err_no_memory(e);
 	memcpy(text, json, len);
 	json_start(&j, text, len);
 	r = parse(&j, &t, e);

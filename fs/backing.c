@@ -102,7 +102,7 @@ static int have_mount(struct backing *b, const struct state *s, struct err *e)
 		return 0;
 	if (asprintf(&image, "%s/layer.erofs", s->path) < 0) {
 		image = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	r = check(s, e);
 	if (r < 0)

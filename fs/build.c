@@ -77,7 +77,7 @@ static int fetch_toc(struct link *l, struct built *b,
 	uint64_t arena;
 
 	if (p == NULL)
-		return err_set(e, -ENOMEM, "TOC: no memory");
+		return err_no_memory(e);
 	part->off = have;
 	part->start_ns = io_now_ns();
 	while (have < end) {

@@ -184,7 +184,7 @@ static int run(struct options *o, struct err *e)
 		return r;
 	r = connect_init(&c, o);
 	if (r < 0)
-		return err_set(e, r, "no memory");
+		return err_no_memory(e);
 	r = source_resolve(&s, o, &c, e);
 	if (r == 0)
 		r = image_mount(&s, o->target, o, &c, e);
@@ -210,7 +210,7 @@ static int run_supervised(struct options *o, struct super *s, struct err *e)
 		return r;
 	r = connect_init(&c, o);
 	if (r < 0)
-		return err_set(e, r, "no memory");
+		return err_no_memory(e);
 	connect_shared_only(&c);
 	r = source_resolve(&src, o, &c, e);
 	if (r == 0 && src.n_layers != 1)

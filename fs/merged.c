@@ -122,7 +122,7 @@ static int make_image(const struct source *s, const struct options *o,
 		tocs[i] = nth(s, i)->toc_digest;
 	r = merge_key(tocs, s->n_layers, o->opaque_user, &key);
 	if (r < 0)
-		return err_set(e, r, "no memory");
+		return err_no_memory(e);
 	r = merge(s, o, &key, image, e);
 	/* What is looked through is what is mounted. */
 	if (r == 0 && fcntl(image, F_ADD_SEALS, SEALS) < 0)

@@ -409,7 +409,7 @@ static int start_indexed(struct monitor *m, struct err *e)
 
 	m->st = stats_new();
 	if (r == 0 && m->st == NULL)
-		r = err_set(e, -ENOMEM, "no memory");
+		r = err_no_memory(e);
 	if (r == 0)
 		r = open_events(m, e);
 	if (r == 0)

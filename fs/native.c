@@ -83,7 +83,7 @@ static int open_cache(const char *dir, const char *name, int *ret,
 
 	if (asprintf(&path, "%s/%s", dir, name) < 0) {
 		path = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	*ret = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	return *ret < 0 ? err_set(e, -errno, "%s: %s", path, err_name(errno))
@@ -142,7 +142,7 @@ static int mount_checked(const char *dir, int image_fd, unsigned attr,
 
 	if (asprintf(&image, "%s/layer.erofs", dir) < 0) {
 		image = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	fd = kmount_detached(image, attr, &kind, e);
 	if (fd < 0)

@@ -99,7 +99,7 @@ int opens_attach(struct opens *o, int fd, uint64_t n_nids, struct err *e)
 		return err_set(e, -EPROTO, "opens: of another size");
 	o->inodes = calloc(n_nids, sizeof(*o->inodes));
 	if (o->inodes == NULL)
-		return err_set(e, -ENOMEM, "opens: no memory");
+		return err_no_memory(e);
 	p = mmap(NULL, sizeof(struct opens_file), PROT_READ | PROT_WRITE,
 		 MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)

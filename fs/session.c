@@ -45,7 +45,7 @@ int session_init(struct session *s, struct fs *fs, int fuse_fd,
 		return err_set(e, -EIO, "libfuse refuses the descriptor");
 	buf.mem = malloc(init_len);
 	if (buf.mem == NULL)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	memcpy(buf.mem, init, init_len);
 	fuse_session_process_buf(s->se, &buf);
 	free(buf.mem);

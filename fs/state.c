@@ -217,7 +217,7 @@ int state_open(struct state *s, const char *root,
 	*s = (struct state){.dirfd = -1, .fds = {-1, -1, -1}};
 	s->root = strdup(root);
 	if (s->root == NULL || asprintf(&layers, "%s/layers", root) < 0)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	layerdir_sweep(root);
 	if (toc_digest != NULL) {
 		r = layer_path(s, toc_digest, opaque_user, unverified,
@@ -226,7 +226,7 @@ int state_open(struct state *s, const char *root,
 	}
 	s->temporary = true;
 	if (asprintf(&s->path, "%s/tmp.%d", layers, (int)getpid()) < 0)
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	/* Another mount's sweep may come between mkdir and flock. */
 	for (int tries = 0; tries < 100; tries++) {
 		r = make_dir(s, s->path, e);

@@ -129,7 +129,7 @@ static int prepare(struct worker *w, struct err *e)
 	}
 	(void)pthread_mutex_init(&w->fs.refusals.lock, NULL);
 	if (pthread_key_create(&w->fs.lane_key, NULL) != 0)
-		return err_set(e, -ENOMEM, "worker: no memory");
+		return err_no_memory(e);
 	return 0;
 }
 
@@ -450,7 +450,7 @@ static int do_serve(struct worker *w, const struct ctl_serve *m, int fuse_fd,
 	w->miss.nobackground = w->o->nobackground;
 	w->snapshot = calloc(present_words(&fs->pr) + 1, sizeof(uint64_t));
 	if (w->snapshot == NULL)
-		return err_set(e, -ENOMEM, "worker: no memory");
+		return err_no_memory(e);
 	r = lane_set_file(&w->lane, image);
 	for (unsigned i = 0; r == 0 && i < w->n_threads; i++) {
 		r = lane_set_file(&w->lanes[i], image);

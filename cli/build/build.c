@@ -131,7 +131,7 @@ static int note(struct build *b, const struct tar_entry *x, struct err *e)
 	if (r == -EOVERFLOW)
 		return err_set(e, r, "layer: more than %u entries",
 			       TOC_ENTRIES_MAX);
-	return r < 0 ? err_set(e, r, "layer: no memory") : 0;
+	return r < 0 ? err_no_memory(e) : 0;
 }
 
 /* What is behind the tar is hashed, as it is part of the layer, and dropped. */
@@ -159,7 +159,7 @@ static int scan(struct build *b, struct err *e)
 	int r;
 
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "layer: no memory");
+		return err_no_memory(e);
 	while ((r = tar_next(t, &x, e)) > 0) {
 		r = is_ours(&x) ? 0 : note(b, &x, e);
 		if (r < 0)
@@ -178,7 +178,7 @@ static int arrange(struct build *b, struct err *e)
 	if (r == 0 && b->o.choose != NULL) {
 		r = order_paths(&b->order, &paths, &n);
 		if (r < 0)
-			return err_set(e, r, "layer: no memory");
+			return err_no_memory(e);
 		r = b->o.choose(b->o.choose_arg, paths, n, &b->o.wanted,
 				&b->o.n_wanted, e);
 		if (r < 0)
@@ -186,7 +186,7 @@ static int arrange(struct build *b, struct err *e)
 	}
 	if (r == 0)
 		r = order_front(&b->order, b->o.wanted, b->o.n_wanted);
-	return r < 0 ? err_set(e, r, "layer: no memory") : 0;
+	return r < 0 ? err_no_memory(e) : 0;
 }
 
 /* Entry number i is read again, and written. */
@@ -221,7 +221,7 @@ static int emit_all(struct build *b, struct writer *w, struct err *e)
 	int r = 0;
 
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "layer: no memory");
+		return err_no_memory(e);
 	for (size_t i = 0; r == 0 && i < o->n_front; i++)
 		r = emit(b, t, w, o->front[i], &at, e);
 	if (r == 0)
@@ -263,7 +263,7 @@ static int stream(struct build *b, int out_fd, struct writer **ret,
 	int r;
 
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "layer: no memory");
+		return err_no_memory(e);
 	r = writer_new(&b->o, out_fd, 0, ret, e);
 	if (r == 0)
 		r = writer_landmark(*ret, TOC_NO_LANDMARK_NAME, e);
@@ -291,7 +291,7 @@ static int run(struct build *b, const struct build_in *in, int out_fd,
 		return r;
 	b->in = input_new(in, &b->o);
 	if (b->in == NULL)
-		return err_set(e, -ENOMEM, "layer: no memory");
+		return err_no_memory(e);
 	if (b->o.n_wanted == 0 && b->o.choose == NULL)
 		r = stream(b, out_fd, &w, e);
 	else

@@ -149,9 +149,7 @@ static int detect(struct input *in, struct err *e)
 	     memcmp(in->buf + 1, "\x2a\x4d\x18", 3) == 0)) {
 		in->kind = KIND_ZSTD;
 		in->zstd = ZSTD_createDCtx();
-		return in->zstd != NULL
-			       ? 0
-			       : err_set(e, -ENOMEM, "layer: no memory");
+		return in->zstd != NULL ? 0 : err_no_memory(e);
 	}
 	if (starts(in, "BZh", 3) || starts(in,
 					   "\xfd"

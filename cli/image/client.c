@@ -80,7 +80,7 @@ static int client_new(struct clients *p, struct client **ret, struct err *e)
 	int r = -ENOMEM;
 
 	if (c == NULL)
-		return err_set(e, r, "out of memory");
+		return err_no_memory(e);
 	c->all = p;
 	c->timer.fn = on_timer;
 	c->loop = loop_new();

@@ -204,7 +204,7 @@ int image_src_open(const struct image_name *n, const struct image_opts *o,
 	r = name_copy(n, &s->name);
 	if (r < 0) {
 		image_src_close(s);
-		return err_set(e, r, "out of memory");
+		return err_no_memory(e);
 	}
 	*ret = s;
 	return 0;
@@ -238,7 +238,7 @@ static int check(const struct image_desc *d, const char *p, size_t n,
 	int r = doc_digest(p, n, &is);
 
 	if (r < 0)
-		return err_set(e, r, "out of memory");
+		return err_no_memory(e);
 	(void)digest_str(&d->digest, want);
 	if (d->size != 0 && d->size != n)
 		return wrong_size(want, n, d->size, e);
@@ -429,7 +429,7 @@ int image_dst_open(const struct image_name *n, const struct image_opts *o,
 	r = name_copy(n, &d->name);
 	if (r < 0) {
 		image_dst_close(d);
-		return err_set(e, r, "out of memory");
+		return err_no_memory(e);
 	}
 	*ret = d;
 	return 0;

@@ -215,7 +215,7 @@ int index_load(const struct image_desc *desc, const char *doc, size_t len,
 	int r = image_desc_copy(desc, &x.desc);
 
 	if (r < 0)
-		(void)err_set(e, r, "out of memory");
+		(void)err_no_memory(e);
 	else
 		r = load(doc, len, &x, e);
 	if (r < 0) {

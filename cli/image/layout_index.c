@@ -181,7 +181,7 @@ int layout_index_refer(struct json_object *index, const struct image_desc *m,
 		r = json_object_array_add(list, o) < 0 ? -ENOMEM : 0;
 	}
 	if (r < 0)
-		return err_set(e, r, "out of memory");
+		return err_no_memory(e);
 	(void)TAKE_PTR(o);
 	return 0;
 }

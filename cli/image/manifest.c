@@ -229,7 +229,7 @@ int manifest_load(struct image_src *s, const struct image_desc *desc,
 	int r = image_desc_copy(desc, &m.desc);
 
 	if (r < 0)
-		(void)err_set(e, r, "out of memory");
+		(void)err_no_memory(e);
 	else
 		r = load(s, doc, len, &m, e);
 	if (r < 0) {

@@ -137,7 +137,7 @@ static int configure(struct config *c, const struct options *o, struct err *e)
 	int r = config_init(c);
 
 	if (r < 0)
-		return err_set(e, r, "out of memory");
+		return err_no_memory(e);
 	r = io_read_file(AT_FDCWD, path, &b);
 	if (r == 0)
 		r = config_parse(c, b.p != NULL ? b.p : "", b.len, e);

@@ -315,7 +315,7 @@ int resolve_start(struct fetchd *d, const char *reference, bool plain_http,
 	if (r->reference != NULL)
 		rc = prepare(r, plain_http, e);
 	else
-		err_set(e, rc, "out of memory");
+		err_no_memory(e);
 	if (rc < 0) {
 		resolve_stop(r);
 		return rc;

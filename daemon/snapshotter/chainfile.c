@@ -167,7 +167,7 @@ static int open_of(const char *dir, const struct digest *key,
 		return bad(dir, "is none of ours, or damaged", e);
 	r = chainfile_key(ret, &got);
 	if (r < 0)
-		return err_set(e, r, "out of memory");
+		return err_no_memory(e);
 	if (!digest_equal(&got, key))
 		return bad(dir, "is of another chain", e);
 	return TAKE_FD(fd);

@@ -453,7 +453,7 @@ static int parse_path(struct scan *s, struct selector *sel, struct err *e)
 	for (bool more = false; r == 0 && peek(s, &n) == '.'; more = true) {
 		(void)scan(s);
 		if (more && buf_add_str(&sel->label, ".") < 0)
-			return err_set(e, -ENOMEM, "filters: out of memory");
+			return err_no_memory(e);
 		r = parse_field(s, &sel->label, e);
 	}
 	/* No label has a NUL in its name. */
@@ -505,9 +505,7 @@ static int compile(const struct scan *s, size_t pos, struct selector *sel,
 		return parse_error(s, pos, (const char *)why, e);
 	}
 	sel->match = pcre2_match_data_create(1, NULL);
-	return sel->match != NULL
-		       ? 0
-		       : err_set(e, -ENOMEM, "filters: out of memory");
+	return sel->match != NULL ? 0 : err_no_memory(e);
 }
 
 static int parse_value(struct scan *s, struct selector *sel, struct err *e)

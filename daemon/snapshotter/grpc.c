@@ -639,7 +639,7 @@ int grpc_new(struct grpc **ret, struct loop *loop, struct pool *pool,
 	int r = 0;
 
 	if (g == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	g->loop = loop;
 	g->pool = pool;
 	g->methods = methods;

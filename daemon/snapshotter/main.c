@@ -182,7 +182,7 @@ static int configure(struct config *c, const struct options *o, struct err *e)
 	int r = config_init(c);
 
 	if (r < 0)
-		return err_set(e, r, "out of memory");
+		return err_no_memory(e);
 	r = read_config(c, o, e);
 	if (r == 0)
 		r = replace(&c->address, o->address, e);

@@ -181,7 +181,7 @@ static int place(struct layer *l, const char *dir, enum kmount_kind *ret_kind,
 
 	if (asprintf(&image, "%s/" IMAGE, dir) < 0) {
 		image = NULL;
-		return err_set(e, -ENOMEM, "no memory");
+		return err_no_memory(e);
 	}
 	r = place_mount(image, l->native.target, ret_kind, &dev, e);
 	if (r < 0)

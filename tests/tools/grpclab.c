@@ -29,6 +29,9 @@
 #include "daemon/snapshotter/grpc.h"
 #include "daemon/snapshotter/pool.h"
 
+/* Who stops it wants to see before that what it still does. */
+#define SHUTDOWN_MS 8000
+
 struct lab {
 	struct loop_io signals; /* first */
 	struct loop *loop;
@@ -81,7 +84,7 @@ static int do_stream(void *arg, struct grpc_call *call, const uint8_t *req,
 	size = strtoul(rest, NULL, 10);
 	msg = calloc(1, size + 1);
 	if (msg == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
+		return err_no_memory(e);
 	for (unsigned long i = 0; i < n && r == 0; i++) {
 		memset(msg, (int)(i & 0xff), size);
 		r = grpc_reply(call, msg, size);
@@ -129,7 +132,7 @@ static void on_signal(struct loop_io *io, uint32_t events)
 
 	(void)events;
 	if (read(io->fd, &info, sizeof(info)) > 0)
-		grpc_shutdown(l->g, 2000, on_done, l);
+		grpc_shutdown(l->g, SHUTDOWN_MS, on_done, l);
 }
 
 static int watch_signals(struct lab *l)
