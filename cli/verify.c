@@ -9,7 +9,6 @@
 #include <json.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/blobcheck.h"
 #include "cli/cli.h"
@@ -384,18 +383,12 @@ static int check_file(struct verify *v, struct file *f, struct err *e)
 static int verify_blob(struct verify *v, const char *path, struct err *e)
 {
 	struct file f = {.span = SPAN_NONE};
-	struct stat st;
 	int r;
 
-	f.span.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (f.span.fd < 0 || fstat(f.span.fd, &st) < 0)
-		r = err_set(e, -errno, "%s: %s", path, err_name(errno));
-	else if (!S_ISREG(st.st_mode))
-		r = err_set(e, -EINVAL, "%s: no regular file", path);
-	else {
-		f.span.size = (uint64_t)st.st_size;
-		r = check_file(v, &f, e);
-	}
+	f.span.fd = io_open_regular(AT_FDCWD, path, &f.span.size, e);
+	if (f.span.fd < 0)
+		return err_wrap(e, "%s", path);
+	r = check_file(v, &f, e);
 	span_done(&f.span);
 	return r;
 }

@@ -73,12 +73,8 @@ int io_pread_all(int fd, void *p, size_t n, uint64_t off)
 	return 0;
 }
 
-int io_read_file(int dirfd, const char *path, struct buf *b)
+static int read_all(int fd, struct buf *b)
 {
-	CLEANUP_CLOSE int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
 	for (;;) {
 		char block[4096];
 		ssize_t n = read(fd, block, sizeof(block));
@@ -94,6 +90,40 @@ int io_read_file(int dirfd, const char *path, struct buf *b)
 		if (r < 0)
 			return r;
 	}
+}
+
+int io_read_file(int dirfd, const char *path, struct buf *b)
+{
+	CLEANUP_CLOSE int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : read_all(fd, b);
+}
+
+int io_open_regular(int dirfd, const char *path, uint64_t *ret_size,
+		    struct err *e)
+{
+	CLEANUP_CLOSE int fd = openat(
+		dirfd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(e, -errno, "%s", err_name(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, -EBADMSG, "no regular file");
+	*ret_size = (uint64_t)st.st_size;
+	return TAKE_FD(fd);
+}
+
+int io_read_regular(int dirfd, const char *path, struct buf *b, struct err *e)
+{
+	uint64_t size;
+	CLEANUP_CLOSE int fd = io_open_regular(dirfd, path, &size, e);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = read_all(fd, b);
+	return r < 0 ? err_set(e, r, "%s", err_name(r)) : 0;
 }
 
 int io_write_file(int dirfd, const char *path, const void *p, size_t n,

@@ -24,6 +24,18 @@ int io_pread_all(int fd, void *p, size_t n, uint64_t off);
  */
 int io_read_file(int dirfd, const char *path, struct buf *b);
 
+/**
+ * io_open_regular() - open, to read, a file that others have made
+ *
+ * What is no file is not waited for, as a FIFO would be.
+ * Return: descriptor, -EBADMSG (no regular file), -errno; @e has the cause alone
+ */
+int io_open_regular(int dirfd, const char *path, uint64_t *ret_size,
+		    struct err *e);
+
+/* As io_read_file(), of a file that others have made; @e has the cause alone. */
+int io_read_regular(int dirfd, const char *path, struct buf *b, struct err *e);
+
 /* Writes path.tmp and renames it over path; no sync. Return: 0 or -errno. */
 int io_write_file(int dirfd, const char *path, const void *p, size_t n,
 		  unsigned mode);

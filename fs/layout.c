@@ -31,15 +31,11 @@ int layout_document(const char *dir, const struct digest *d, const char *what,
 	struct sha256 *h CLEANUP(sha256_free_cleanup) = sha256_new();
 	CLEANUP_FREE char *path = NULL;
 	struct digest got;
-	int r = layout_blob_path(dir, d, &path);
 
-	if (r == 0)
-		r = io_read_file(AT_FDCWD, path, ret);
-	if (r == 0 && h == NULL)
-		r = -ENOMEM;
-	if (r < 0)
-		return err_set(e, r, "%s %s: %s", what,
-			       path != NULL ? path : "?", err_name(r));
+	if (h == NULL || layout_blob_path(dir, d, &path) < 0)
+		return err_no_memory(e);
+	if (io_read_regular(AT_FDCWD, path, ret, e) < 0)
+		return err_wrap(e, "%s %s", what, path);
 	sha256_all(h, ret->p, ret->len, &got);
 	if (!digest_equal(&got, d))
 		return err_set(e, -EBADMSG, "%s %s does not have its digest",
@@ -53,15 +49,13 @@ int layout_index(const char *dir, struct json_object **ret_doc,
 	CLEANUP_BUF struct buf b = BUF_INIT(MANIFEST_BYTES_MAX);
 	CLEANUP_FREE char *path = NULL;
 	struct json_object *doc;
-	int r;
 
 	if (asprintf(&path, "%s/index.json", dir) < 0) {
 		path = NULL;
 		return err_no_memory(e);
 	}
-	r = io_read_file(AT_FDCWD, path, &b);
-	if (r < 0)
-		return err_set(e, r, "%s: %s", path, err_name(r));
+	if (io_read_regular(AT_FDCWD, path, &b, e) < 0)
+		return err_wrap(e, "%s", path);
 	doc = json_tokener_parse(b.p != NULL ? b.p : "");
 	if (!json_object_object_get_ex(doc, "manifests", ret_list) ||
 	    !json_object_is_type(*ret_list, json_type_array)) {

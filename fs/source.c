@@ -91,19 +91,12 @@ static void take_digests(struct layer *l, const struct options *o)
 
 static int open_blob(struct layer *l, const char *path, struct err *e)
 {
-	struct stat st;
-
 	l->kind = PROTO_BLOB_FD;
-	l->blob_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	l->blob_fd = io_open_regular(AT_FDCWD, path, &l->size, e);
 	if (l->blob_fd < 0)
-		return err_set(e, -errno, "%s", err_name(errno));
-	if (fstat(l->blob_fd, &st) < 0)
-		return err_set(e, -errno, "%s", err_name(errno));
-	if (!S_ISREG(st.st_mode))
-		return err_set(e, -EINVAL, "not a regular file");
-	if (st.st_size == 0)
+		return l->blob_fd;
+	if (l->size == 0)
 		return err_set(e, -EBADMSG, "not an eStargz blob: it is empty");
-	l->size = (uint64_t)st.st_size;
 	return 0;
 }
 
@@ -195,6 +188,8 @@ static int take_candidate(struct source *s, const struct options *o,
 			  const struct candidate *c, struct layer **ret,
 			  struct err *e)
 {
+	/* What nothing is checked against is not taken from a trace's data. */
+	bool follows = c->has_toc_digest && !o->noprefetch && !o->notrace;
 	int r = new_layer(s, o, ret, e);
 
 	if (r < 0)
@@ -205,10 +200,9 @@ static int take_candidate(struct source *s, const struct options *o,
 	(*ret)->size = c->size;
 	(*ret)->has_toc_digest = c->has_toc_digest;
 	(*ret)->toc_digest = c->toc_digest;
-	(*ret)->has_trace = c->has_trace && !o->noprefetch && !o->notrace;
+	(*ret)->has_trace = c->has_trace && follows;
 	(*ret)->trace = c->trace;
-	(*ret)->has_manifest = c->has_manifest && !c->has_trace &&
-			       !o->noprefetch && !o->notrace;
+	(*ret)->has_manifest = c->has_manifest && !c->has_trace && follows;
 	(*ret)->manifest = c->manifest;
 	(*ret)->tail = c->tail;
 	return 0;

@@ -9,7 +9,6 @@
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/image/doc.h"
 #include "common/io.h"
@@ -255,15 +254,14 @@ static int dir_open(struct layout_files *f, const char *path, struct span *ret,
 		    struct err *e)
 {
 	const struct dir_files *d = (const struct dir_files *)f;
-	CLEANUP_CLOSE int fd =
-		openat(d->fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
+	uint64_t size;
+	int fd = io_open_regular(d->fd, path, &size, e);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(e, -errno, "%s: %s", path, err_name(errno));
-	if (!S_ISREG(st.st_mode))
-		return err_set(e, -EBADMSG, "%s: no regular file", path);
-	*ret = (struct span){.fd = TAKE_FD(fd), .size = (uint64_t)st.st_size};
+	if (fd < 0) {
+		(void)err_wrap(e, "%s", path);
+		return fd;
+	}
+	*ret = (struct span){.fd = fd, .size = size};
 	return 0;
 }
 

@@ -251,14 +251,14 @@ static int index_read(struct layout_dst *l, struct json_object **ret,
 		      struct err *e)
 {
 	CLEANUP_BUF struct buf text = BUF_INIT(MANIFEST_BYTES_MAX);
-	int r = io_read_file(l->dir, "index.json", &text);
+	int r = io_read_regular(l->dir, "index.json", &text, e);
 
 	if (r == -ENOENT) {
 		*ret = layout_index_new();
 		return *ret != NULL ? 0 : err_no_memory(e);
 	}
 	if (r < 0)
-		return fail(l, r, "index.json", e);
+		return err_wrap(e, "%s: index.json", l->path);
 	r = layout_index_parse(text.p, text.len, ret, e);
 	if (r < 0)
 		(void)err_wrap(e, "%s", l->path);

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/checked.h"
 #include "common/io.h"
@@ -229,15 +228,11 @@ static int check_plain(const struct tarfile *t, struct err *e)
 static int open_and_scan(struct tarfile *t, struct err *e)
 {
 	struct archive *a;
-	struct stat st;
 	int r;
 
-	t->fd = open(t->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (t->fd < 0 || fstat(t->fd, &st) < 0)
-		return err_set(e, -errno, "%s: %s", t->path, err_name(errno));
-	if (!S_ISREG(st.st_mode))
-		return err_set(e, -EBADMSG, "%s: no regular file", t->path);
-	t->size = (uint64_t)st.st_size;
+	t->fd = io_open_regular(AT_FDCWD, t->path, &t->size, e);
+	if (t->fd < 0)
+		return err_wrap(e, "%s", t->path);
 	r = check_plain(t, e);
 	if (r < 0)
 		return r;
