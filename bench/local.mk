@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shape: a slow, far network. What is what: README.md.
-noinst_PROGRAMS += %D%/build %D%/ops %D%/shape %D%/timed %D%/inflate %D%/rpc
+noinst_PROGRAMS += %D%/build %D%/ops %D%/shape %D%/timed %D%/inflate %D%/hash %D%/rpc
 %C%_build_SOURCES = %D%/build.c
 %C%_build_LDADD = $(BUILD_LIBS)
 %C%_ops_SOURCES = %D%/ops.c
@@ -11,6 +11,8 @@ noinst_PROGRAMS += %D%/build %D%/ops %D%/shape %D%/timed %D%/inflate %D%/rpc
 %C%_timed_LDADD =
 %C%_inflate_SOURCES = %D%/inflate.c
 %C%_inflate_LDADD = $(DEFLATE_LIBS)
+%C%_hash_SOURCES = %D%/hash.c
+%C%_hash_LDADD = common/libcommon.a $(COMMON_LIBS)
 %C%_rpc_SOURCES = %D%/rpc.c
 %C%_rpc_LDADD = daemon/snapshotter/libsnapshotter.a \
 	daemon/snapshotter/libsnapshotspb.a common/libcommon.a \

@@ -45,4 +45,18 @@ void sha256_end(struct sha256 *h, struct digest *ret);
 /* One shot over re-used state, hashed in windows of 256 KiB. */
 void sha256_all(struct sha256 *h, const void *p, size_t n, struct digest *ret);
 
+/**
+ * struct sha256_part - a message of several
+ * @p:		[@n]
+ * @digest:	of it, when it has been hashed
+ */
+struct sha256_part {
+	const void *p;
+	size_t n;
+	struct digest digest;
+};
+
+/* Hashes @v[@n] each for itself, side by side where that is faster. */
+void sha256_many(struct sha256 *h, struct sha256_part *v, size_t n);
+
 #endif

@@ -9,7 +9,8 @@ COMMON_LIBS = $(DEFLATE_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) $(CRYPTO_LIBS) $(JSON_LI
 	%D%/utf8.c %D%/utf8.h \
 	%D%/buf.c %D%/buf.h \
 	%D%/io.c %D%/io.h \
-	%D%/digest.c %D%/sha256.c %D%/digest.h \
+	%D%/digest.c %D%/sha256.c %D%/sha256_lanes.c \
+	%D%/sha256_lanes.h %D%/digest.h \
 	%D%/oci.c %D%/oci.h \
 	%D%/codec.c %D%/codec.h \
 	%D%/json.c %D%/json.h \

@@ -7,9 +7,15 @@
 
 #include <openssl/evp.h>
 
+#include "common/sha256_lanes.h"
+
+/* Side by side is faster from this many lanes on that are never empty. */
+#define LANES_WORTH 8u
+
 struct sha256 {
 	EVP_MD *md;
 	EVP_MD_CTX *ctx;
+	bool lanes;
 };
 
 struct sha256 *sha256_new(void)
@@ -20,6 +26,7 @@ struct sha256 *sha256_new(void)
 		return NULL;
 	h->md = EVP_MD_fetch(NULL, "SHA256", NULL);
 	h->ctx = EVP_MD_CTX_new();
+	h->lanes = sha256_lanes_usable();
 	if (h->md == NULL || h->ctx == NULL) {
 		sha256_free(h);
 		return NULL;
@@ -73,4 +80,26 @@ void sha256_all(struct sha256 *h, const void *p, size_t n, struct digest *ret)
 		n -= k;
 	}
 	sha256_end(h, ret);
+}
+
+/* Whether the longest of them leaves the others' lanes empty for too long. */
+static bool worth_lanes(const struct sha256_part *v, size_t n)
+{
+	size_t sum = 0, most = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		sum += v[i].n;
+		most = MAX(most, v[i].n);
+	}
+	return n >= LANES_WORTH && sum / LANES_WORTH >= most;
+}
+
+void sha256_many(struct sha256 *h, struct sha256_part *v, size_t n)
+{
+	if (h->lanes && worth_lanes(v, n)) {
+		sha256_lanes(v, n);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		sha256_all(h, v[i].p, v[i].n, &v[i].digest);
 }

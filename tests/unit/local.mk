@@ -4,6 +4,7 @@ LDADD = $(FUZZ_ENGINE) common/libcommon.a $(CMOCKA_LIBS) $(COMMON_LIBS)
 
 if HAVE_CMOCKA
 UNIT_TESTS += %D%/test-base
+UNIT_TESTS += %D%/test-sha256
 UNIT_TESTS += %D%/test-codec
 UNIT_TESTS += %D%/test-json
 UNIT_TESTS += %D%/test-toc
