@@ -13,9 +13,11 @@
 #define WINDOW_MIN KIB(512)
 #define NEAR_BYTES MIB(2)
 #define JOIN_BYTES KIB(256)
-/* In small runs, because a reader who needs a part of one waits for all of it.
- * While readers miss, the background has only few of them. */
+/* In small runs, because a reader who needs a part of one that is still to be asked
+ * for waits for all before it; where something starts, in smaller ones. While
+ * readers miss, the background has only few of them. */
 #define PUMP_RUN_BYTES KIB(512)
+#define START_RUN_BYTES KIB(128)
 #define DEMAND_RECENT_NS (500 * NSEC_PER_MSEC)
 #define STEP_BYTES MIB(1) /* outstanding */
 /* A file that what starts reads here and there: an archive, a model. */
@@ -233,12 +235,13 @@ static bool inside_large(const struct miss *m, uint64_t i)
 static uint64_t pump_run_limit(const struct miss *m, uint64_t first,
 			       uint64_t limit)
 {
+	uint64_t bytes = miss_starts(m) && !m->pump_hints ? START_RUN_BYTES
+							  : PUMP_RUN_BYTES;
 	struct chunk c;
 	uint64_t i;
 
 	chunks_get(m->ch, first, &c);
-	limit = MIN(limit,
-		    chunks_find_blob(m->ch, c.blob_off + PUMP_RUN_BYTES));
+	limit = MIN(limit, chunks_find_blob(m->ch, c.blob_off + bytes));
 	for (i = first + 1; i < limit; i++) {
 		if (m->pump_prefetch && inside_large(m, i))
 			break;
@@ -250,7 +253,7 @@ static uint64_t pump_run_limit(const struct miss *m, uint64_t first,
 static bool pump_rests(struct miss *m, uint64_t now_ns)
 {
 	bool ahead = m->pump_hints || m->pump_prefetch;
-	bool small = !ahead && now_ns - m->demand_ns < DEMAND_RECENT_NS;
+	bool small = !ahead && now_ns < m->demand_ns + DEMAND_RECENT_NS;
 
 	if (m->pump_done || !m->link_up || now_ns < m->pump_after_ns ||
 	    now_ns < m->no_space_until_ns)

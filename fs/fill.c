@@ -14,6 +14,12 @@
 /* Output room behind the bytes needed, so that the whole member fits. */
 #define SLACK_BYTES MIB(1)
 #define WINDOW_BYTES KIB(256)
+#define BATCH_CHUNKS 64u
+
+static_assert(BATCH_CHUNKS >= FILL_MEMBERS, "hashed side by side");
+static_assert(FILL_SCRATCH_BYTES >= 2 * CHUNK_ONESHOT_BYTES_MAX + SLACK_BYTES,
+	      "a member");
+static_assert(FILL_SCRATCH_BYTES >= FILL_GROUP_BYTES + SLACK_BYTES, "a group");
 
 struct fill_stream {
 	struct miss *m;
@@ -69,68 +75,141 @@ bool fill_trim(struct fill *f)
 	return false;
 }
 
-static bool digest_ok(struct fill *f, const struct miss *m,
-		      const struct chunk *c, const uint8_t *p)
-{
-	struct digest d;
+/**
+ * struct batch - decoded chunks, to be hashed side by side and written
+ * @n:		so many
+ * @i:		their numbers
+ * @of:		what each is decoded from
+ * @part:	their bytes; of no length, where there is no digest to compare with
+ * @disk:	-errno of the last write that failed, or 0
+ */
+struct batch {
+	unsigned n;
+	uint64_t i[BATCH_CHUNKS];
+	struct fill_member *of[BATCH_CHUNKS];
+	struct chunk c[BATCH_CHUNKS];
+	struct sha256_part part[BATCH_CHUNKS];
+	int disk;
+};
 
-	if (!c->has_digest)
+static const uint8_t *bytes_of(const struct batch *b, unsigned k)
+{
+	return b->part[k].p;
+}
+
+static bool chunk_ok(const struct miss *m, const struct batch *b, unsigned k)
+{
+	if (!b->c[k].has_digest)
 		return m->unverified;
-	sha256_all(f->sha, p, (size_t)c->len, &d);
-	return digest_equal(&d, &c->digest);
+	return digest_equal(&b->part[k].digest, &b->c[k].digest);
 }
 
-/* Writes a verified chunk, and says that it is there. */
-static int write_chunk(struct fill *f, struct miss *m, uint64_t i,
-		       const struct chunk *c, const uint8_t *p)
+/* Whether chunk @k goes on in memory and in the image where @k - 1 ends. */
+static bool adjoins(const struct batch *b, unsigned k)
 {
-	int r = lane_write(&f->lane, p, (size_t)c->len, c->image_off);
+	const struct chunk *last = &b->c[k - 1];
 
-	if (r == 0)
-		miss_present(m, i);
-	else
-		miss_deliver(m, i, p);
-	return r;
+	return b->c[k].image_off == last->image_off + last->len &&
+	       bytes_of(b, k) == bytes_of(b, k - 1) + last->len;
 }
 
-int fill_member(struct fill *f, struct miss *m, uint64_t first, uint64_t n,
-		const uint8_t *src, size_t src_len, int *ret_disk)
+/* Writes the verified chunks [from, end), and says that they are there. */
+static void write_chunks(struct fill *f, struct miss *m, struct batch *b,
+			 unsigned from, unsigned end)
 {
-	uint8_t *out = f->lane.scratch;
+	const struct chunk *last = &b->c[end - 1];
+	const uint8_t *p = bytes_of(b, from);
+	uint64_t off = b->c[from].image_off;
+	size_t len = (size_t)(last->image_off + last->len - off);
+	int r;
+
+	lane_hold(&f->lane, p, len, off);
+	r = lane_write(&f->lane, p, len, off);
+	for (unsigned k = from; k < end; k++) {
+		if (r == 0)
+			miss_present(m, b->i[k]);
+		else
+			miss_deliver(m, b->i[k], bytes_of(b, k));
+	}
+	if (r < 0)
+		b->disk = r;
+}
+
+/* Hashes what is in the batch and writes what is right, which empties it. */
+static void batch_flush(struct fill *f, struct miss *m, struct batch *b)
+{
+	sha256_many(f->sha, b->part, b->n);
+	for (unsigned k = 0, end; k < b->n; k = end) {
+		end = k + 1;
+		if (!chunk_ok(m, b, k)) {
+			b->of[k]->rc = -EBADMSG;
+			continue;
+		}
+		while (end < b->n && adjoins(b, end) && chunk_ok(m, b, end))
+			end++;
+		write_chunks(f, m, b, k, end);
+	}
+	b->n = 0;
+}
+
+/* Decodes @v to @out [@cap]. Return: bytes of it that are chunks, -errno */
+static ssize_t decode(struct fill *f, const struct miss *m,
+		      const struct fill_member *v, uint8_t *out, size_t cap)
+{
 	bool full = false;
 	uint64_t need = 0;
-	int r, bad = 0;
+	int r;
 
-	for (uint64_t i = first; i < first + n; i++) {
+	for (uint64_t i = v->first; i < v->first + v->n; i++) {
 		struct chunk c;
 
 		chunks_get(m->ch, i, &c);
 		full = full || !c.has_digest;
 		need = MAX(need, c.inner_off + c.len);
 	}
-	if (need > f->lane.scratch_bytes - SLACK_BYTES)
+	if (need > cap - SLACK_BYTES)
 		return -EBADMSG;
-	r = codec_decode(f->codec, (enum codec_kind)m->ch->codec, src, src_len,
-			 out, f->lane.scratch_bytes, (size_t)need, full);
-	if (r < 0)
-		return r;
-	for (uint64_t i = first; i < first + n; i++) {
-		struct chunk c;
+	r = codec_decode(f->codec, (enum codec_kind)m->ch->codec, v->src,
+			 v->len, out, cap, (size_t)need, full);
+	return r < 0 ? r : (ssize_t)need;
+}
 
-		if (present_test(m->pr, i))
+int fill_members(struct fill *f, struct miss *m, struct fill_member *v,
+		 unsigned n)
+{
+	uint8_t *out = f->lane.scratch;
+	size_t cap = f->lane.scratch_bytes;
+	struct batch b;
+
+	b.n = 0;
+	b.disk = 0;
+	for (struct fill_member *end = v + n; v < end; v++) {
+		ssize_t got = decode(f, m, v, out, cap);
+
+		v->rc = (int)MIN(got, 0);
+		if (got < 0)
 			continue;
-		chunks_get(m->ch, i, &c);
-		if (!digest_ok(f, m, &c, out + c.inner_off)) {
-			bad = -EBADMSG;
-			continue;
+		for (uint64_t i = v->first; i < v->first + v->n; i++) {
+			struct chunk *c = &b.c[b.n];
+
+			if (present_test(m->pr, i))
+				continue;
+			chunks_get(m->ch, i, c);
+			b.i[b.n] = i;
+			b.of[b.n] = v;
+			b.part[b.n] = (struct sha256_part){
+				.p = out + c->inner_off,
+				.n = c->has_digest ? (size_t)c->len : 0,
+			};
+			if (++b.n == BATCH_CHUNKS)
+				batch_flush(f, m, &b);
 		}
-		lane_hold(&f->lane, out + c.inner_off, (size_t)c.len,
-			  c.image_off);
-		r = write_chunk(f, m, i, &c, out + c.inner_off);
-		if (r < 0)
-			*ret_disk = r;
+		/* The next one's bytes may so adjoin these. */
+		out += got;
+		cap -= (size_t)got;
 	}
-	return bad;
+	batch_flush(f, m, &b);
+	return b.disk;
 }
 
 int fill_verify(struct fill *f, struct miss *m, uint64_t i)

@@ -11,6 +11,11 @@
 #include "common/digest.h"
 #include "fs/cache.h"
 
+/* What is decoded before it is hashed, all of it side by side (sha256_lanes.h),
+ * and written. In the second-level cache of its CPU there is room for it. */
+#define FILL_MEMBERS 16u
+#define FILL_GROUP_BYTES MIB(1)
+
 /* Scratch of a fill thread: one member, and the headers behind it. */
 #define FILL_SCRATCH_BYTES (2 * CHUNK_ONESHOT_BYTES_MAX + MIB(2))
 
@@ -33,16 +38,29 @@ void fill_done(struct fill *f);
 bool fill_trim(struct fill *f);
 
 /**
- * fill_member() - decode one member and cache its missing chunks
- * @first:	and @n: the chunks of the member
- * @src:	[@src_len] the member
- *
- * Return: 0; -EBADMSG corrupt or wrong digest; -ENOMEM. A cache that cannot be
- * written is not an error here: the readers get their bytes from memory, and
- * *@ret_disk is the errno.
+ * struct fill_member - of the blob, fetched
+ * @first:	and @n: its chunks
+ * @src:	[@len] its bytes
+ * @rc:		0; -EBADMSG corrupt or wrong digest; -ENOMEM
  */
-int fill_member(struct fill *f, struct miss *m, uint64_t first, uint64_t n,
-		const uint8_t *src, size_t src_len, int *ret_disk);
+struct fill_member {
+	uint64_t first;
+	uint64_t n;
+	const uint8_t *src;
+	size_t len;
+	int rc;
+};
+
+/**
+ * fill_members() - decode members and cache their missing chunks
+ * @v:		[@n], @n <= FILL_MEMBERS; says how it went in @rc of each. Several
+ *		decode to FILL_GROUP_BYTES together at most.
+ *
+ * Return: 0; a cache that cannot be written is no error of the members: the
+ * readers get their bytes from memory, and this is the -errno.
+ */
+int fill_members(struct fill *f, struct miss *m, struct fill_member *v,
+		 unsigned n);
 
 /* Chunk @i, suspect, is hashed where it is. Return: 0, -EBADMSG, -errno. */
 int fill_verify(struct fill *f, struct miss *m, uint64_t i);

@@ -26,7 +26,7 @@ noinst_LIBRARIES += %D%/libfs.a
 	%D%/build.c %D%/build.h \
 	%D%/session.c %D%/session.h \
 	%D%/ops.c %D%/ops.h %D%/datadir.c %D%/datadir.h \
-	%D%/miss.c %D%/miss.h \
+	%D%/miss.c %D%/jobs.c %D%/miss.h \
 	%D%/wait.c %D%/wait.h \
 	%D%/refuse.c %D%/refuse.h \
 	%D%/firsts.c %D%/firsts.h \

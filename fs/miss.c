@@ -20,7 +20,6 @@
 #define LOG_MOD "miss"
 #include "common/log.h"
 
-#define NO_SPACE_PAUSE_NS (10 * NSEC_PER_SEC)
 /* An interrupted read waits on for so long. The kernel says the same of a signal
  * that kills and of one that is merely pending, as those are by which Go's
  * runtime preempts threads; and to give up the latter is SIGBUS where a mapped
@@ -46,8 +45,7 @@ void miss_want_tick(struct miss *m)
 	miss_poke(m->main_fd);
 }
 
-/* Answers a list of waiters that nobody else can reach any more; unlocked. */
-static void answer(struct miss *m, struct lane *lane, struct waiter *list)
+void miss_answer(struct miss *m, struct lane *lane, struct waiter *list)
 {
 	while (list != NULL) {
 		struct waiter *w = list;
@@ -114,11 +112,12 @@ void miss_wait(struct miss *m, struct waiter *w)
 		/* Where memory is short it is tried again at the tick. */
 		(void)run_ensure(m, w->first, w->end, wait_class(w),
 				 UINT64_MAX);
-		ahead_read(m, w->nid, w->first, w->end, true);
+		if (!w->unsure)
+			ahead_read(m, w->nid, w->first, w->end, true);
 		miss_want_tick(m);
 	}
 	(void)pthread_mutex_unlock(&m->lock);
-	answer(m, NULL, list);
+	miss_answer(m, NULL, list);
 }
 
 bool miss_starts(const struct miss *m)
@@ -151,355 +150,11 @@ void miss_interrupt(struct miss *m, uint64_t id)
 	(void)pthread_mutex_unlock(&m->lock);
 }
 
-/* Locked. Runs that end by what comes in: *ret_dropped. Return: whether there
- * may be more. */
-static bool receive(struct miss *m, struct waiter **list, char *text,
-		    size_t text_bytes, bool *ret_dropped)
-{
-	struct link_event ev;
-	unsigned part;
-	int n;
-
-	if (!m->link_up)
-		return false;
-	n = link_recv(&m->link, &ev, MSG_DONTWAIT);
-	if (n == -EAGAIN)
-		return false;
-	if (n <= 0) {
-		run_link_lost(m);
-		return false;
-	}
-	if (ev.type == PROTO_FAILED && ev.code != -ECANCELED)
-		(void)snprintf(text, text_bytes, "%s",
-			       ev.text[0] != '\0' ? ev.text
-						  : err_name(ev.code));
-	if (ev.type == PROTO_HINT) {
-		ahead_hints(m, io_now_ns());
-		ahead_pump(m, io_now_ns());
-		return true;
-	}
-	part = (unsigned)(ev.id & ((1u << RUN_PART_BITS) - 1));
-	if (part >= RUN_WINDOWS) {
-		run_link_lost(m); /* no id of ours */
-		return false;
-	}
-	for (struct run *r = m->runs; r != NULL; r = r->link) {
-		if (r->seq != ev.id >> RUN_PART_BITS)
-			continue;
-		run_event(m, r, part, &ev, list);
-		if (run_over(r)) {
-			run_drop(m, r);
-			*ret_dropped = true;
-		}
-		break;
-	}
-	return true;
-}
-
-/**
- * struct job - a piece of decoding that a fill thread has claimed
- */
-struct job {
-	struct run *r;
-	uint64_t first;
-	uint64_t n;
-	const uint8_t *src;
-	size_t len;
-};
-
-/* Locked. Claims the next member of a run that has arrived whole. */
-static bool claim_member(struct miss *m, struct run *r, struct job *j)
-{
-	const struct run_part *p = &r->parts[0];
-
-	while (r->next < r->end) {
-		struct chunk c;
-		uint64_t mf, mn;
-
-		chunks_member(m->ch, r->next, &mf, &mn);
-		chunks_get(m->ch, mf, &c);
-		if (present_test_range(m->pr, mf, mn)) {
-			r->next = mf + mn; /* another process was faster */
-			continue;
-		}
-		if (c.blob_off + c.blob_len - r->blob_off > p->got)
-			return false;
-		*j = (struct job){
-			.r = r,
-			.first = mf,
-			.n = mn,
-			.src = m->link.arena + p->arena_off +
-			       (c.blob_off - r->blob_off),
-			.len = (size_t)c.blob_len,
-		};
-		r->next = mf + mn;
-		r->claims++;
-		return true;
-	}
-	return false;
-}
-
-static bool claim_stream(struct miss *m, struct run *r, struct job *j)
-{
-	const struct run_part *p = &r->parts[r->head];
-
-	if (r->claims > 0 || r->next >= r->end || p->got <= p->consumed)
-		return false;
-	*j = (struct job){
-		.r = r,
-		.first = r->first,
-		.n = r->end - r->first,
-		.src = m->link.arena + p->arena_off + p->consumed,
-		.len = (size_t)(p->got - p->consumed),
-	};
-	r->claims++;
-	return true;
-}
-
-static bool claim_verify(struct run *r, struct job *j)
-{
-	if (r->claims > 0 || r->next >= r->end)
-		return false;
-	*j = (struct job){.r = r, .first = r->first, .n = r->end - r->first};
-	r->next = r->end;
-	r->claims++;
-	return true;
-}
-
-static bool claim_from(struct miss *m, struct run *r, struct job *j)
-{
-	switch (r->kind) {
-	case RUN_FETCH:
-		return claim_member(m, r, j);
-	case RUN_STREAM:
-		return claim_stream(m, r, j);
-	case RUN_VERIFY:
-		return claim_verify(r, j);
-	}
-	return false;
-}
-
-/* Locked. The most wanted piece of work. Runs that turn out to have nothing
- * left, because another process was faster, are dropped: *ret_dropped. */
-static bool claim(struct miss *m, struct job *j, bool *ret_dropped)
-{
-	for (uint8_t c = 0; c < PROTO_CLASS_N_; c++) {
-		for (struct run *r = m->runs, *next; r != NULL; r = next) {
-			next = r->link;
-			if (r->class_ != c || r->error != 0)
-				continue;
-			if (claim_from(m, r, j))
-				return true;
-			if (run_over(r)) {
-				run_drop(m, r);
-				*ret_dropped = true;
-			}
-		}
-	}
-	return false;
-}
-
-/* Unlocked. Return: as fill_*(): 0, 1 a stream that is done, -errno */
-static int do_job(struct miss *m, struct fill *f, const struct job *j,
-		  int *ret_disk)
-{
-	struct run *r = j->r;
-
-	switch (r->kind) {
-	case RUN_FETCH:
-		return fill_member(f, m, j->first, j->n, j->src, j->len,
-				   ret_disk);
-	case RUN_VERIFY:
-		for (uint64_t i = j->first; i < j->first + j->n; i++) {
-			if (present_test(m->pr, i) ||
-			    !present_suspect(m->pr, i))
-				continue;
-			if (fill_verify(f, m, i) == 0)
-				miss_present(m, i);
-			else
-				present_clear_suspect(m->pr, i);
-		}
-		return 0;
-	case RUN_STREAM:
-		/* claims keeps other threads away from r->stream. */
-		if (r->stream == NULL)
-			r->stream = fill_stream_new(m, f->lane.fd, r->first,
-						    r->end);
-		if (r->stream == NULL)
-			return -ENOMEM;
-		return fill_stream_run(f, r->stream, j->src, j->len, ret_disk);
-	}
-	return 0;
-}
-
-/* Locked. The bytes of [first, end) were wrong: asked for once more, from
- * elsewhere, then it is a failure for those who wait. */
-static void corrupt(struct miss *m, uint64_t first, uint64_t end,
-		    uint8_t attempt, struct waiter **list)
-{
-	enum run_kind kind;
-
-	stats_add(&m->st->errors_verify, 1);
-	if (attempt == 0 && wait_anyone(m, first, end)) {
-		(void)run_extend(m, first, end, &kind);
-		if (kind != RUN_VERIFY &&
-		    run_new(m, kind, PROTO_CLASS_DEMAND, first, end, 1) != NULL)
-			return;
-	}
-	wait_take_failed(m, first, end, UINT64_MAX, -EIO, list);
-	ahead_pause(m, io_now_ns());
-}
-
-/* Locked. What a stream's job leads to. Return: @rc, -EBADMSG where the member
- * ended too early */
-static int stream_done(struct miss *m, const struct job *j, int rc)
-{
-	struct run *r = j->r;
-	struct run_part *p = &r->parts[r->head];
-
-	if (r->error != 0)
-		return r->error;
-	p->consumed += j->len;
-	if (rc == 1)
-		r->next = r->end;
-	else if (rc == 0 && p->consumed == p->len && !run_next_window(m, r))
-		rc = -EBADMSG;
-	if (rc < 0)
-		r->error = rc;
-	return rc;
-}
-
-/* Locked. What follows from a finished job; drops its run when that is over. */
-static void job_done(struct miss *m, const struct job *j, int rc,
-		     struct waiter **list)
-{
-	struct run *r = j->r;
-	uint64_t end = j->first + j->n;
-	uint8_t attempt = r->attempt;
-
-	r->claims--;
-	if (r->kind == RUN_STREAM)
-		rc = stream_done(m, j, rc);
-	if (run_over(r))
-		run_drop(m, r);
-	if (rc == -EBADMSG)
-		corrupt(m, j->first, end, attempt, list);
-	else if (rc < 0)
-		wait_take_failed(m, j->first, end, UINT64_MAX, -EIO, list);
-	else
-		m->pump_backoff_ns = 0;
-	wait_take_ready(m, j->first, end, list);
-}
-
-/* Locked. Chunks someone waits for and that no run brings: after a failed
- * read-ahead or verification, or when memory was short. */
-static void ensure_waiters(struct miss *m)
+void miss_ensure_waiters(struct miss *m)
 {
 	for (struct waiter *w = m->waiters; w != NULL; w = w->next)
 		(void)run_ensure(m, w->first, w->end, wait_class(w),
 				 UINT64_MAX);
-}
-
-static void note_error(struct miss *m, const struct job *j, int rc, int disk)
-{
-	static struct log_limit limit;
-	char text[STATS_ERROR_BYTES];
-	struct chunk c;
-	unsigned n;
-
-	chunks_get(m->ch, j->first, &c);
-	if (disk < 0)
-		(void)snprintf(text, sizeof(text),
-			       "cache cannot be written: %s", err_name(disk));
-	else
-		(void)snprintf(text, sizeof(text),
-			       "chunk %" PRIu64 " at blob offset %" PRIu64
-			       ": %s",
-			       j->first, c.blob_off,
-			       rc == -EBADMSG ? "corrupt data" : err_name(rc));
-	stats_error(m->st, text);
-	if (log_allow(&limit, io_now_ns(), &n))
-		log_warn("chunk=%" PRIu64 " blob_off=%" PRIu64
-			 " err=%s msg=\"%s\" suppressed=%u",
-			 j->first, c.blob_off, err_symbol(disk < 0 ? disk : rc),
-			 text, n);
-}
-
-static void run_job(struct miss *m, struct fill *f, const struct job *j)
-{
-	struct waiter *list = NULL;
-	int disk = 0, rc;
-
-	lane_lock(&f->lane);
-	rc = do_job(m, f, j, &disk);
-	if (rc < 0 || disk < 0)
-		note_error(m, j, rc, disk);
-
-	(void)pthread_mutex_lock(&m->lock);
-	if (disk < 0) {
-		stats_add(&m->st->errors_disk, 1);
-		m->no_space_until_ns = io_now_ns() + NO_SPACE_PAUSE_NS;
-		miss_want_tick(m);
-	}
-	job_done(m, j, rc, &list);
-	ensure_waiters(m);
-	ahead_pump(m, io_now_ns());
-	(void)pthread_mutex_unlock(&m->lock);
-	answer(m, &f->lane, list);
-	lane_unlock(&f->lane);
-}
-
-static void wait_for_work(struct miss *m)
-{
-	struct epoll_event ev;
-	uint64_t v;
-
-	if (epoll_wait(m->epoll_fd, &ev, 1, -1) > 0 &&
-	    ev.data.fd == m->wake_fd && read(m->wake_fd, &v, sizeof(v)) < 0)
-		return; /* somebody else took it */
-}
-
-void miss_fill_loop(struct miss *m, struct fill *f)
-{
-	(void)pthread_mutex_lock(&m->lock);
-	while (!m->stop) {
-		char text[ERR_TEXT_BYTES] = "";
-		struct waiter *list = NULL;
-		struct job j = {0};
-		bool found, dropped = false;
-
-		while (receive(m, &list, text, sizeof(text), &dropped))
-			;
-		found = claim(m, &j, &dropped);
-		if (dropped) {
-			wait_take_ready(m, 0, m->ch->n, &list);
-			ahead_pump(m, io_now_ns());
-		}
-		if (dropped || text[0] != '\0' || list != NULL)
-			ensure_waiters(m);
-		if (found && m->idle_threads > 0)
-			miss_poke(m->wake_fd); /* there may be more */
-		if (!found)
-			m->idle_threads++;
-		(void)pthread_mutex_unlock(&m->lock);
-		if (text[0] != '\0') {
-			stats_error(m->st, text);
-			log_warn("msg=\"fetch failed: %s\"", text);
-		}
-		if (list != NULL) {
-			lane_lock(&f->lane);
-			answer(m, &f->lane, list);
-			lane_unlock(&f->lane);
-		}
-		if (found)
-			run_job(m, f, &j);
-		else
-			wait_for_work(m);
-		(void)pthread_mutex_lock(&m->lock);
-		if (!found)
-			m->idle_threads--;
-	}
-	(void)pthread_mutex_unlock(&m->lock);
 }
 
 void miss_deliver(struct miss *m, uint64_t i, const uint8_t *p)
@@ -756,7 +411,8 @@ int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns)
 	while (*at != NULL) {
 		struct waiter *w = *at;
 
-		if (now_ns - w->start_ns >= WAIT_UNSURE_NS)
+		/* It may have come since. */
+		if (now_ns >= w->start_ns + WAIT_UNSURE_NS)
 			w->unsure = false;
 		if (now_ns < w->deadline_ns) {
 			at = &w->next;
@@ -774,7 +430,7 @@ int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns)
 	if (m->link_up && link_is_stuck(m, now_ns))
 		run_link_lost(m);
 	wait_take_ready(m, 0, m->ch->n, &list);
-	ensure_waiters(m);
+	miss_ensure_waiters(m);
 	run_send_all(m);
 	ahead_pump(m, now_ns);
 	ms = next_tick_ms(m, now_ns);
@@ -792,7 +448,7 @@ int miss_tick(struct miss *m, struct lane *lane, uint64_t now_ns)
 	}
 	if (list != NULL) {
 		lane_lock(lane);
-		answer(m, lane, list);
+		miss_answer(m, lane, list);
 		lane_unlock(lane);
 	}
 	return ms;

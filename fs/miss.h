@@ -193,6 +193,13 @@ void miss_adopt(struct miss *m, uint64_t off, uint64_t len, uint64_t arena_off);
 void miss_want_tick(struct miss *m);
 void miss_poke(int event_fd);
 
+/* With the lock held: asks for chunks that someone waits for and that no run
+ * brings, after a failed read-ahead or verification, or when memory was short. */
+void miss_ensure_waiters(struct miss *m);
+/* Under no lock: answers waiters that nobody else can reach any more; @lane as
+ * for struct miss_ops. */
+void miss_answer(struct miss *m, struct lane *lane, struct waiter *list);
+
 /* For fill.c, under no lock: chunk @i's bytes could not be cached (disk):
  * hands them to those who wait. @p holds chunk @i whole. */
 void miss_deliver(struct miss *m, uint64_t i, const uint8_t *p);

@@ -16,7 +16,10 @@
 #define LOG_MOD "mnt"
 #include "common/log.h"
 
-#define MAX_READ "1048576" /* 256 pages of 4 KiB: what libfuse asks for */
+/* Of the 1 MiB that the kernel reads ahead a quarter: what one fill thread has just
+ * decoded (FILL_GROUP_BYTES) then mostly holds all that a request wants, and is the
+ * answer without being read back. */
+#define MAX_READ "262144"
 #define NOTIFY_RESEND 7
 
 /* Which device is mounted at the target. AT_STATX_DONT_SYNC asks the kernel

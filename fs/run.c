@@ -428,8 +428,9 @@ static void run_failed(struct miss *m, struct run *r, int code,
 static bool part_crawls(const struct miss *m, const struct run_part *p,
 			uint64_t now_ns)
 {
-	return (double)(p->len - p->got) * (double)(now_ns - p->sent_ns) >
-	       (double)(p->got - p->base) * (double)m->read_timeout_ns;
+	return now_ns > p->sent_ns &&
+	       (double)(p->len - p->got) * (double)(now_ns - p->sent_ns) >
+		       (double)(p->got - p->base) * (double)m->read_timeout_ns;
 }
 
 void run_outwaited(struct miss *m, uint64_t first, uint64_t end,

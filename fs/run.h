@@ -12,7 +12,7 @@
 #define RUN_WINDOW_BYTES MIB(2)
 
 enum run_kind {
-	RUN_FETCH,  /* whole members, decoded one by one as they arrive */
+	RUN_FETCH,  /* whole members, decoded as they arrive */
 	RUN_STREAM, /* one member too large for that: windows, in order */
 	RUN_VERIFY, /* no fetch: suspect chunks, hashed where they are */
 };
@@ -53,7 +53,7 @@ struct waiter;
  * @next:	first chunk not claimed yet
  * @n_parts:	1, or RUN_WINDOWS for RUN_STREAM
  * @asked:	class it was made with, or one of fs/events.h
- * @claims:	members being decoded now
+ * @claims:	jobs that decode some of it now
  * @start_ns:	when it was made; who waits since before then has waited for
  *		all its tries
  * @attempt:	0, 1: asked again because it was corrupt

@@ -18,7 +18,8 @@ struct miss;
  * @nid:	inode that is read
  * @first:	and @end: the chunks it needs, [first, end)
  * @class_:	of what it waits for, as found
- * @unsure:	maybe nobody waits for it: fetched as prefetch for a while
+ * @unsure:	maybe nobody waits for it: fetched as prefetch for a while, and
+ *		alone
  * @bounce:	[@size] the bytes, where the cache could not be written; @mem
  *		[@end - @first] says for which chunks
  */

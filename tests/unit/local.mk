@@ -57,6 +57,7 @@ UNIT_TESTS += %D%/test-cache
 %C%_test_cache_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
 %C%_test_cache_LDADD = fs/libfs.a $(LDADD) $(URING_LIBS) -lpthread
 UNIT_TESTS += %D%/test-miss
+%C%_test_miss_SOURCES = %D%/test-miss.c %D%/misslab.h
 %C%_test_miss_CPPFLAGS = $(AM_CPPFLAGS) $(URING_CFLAGS)
 %C%_test_miss_LDADD = fs/libfs.a $(LDADD) $(URING_LIBS) $(FUSE3_LIBS) \
 	$(SECCOMP_LIBS) -lpthread

@@ -12,63 +12,14 @@
 
 #include <cmocka.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <zlib.h>
 
-#include "common/chunks.h"
-#include "common/io.h"
-#include "common/log.h"
-#include "common/present.h"
-#include "common/proto.h"
 #include "common/proto_hint.h"
-#include "fs/fill.h"
-#include "fs/miss.h"
-
-#define CHUNK KIB(64)
-#define N_CHUNKS 64u
-#define SPAN (N_CHUNKS * CHUNK)
-#define WAIT_MS 20000
-#define THREADS 2u
-
-static const uint8_t boot_id[16] = "boot";
-
-/**
- * struct lab - a layer of N_CHUNKS chunks, an engine on it, and the far end
- * of its link
- */
-struct lab {
-	uint8_t *data; /* [SPAN] what the file holds */
-	uint8_t *blob;
-	size_t blob_len;
-	uint8_t *table;
-	size_t table_len;
-	struct chunks ch;
-	struct present pr;
-	void *present_map;
-	int cache_fd;
-	struct stats *st;
-	struct miss m;
-	struct lane lane; /* of the main thread */
-	struct fill fills[THREADS];
-	pthread_t threads[THREADS];
-	int far; /* the fetcher's end */
-	uint8_t *arena;
-	/* answers */
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	bool lane_optional; /* a read found its bytes itself */
-	unsigned n_ready;
-	unsigned n_failed;
-	int last_error;
-	uint8_t *got; /* [SPAN] */
-};
+#include "tests/unit/misslab.h"
 
 struct read_req {
 	uint64_t id;
@@ -78,175 +29,6 @@ struct read_req {
 	uint32_t class_;
 	uint16_t flags;
 };
-
-static void on_ready(void *arg, struct lane *lane, struct waiter *w)
-{
-	struct lab *l = arg;
-	uint8_t *p = malloc(w->size);
-
-	assert_non_null(p);
-	if (w->bounce != NULL)
-		memcpy(p, w->bounce, w->size);
-	else
-		assert_int_equal(
-			pread(l->cache_fd, p, w->size, (off_t)w->image_off),
-			w->size);
-	/* Every answer comes with a lane to read by; ours is a file. */
-	assert_true(lane != NULL || l->lane_optional);
-	pthread_mutex_lock(&l->lock);
-	memcpy(l->got + w->image_off - CHUNK, p, w->size);
-	l->n_ready++;
-	pthread_cond_broadcast(&l->cond);
-	pthread_mutex_unlock(&l->lock);
-	free(p);
-}
-
-static void on_failed(void *arg, struct waiter *w)
-{
-	struct lab *l = arg;
-
-	pthread_mutex_lock(&l->lock);
-	l->n_failed++;
-	l->last_error = w->error;
-	pthread_cond_broadcast(&l->cond);
-	pthread_mutex_unlock(&l->lock);
-}
-
-/* Waits until so many reads have been answered. */
-static void await(struct lab *l, unsigned n_ready, unsigned n_failed)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += WAIT_MS / 1000;
-	pthread_mutex_lock(&l->lock);
-	while (l->n_ready < n_ready || l->n_failed < n_failed) {
-		if (pthread_cond_timedwait(&l->cond, &l->lock, &until) != 0)
-			break;
-	}
-	assert_int_equal(l->n_ready, n_ready);
-	assert_int_equal(l->n_failed, n_failed);
-	pthread_mutex_unlock(&l->lock);
-}
-
-static size_t gzip(const uint8_t *p, size_t n, uint8_t *out, size_t cap)
-{
-	z_stream z = {0};
-	size_t len;
-
-	assert_int_equal(
-		deflateInit2(&z, 1, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY),
-		Z_OK);
-	z.next_in = (Bytef *)(uintptr_t)p;
-	z.avail_in = (uInt)n;
-	z.next_out = out;
-	z.avail_out = (uInt)cap;
-	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-	len = z.total_out;
-	deflateEnd(&z);
-	return len;
-}
-
-/* A blob of members of @per chunks each, and its chunk table. */
-static void make_layer(struct lab *l, unsigned per)
-{
-	struct chunks_header_le h = {.magic = "eszchunk"};
-	struct sha256 *sha = sha256_new();
-	struct chunk_le *c;
-	struct err e = {0};
-	size_t cap = SPAN + KIB(64) * N_CHUNKS;
-
-	l->data = malloc(SPAN);
-	l->blob = malloc(cap);
-	l->got = calloc(1, SPAN);
-	l->table_len = sizeof(h) + N_CHUNKS * sizeof(*c);
-	l->table = calloc(1, l->table_len);
-	assert_non_null(l->data);
-	assert_non_null(l->blob);
-	assert_non_null(l->table);
-	for (size_t i = 0; i < SPAN; i++)
-		l->data[i] = (uint8_t)((i * 2654435761u) >> 13);
-	c = (struct chunk_le *)(l->table + sizeof(h));
-	for (unsigned i = 0; i < N_CHUNKS; i += per) {
-		size_t n = gzip(l->data + i * CHUNK, per * CHUNK,
-				l->blob + l->blob_len, cap - l->blob_len);
-
-		for (unsigned k = 0; k < per; k++) {
-			struct digest d;
-
-			sha256_all(sha, l->data + (i + k) * CHUNK, CHUNK, &d);
-			c[i + k] = (struct chunk_le){
-				.blob_off = htole64(l->blob_len),
-				.blob_len = htole64(n),
-				.inner_off = htole64(k * CHUNK),
-				.image_off = htole64((i + k) * CHUNK + CHUNK),
-				.len = htole64(CHUNK),
-			};
-			memcpy(c[i + k].digest, d.b, sizeof(d.b));
-		}
-		l->blob_len += n;
-	}
-	h.version = htole32(CHUNKS_VERSION);
-	h.blob_size = htole64(l->blob_len);
-	h.toc_off = htole64(l->blob_len);
-	h.image_bytes = htole64(SPAN + CHUNK);
-	h.meta_len = htole64(CHUNK);
-	h.n_chunks = htole64(N_CHUNKS);
-	h.codec = htole32(CODEC_GZIP);
-	memcpy(l->table, &h, sizeof(h));
-	assert_int_equal(chunks_open(&l->ch, l->table, l->table_len, &e), 0);
-	sha256_free(sha);
-}
-
-/* Starts the engine. @cache: -1 for a temporary file. */
-static void start(struct lab *l, unsigned per, int cache, uint64_t timeout_ms)
-{
-	struct err e = {0};
-	char path[] = "/tmp/test-miss.XXXXXX";
-	uint8_t index[32] = {0};
-	size_t n;
-	int sv[2];
-
-	memset(l, 0, sizeof(*l));
-	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->cond, NULL);
-	make_layer(l, per);
-	l->cache_fd = cache;
-	if (cache < 0) {
-		l->cache_fd = mkstemp(path);
-		assert_true(l->cache_fd >= 0);
-		unlink(path);
-		assert_int_equal(ftruncate(l->cache_fd, SPAN + CHUNK), 0);
-	}
-	n = (size_t)present_file_bytes(N_CHUNKS);
-	l->present_map = mmap(NULL, n, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_ptr_not_equal(l->present_map, MAP_FAILED);
-	present_init(l->present_map, n, N_CHUNKS, index, boot_id);
-	assert_int_equal(present_open(&l->pr, l->present_map, n, N_CHUNKS,
-				      index, boot_id, true, &e),
-			 0);
-	l->st = stats_new();
-	assert_int_equal(miss_init(&l->m, &e), 0);
-	l->m.ch = &l->ch;
-	l->m.pr = &l->pr;
-	l->m.st = l->st;
-	l->m.ops = (struct miss_ops){on_ready, on_failed, l};
-	l->m.read_timeout_ns = timeout_ms * NSEC_PER_MSEC;
-	l->m.nobackground = true;
-	assert_int_equal(
-		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
-	l->m.link.sock = sv[0];
-	l->m.link.handle = 1;
-	l->far = sv[1];
-	l->arena = l->m.link.arena;
-	assert_int_equal(lane_init(&l->lane, MIB(1)), 0);
-	for (unsigned i = 0; i < THREADS; i++) {
-		assert_int_equal(fill_init(&l->fills[i]), 0);
-		assert_int_equal(lane_set_file(&l->fills[i].lane, l->cache_fd),
-				 0);
-	}
-}
 
 struct fill_arg {
 	struct lab *l;
@@ -440,23 +222,6 @@ static void test_member_of_several_chunks_fills_them_all(void **state)
 	finish(&l);
 }
 
-static void test_read_over_chunks_is_one_request(void **state)
-{
-	struct lab l;
-	struct read_req r;
-
-	(void)state;
-	start(&l, 1, -1, WAIT_MS);
-	run(&l);
-	(void)read_at(&l, 8 * CHUNK + 17, 5 * CHUNK);
-	r = next_read(&l);
-	nothing_asked(&l);
-	answer(&l, &r);
-	await(&l, 1, 0);
-	same(&l, 8 * CHUNK + 17, 5 * CHUNK);
-	finish(&l);
-}
-
 static void test_members_are_answered_before_their_run_has_ended(void **state)
 {
 	struct lab l;
@@ -477,27 +242,6 @@ static void test_members_are_answered_before_their_run_has_ended(void **state)
 	send_data(&l, r.id, r.len, true);
 	await(&l, 2, 0);
 	same(&l, 0, 8 * CHUNK);
-	finish(&l);
-}
-
-static void test_corrupt_is_asked_again_from_elsewhere(void **state)
-{
-	struct lab l;
-	struct read_req r;
-
-	(void)state;
-	start(&l, 1, -1, WAIT_MS);
-	run(&l);
-	(void)read_at(&l, 3 * CHUNK, CHUNK);
-	r = next_read(&l);
-	assert_int_equal(r.flags, 0);
-	answer_wrong(&l, &r);
-	r = next_read(&l);
-	assert_int_equal(r.flags, PROTO_READ_OTHER_SOURCE);
-	answer(&l, &r);
-	await(&l, 1, 0);
-	same(&l, 3 * CHUNK, CHUNK);
-	assert_int_equal(stats_get(&l.st->errors_verify), 1);
 	finish(&l);
 }
 
@@ -523,6 +267,39 @@ static void test_corrupt_twice_is_an_error_and_not_cached(void **state)
 	answer(&l, &r);
 	await(&l, 1, 1);
 	same(&l, 3 * CHUNK, CHUNK);
+	finish(&l);
+}
+
+/* A read over many chunks is one request. Members that are decoded together fail
+ * each for itself, and only what failed is asked for again, from elsewhere. */
+static void test_one_of_many_is_corrupt(void **state)
+{
+	struct chunk c;
+	struct lab l;
+	struct read_req r;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	(void)read_at(&l, 8 * CHUNK, 12 * CHUNK);
+	r = next_read(&l);
+	assert_int_equal(r.flags, 0);
+	(void)read_at(&l, 9 * CHUNK, CHUNK);
+	nothing_asked(&l);
+	chunks_get(&l.ch, 12, &c);
+	memcpy(l.arena + r.arena_off, l.blob + r.off, r.len);
+	l.arena[r.arena_off + (c.blob_off - r.off) + c.blob_len / 2] ^= 1;
+	send_data(&l, r.id, r.len, true);
+	await(&l, 1, 0);
+	same(&l, 9 * CHUNK, CHUNK);
+	r = next_read(&l);
+	assert_int_equal(r.flags, PROTO_READ_OTHER_SOURCE);
+	assert_int_equal(r.off, c.blob_off);
+	assert_int_equal(r.len, c.blob_len);
+	assert_int_equal(stats_get(&l.st->errors_verify), 1);
+	answer(&l, &r);
+	await(&l, 2, 0);
+	same(&l, 8 * CHUNK, 12 * CHUNK);
 	finish(&l);
 }
 
@@ -597,13 +374,14 @@ static void test_deadline_and_late_answer(void **state)
 {
 	struct lab l;
 	struct read_req r;
+	uint64_t before_ns = io_now_ns();
 
 	(void)state;
 	start(&l, 1, -1, 5000);
 	run(&l);
 	(void)read_at(&l, 0, CHUNK);
 	r = next_read(&l);
-	assert_true(miss_tick(&l.m, &l.lane, io_now_ns()) > 0);
+	assert_true(miss_tick(&l.m, &l.lane, before_ns) > 0);
 	await(&l, 0, 0);
 	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 6 * NSEC_PER_SEC);
 	await(&l, 0, 1);
@@ -621,7 +399,7 @@ static void test_interrupt_gives_up_the_wait_not_the_fetch(void **state)
 {
 	struct lab l;
 	struct read_req r;
-	uint64_t id;
+	uint64_t id, before_ns = io_now_ns();
 
 	(void)state;
 	start(&l, 1, -1, WAIT_MS);
@@ -629,7 +407,7 @@ static void test_interrupt_gives_up_the_wait_not_the_fetch(void **state)
 	id = read_at(&l, 0, CHUNK);
 	r = next_read(&l);
 	miss_interrupt(&l.m, id);
-	(void)miss_tick(&l.m, &l.lane, io_now_ns() + NSEC_PER_SEC);
+	(void)miss_tick(&l.m, &l.lane, before_ns + NSEC_PER_SEC);
 	await(&l, 0, 0);
 	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 11 * NSEC_PER_SEC);
 	await(&l, 0, 1);
@@ -699,9 +477,11 @@ static void test_full_disk_is_served_from_memory(void **state)
 
 static void test_background_fetches_all(void **state)
 {
+	uint8_t *p = malloc(SPAN);
 	struct lab l;
 
 	(void)state;
+	assert_non_null(p);
 	start(&l, 2, -1, WAIT_MS);
 	l.m.nobackground = false;
 	run(&l);
@@ -713,6 +493,9 @@ static void test_background_fetches_all(void **state)
 			answer(&l, &r);
 		}
 	}
+	assert_int_equal(pread(l.cache_fd, p, SPAN, CHUNK), SPAN);
+	assert_memory_equal(p, l.data, SPAN);
+	free(p);
 	finish(&l);
 }
 
@@ -838,6 +621,36 @@ static void test_prefetch_by_trace(void **state)
 	finish(&l);
 }
 
+/* The background asks for little at a time while something starts: what that reads,
+ * and the trace does not name, waits for less. */
+static void test_background_behind_a_trace(void **state)
+{
+	struct read_req r;
+	struct lab l;
+	uint64_t v[2];
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	l.m.nobackground = false;
+	l.m.link.hints.state = LINK_HINTS_COMING;
+	run(&l);
+	range_of(&l, 40, 42, v);
+	hint(&l, PROTO_HINT_END, v, 1);
+	expect_read(&l, PROTO_CLASS_PREFETCH, 40, 42);
+	r = next_read(&l);
+	assert_int_equal(r.class_, PROTO_CLASS_BACKGROUND);
+	assert_in_range(r.len, 1, KIB(256));
+	finish(&l);
+
+	start(&l, 1, -1, WAIT_MS);
+	l.m.nobackground = false;
+	run(&l);
+	r = next_read(&l);
+	assert_int_equal(r.class_, PROTO_CLASS_BACKGROUND);
+	assert_in_range(r.len, KIB(256) + 1, UINT64_MAX);
+	finish(&l);
+}
+
 /* Readers do not wait for it to be known. */
 static void test_readers_do_not_wait_for_a_trace(void **state)
 {
@@ -935,27 +748,34 @@ static void test_reader_raises_what_the_background_asked_for(void **state)
 	finish(&l);
 }
 
-/* A background fetch that fails does not fail the reader who joined it. */
+static void read_unsure(struct lab *l, uint64_t off)
+{
+	struct waiter *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	w->id = miss_next_id(&l->m);
+	w->image_off = off + CHUNK;
+	w->size = CHUNK;
+	w->first = off / CHUNK;
+	w->end = w->first + 1;
+	w->unsure = true;
+	miss_wait(&l->m, w);
+}
+
 /* One that may be read-ahead is no demand at first, but soon. */
 static void test_unsure_reader(void **state)
 {
 	struct lab l;
 	struct read_req r, prio;
-	struct waiter *w = calloc(1, sizeof(*w));
+	uint64_t before_ns = io_now_ns();
 
 	(void)state;
 	start(&l, 1, -1, WAIT_MS);
 	run(&l);
-	w->id = miss_next_id(&l.m);
-	w->image_off = 8 * CHUNK;
-	w->size = CHUNK;
-	assert_int_equal(chunks_find(&l.ch, w->image_off, &w->first), 0);
-	w->end = w->first + 1;
-	w->unsure = true;
-	miss_wait(&l.m, w);
+	read_unsure(&l, 7 * CHUNK);
 	r = next_read(&l);
 	assert_int_equal(r.class_, PROTO_CLASS_PREFETCH);
-	(void)miss_tick(&l.m, &l.lane, io_now_ns());
+	(void)miss_tick(&l.m, &l.lane, before_ns); /* begun before it came */
 	nothing_asked(&l);
 	(void)miss_tick(&l.m, &l.lane, io_now_ns() + WAIT_UNSURE_NS);
 	assert_int_equal(next_packet(&l, &prio), PROTO_PRIO);
@@ -965,6 +785,24 @@ static void test_unsure_reader(void **state)
 	finish(&l);
 }
 
+/* What the kernel reads ahead is not read ahead of. */
+static void test_unsure_readers_in_a_row(void **state)
+{
+	struct lab l;
+
+	(void)state;
+	start(&l, 1, -1, WAIT_MS);
+	run(&l);
+	for (unsigned i = 7; i < 12; i++) {
+		read_unsure(&l, i * CHUNK);
+		expect_read(&l, PROTO_CLASS_PREFETCH, i, i + 1);
+	}
+	await(&l, 5, 0);
+	nothing_asked(&l);
+	finish(&l);
+}
+
+/* A background fetch that fails does not fail the reader who joined it. */
 static void test_reader_outlives_a_failed_background_fetch(void **state)
 {
 	struct lab l;
@@ -1139,13 +977,14 @@ static void test_wrong_id_ends_the_link(void **state)
 static void test_silent_fetcher_is_given_up(void **state)
 {
 	struct lab l;
+	uint64_t before_ns = io_now_ns();
 
 	(void)state;
 	start(&l, 1, -1, 5000);
 	run(&l);
 	(void)read_at(&l, 0, CHUNK);
 	(void)next_read(&l);
-	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 4 * NSEC_PER_SEC);
+	(void)miss_tick(&l.m, &l.lane, before_ns + 4 * NSEC_PER_SEC);
 	assert_false(miss_link_wanted(&l.m));
 	(void)miss_tick(&l.m, &l.lane, io_now_ns() + 60 * NSEC_PER_SEC);
 	assert_true(miss_link_wanted(&l.m));
@@ -1158,11 +997,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_fetch_for_many_readers),
 		cmocka_unit_test(test_member_of_several_chunks_fills_them_all),
-		cmocka_unit_test(test_read_over_chunks_is_one_request),
 		cmocka_unit_test(
 			test_members_are_answered_before_their_run_has_ended),
-		cmocka_unit_test(test_corrupt_is_asked_again_from_elsewhere),
 		cmocka_unit_test(test_corrupt_twice_is_an_error_and_not_cached),
+		cmocka_unit_test(test_one_of_many_is_corrupt),
 		cmocka_unit_test(test_failed_fetch_is_an_error),
 		cmocka_unit_test(test_short_blob_is_an_error),
 		cmocka_unit_test(test_lost_fetcher_goes_on_where_it_was),
@@ -1175,6 +1013,7 @@ int main(void)
 		cmocka_unit_test(test_background_fetches_all),
 		cmocka_unit_test(test_prefetch_passes_over_large_files),
 		cmocka_unit_test(test_prefetch_by_trace),
+		cmocka_unit_test(test_background_behind_a_trace),
 		cmocka_unit_test(test_readers_do_not_wait_for_a_trace),
 		cmocka_unit_test(test_no_trace_after_all),
 		cmocka_unit_test(test_trace_that_is_found),
@@ -1182,6 +1021,7 @@ int main(void)
 		cmocka_unit_test(
 			test_reader_raises_what_the_background_asked_for),
 		cmocka_unit_test(test_unsure_reader),
+		cmocka_unit_test(test_unsure_readers_in_a_row),
 		cmocka_unit_test(
 			test_reader_outlives_a_failed_background_fetch),
 		cmocka_unit_test(test_sequential_reader_is_read_ahead_of),
