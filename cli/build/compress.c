@@ -8,6 +8,7 @@
 
 #define IGZIP_LEVEL 0
 #define DEFLATE_LEVEL_MAX 8
+#define DEFLATE_LEVEL_BEST 12
 
 struct comp {
 	struct libdeflate_compressor *deflate; /* NULL: level 1 */
@@ -18,12 +19,15 @@ struct comp *comp_new(int level)
 {
 	struct comp *c = calloc(1, sizeof(*c));
 
-	assert(level >= 1 && level <= COMP_LEVEL_MAX);
+	assert(level >= 1);
+	assert(level <= COMP_LEVEL_MAX || level == COMP_LEVEL_BEST);
 	if (c == NULL)
 		return NULL;
 	if (level > 1)
 		c->deflate = libdeflate_alloc_compressor(
-			MIN(level, DEFLATE_LEVEL_MAX));
+			level == COMP_LEVEL_BEST
+				? DEFLATE_LEVEL_BEST
+				: MIN(level, DEFLATE_LEVEL_MAX));
 	if (level > 1 && c->deflate == NULL) {
 		comp_free(c);
 		return NULL;

@@ -7,6 +7,8 @@
  * thousand depends on addresses (the tables of codes, in libisal 2.30), at its
  * level 3 the bytes depend on the vector unit. Level 0 is the same with SSE 4.2,
  * AVX2 and AVX-512; an x86 without SSE 4.2, older than 2008, hashes otherwise.
+ * Above all is COMP_LEVEL_BEST, libdeflate's 12, for what is little and waited for:
+ * 3 to 5 % smaller than the others, in ten times the time.
  */
 #ifndef CLI_BUILD_COMPRESS_H
 #define CLI_BUILD_COMPRESS_H
@@ -14,9 +16,10 @@
 #include "common/base.h"
 
 #define COMP_LEVEL_MAX 9
+#define COMP_LEVEL_BEST 12
 
 struct comp;
-/* @level: 1 to COMP_LEVEL_MAX. Return: NULL where there is no memory */
+/* @level: 1 to COMP_LEVEL_MAX, COMP_LEVEL_BEST. Return: NULL where there is no memory */
 struct comp *comp_new(int level);
 void comp_free(struct comp *c);
 DEFINE_CLEANUP(struct comp, comp_free);

@@ -52,3 +52,8 @@ uint64_t plan_next(struct plan *p, uint64_t off)
 	}
 	return end - off > p->chunk_bytes ? off + p->chunk_bytes : end;
 }
+
+bool plan_was_read(const struct plan *p, uint64_t off)
+{
+	return p->i < p->n && off >= pages(p, p->i).off;
+}

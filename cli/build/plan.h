@@ -36,5 +36,8 @@ struct plan plan_init(const struct build_wanted *wanted, uint64_t chunk_bytes,
 /* Where the chunk ends that begins at @off, which is less than the size. To be
  * called with offsets that only grow. */
 uint64_t plan_next(struct plan *p, uint64_t off);
+/* Whether the run has read some of the chunk that begins at @off, for which
+ * plan_next() was called last. */
+bool plan_was_read(const struct plan *p, uint64_t off);
 
 #endif

@@ -39,13 +39,41 @@ struct pool {
 	bool failed; /* a thread has no memory */
 };
 
-static void compress_batch(struct pool *p, struct comp *c, struct sha256 *h,
+/* What a thread works with. @best: NULL as long as it is not needed */
+struct tools {
+	struct comp *comp;
+	struct comp *best;
+	struct sha256 *hash;
+};
+
+static void tools_done(struct tools *t)
+{
+	comp_free(t->comp);
+	comp_free(t->best);
+	sha256_free(t->hash);
+}
+
+/* Return: NULL where there is no memory */
+static struct comp *comp_for(struct tools *t, const struct pool_member *m)
+{
+	if (!m->best)
+		return t->comp;
+	if (t->best == NULL)
+		t->best = comp_new(COMP_LEVEL_BEST);
+	return t->best;
+}
+
+/* Return: false where there is no memory */
+static bool compress_batch(struct pool *p, struct tools *t,
 			   struct pool_batch *b)
 {
 	b->out_len = 0;
 	for (size_t i = 0; i < b->n_members; i++) {
 		struct pool_member *m = &b->members[i];
+		struct comp *c = comp_for(t, m);
 
+		if (c == NULL)
+			return false;
 		while (p->slots != NULL && sem_wait(p->slots) < 0)
 			assert(errno == EINTR);
 		m->out_len = comp_member(c, b->in + m->in_off, m->in_len,
@@ -55,25 +83,24 @@ static void compress_batch(struct pool *p, struct comp *c, struct sha256 *h,
 		b->out_len += m->out_len;
 	}
 	for (size_t i = 0; i < b->n_notes; i++) {
-		struct pool_note *t = &b->notes[i];
+		struct pool_note *n = &b->notes[i];
 
-		if (t->len > 0)
-			sha256_all(h, b->in + t->in_off, t->len, &t->digest);
+		if (n->len > 0)
+			sha256_all(t->hash, b->in + n->in_off, n->len,
+				   &n->digest);
 	}
+	return true;
 }
 
 static void *thread_main(void *arg)
 {
 	struct pool *p = arg;
-	CLEANUP(comp_free_cleanup) struct comp *c = comp_new(p->level);
-	CLEANUP(sha256_free_cleanup) struct sha256 *h = sha256_new();
+	CLEANUP(tools_done)
+	struct tools t = {.comp = comp_new(p->level), .hash = sha256_new()};
+	bool able = t.comp != NULL && t.hash != NULL;
 
 	(void)pthread_mutex_lock(&p->lock);
-	if (c == NULL || h == NULL) {
-		p->failed = true;
-		(void)pthread_cond_broadcast(&p->done);
-	}
-	while (c != NULL && h != NULL) {
+	while (able) {
 		struct pool_batch *b;
 
 		while (!p->stop && p->begun == p->handed)
@@ -82,10 +109,14 @@ static void *thread_main(void *arg)
 			break;
 		b = &p->ring[p->begun++ % p->n];
 		(void)pthread_mutex_unlock(&p->lock);
-		compress_batch(p, c, h, b);
+		able = compress_batch(p, &t, b);
 		(void)pthread_mutex_lock(&p->lock);
-		b->done = true;
+		b->done = able;
 		(void)pthread_cond_signal(&p->done);
+	}
+	if (!able && !p->stop) {
+		p->failed = true;
+		(void)pthread_cond_broadcast(&p->done);
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	return NULL;

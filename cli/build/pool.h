@@ -19,12 +19,14 @@
 /**
  * struct pool_member - a gzip member
  * @in_off, @in_len: in the batch's @in
+ * @best:	at COMP_LEVEL_BEST, whatever the pool's level
  * @out_len:	compressed; members lie one behind the other in @out
  */
 struct pool_member {
 	size_t in_off;
 	size_t in_len;
 	size_t out_len;
+	bool best;
 };
 
 /**

@@ -21,6 +21,7 @@
 #define PIECE_BYTES KIB(256)
 #define LANDMARK_BYTE "\xf"
 #define FOOTER_BYTES 51u
+#define TOC_BEST_BYTES_MAX MIB(8) /* a second and more */
 
 /**
  * struct writer - the blob in work
@@ -28,6 +29,7 @@
  * @chunk_end:	where in it the last chunk ended, or its member began
  * @blob_off:	bytes written
  * @diff_bytes:	bytes handed to the pool
+ * @traced:	a run has read some of it
  * @open:	the file in work has several chunks; its first note is number
  *		@open_note of @open_batch, or, where that is NULL, written, and
  *		its digest is to go to @open_place of the TOC
@@ -48,6 +50,7 @@ struct writer {
 	uint64_t diff_bytes;
 	uint64_t n_entries;
 	uint64_t n_chunks;
+	bool traced;
 	bool open;
 	struct pool_batch *open_batch;
 	size_t open_note;
@@ -306,9 +309,11 @@ static int chunk_bytes(struct writer *w, struct tar *t, size_t len,
 	return 0;
 }
 
+/* @best: a run has read some of it: its size is what counts */
 static int chunk(struct writer *w, struct tar *t, const struct tar_entry *x,
-		 uint64_t off, uint64_t len, struct err *e)
+		 const struct build_range *v, bool best, struct err *e)
 {
+	uint64_t off = v->off, len = v->len;
 	const struct pool_member *m = member(w);
 	struct pool_note *n;
 	int r;
@@ -318,6 +323,8 @@ static int chunk(struct writer *w, struct tar *t, const struct tar_entry *x,
 		if (r < 0)
 			return r;
 	}
+	w->b->members[w->b->n_members - 1].best |= best;
+	w->traced |= best;
 	n = note_new(w, x, off == 0);
 	if (n == NULL)
 		return err_no_memory(e);
@@ -360,12 +367,13 @@ int writer_entry(struct writer *w, struct tar *t, const struct tar_entry *x,
 	if (x->size == 0)
 		return note_new(w, x, true) != NULL ? 0 : err_no_memory(e);
 	while (off < x->size) {
-		uint64_t end = plan_next(&plan, off);
+		const struct build_range v = {
+			.off = off, .len = plan_next(&plan, off) - off};
 
-		r = chunk(w, t, x, off, end - off, e);
+		r = chunk(w, t, x, &v, plan_was_read(&plan, off), e);
 		if (r < 0)
 			return r;
-		off = end;
+		off += v.len;
 	}
 	if (w->open) {
 		r = file_end(w, e);
@@ -436,7 +444,9 @@ static int footer(struct writer *w, uint64_t toc_off, struct err *e)
 static int toc_member(struct writer *w, const uint8_t *p, size_t len,
 		      struct err *e)
 {
-	CLEANUP(comp_free_cleanup) struct comp *c = comp_new(w->o->level);
+	bool best = w->traced && len <= TOC_BEST_BYTES_MAX;
+	CLEANUP(comp_free_cleanup)
+	struct comp *c = comp_new(best ? COMP_LEVEL_BEST : w->o->level);
 	CLEANUP_FREE uint8_t *z = malloc(comp_bound(len));
 	size_t n;
 

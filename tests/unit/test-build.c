@@ -594,6 +594,57 @@ static void test_chunks(void **state)
 	assert_int_equal(entry(&cut, ".prefetch.landmark")->inner_offset, 0);
 }
 
+/* Bytes of the member that a file begins with. */
+static uint64_t member_bytes(const struct made *m, const char *name)
+{
+	uint64_t off = entry(m, name)->offset, end = m->res.blob_bytes;
+
+	for (uint32_t i = 0; i < m->toc->n_entries; i++) {
+		uint64_t at = m->toc->entries[i].offset;
+
+		if (at > off)
+			end = MIN(end, at);
+	}
+	return end - off;
+}
+
+/* What a run has read is as small as can be, whatever the level; the rest is as
+ * the level says, and all of it the same for any number of threads. */
+static void test_read_is_best(void **state)
+{
+	static const struct build_range range = {0, 60000};
+	static const struct build_wanted wanted[] = {
+		{.path = "read", .ranges = &range, .n_ranges = 1},
+		{.path = "listed"},
+	};
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB(1));
+	CLEANUP_MADE struct made fast = {0}, best = {0}, many = {0};
+	char text[60001] = "";
+
+	(void)state;
+	for (size_t i = 0, x = 1; i < sizeof(text) - 1; i++) {
+		x = x * 1103515245 + 12345;
+		text[i] = "the words of a language  "[(x >> 16) % 25 /
+						      (1 + i % 3)];
+	}
+	MKTAR(&b, .name = "read", .data = text);
+	MKTAR(&b, .name = "listed", .data = text);
+	mktar_end(&b);
+	make(&b, &(struct build_opts){.jobs = 1, .level = 2}, &fast);
+	make(&b,
+	     &(struct build_opts){
+		     .jobs = 1, .level = 2, .wanted = wanted, .n_wanted = 2},
+	     &best);
+	make(&b,
+	     &(struct build_opts){
+		     .jobs = 5, .level = 2, .wanted = wanted, .n_wanted = 2},
+	     &many);
+	assert_true(member_bytes(&best, "read") < member_bytes(&fast, "read"));
+	assert_true(member_bytes(&best, "listed") >
+		    member_bytes(&best, "read"));
+	assert_true(digest_equal(&best.res.blob, &many.res.blob));
+}
+
 static void test_min_chunk(void **state)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(MIB(1));
@@ -732,6 +783,7 @@ int main(void)
 		cmocka_unit_test(test_not_moved),
 		cmocka_unit_test(test_choose),
 		cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_read_is_best),
 		cmocka_unit_test(test_min_chunk),
 		cmocka_unit_test(test_many_headers),
 		cmocka_unit_test(test_malformed),
