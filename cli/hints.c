@@ -168,29 +168,26 @@ struct hints {
 	bool full;
 };
 
-static int number_layer(struct hints *h, uint32_t layer)
+static void number_layer(struct hints *h, uint32_t layer)
 {
 	struct blob *b = &h->blobs[layer];
 
 	if (b->number != NONE)
-		return 0;
-	if (h->trace.n_layers == TRACE_LAYERS_MAX)
-		return -EOVERFLOW;
+		return;
 	b->number = (uint32_t)h->trace.n_layers;
 	h->trace.layers[h->trace.n_layers++] = h->layers[layer].blob;
-	return 0;
 }
 
 /* A member is wanted now, if it was not before. */
-static int want(struct hints *h, uint32_t layer, size_t member)
+static void want(struct hints *h, uint32_t layer, size_t member)
 {
 	struct blob *b = &h->blobs[layer];
 	uint64_t off = b->members[member], end = b->members[member + 1];
 	struct trace_read *was;
-	int r = number_layer(h, layer);
 
-	if (r < 0 || b->taken[member])
-		return r;
+	if (b->taken[member])
+		return;
+	number_layer(h, layer);
 	b->taken[member] = true;
 	was = h->trace.n_reads > 0 ? &h->trace.reads[h->trace.n_reads - 1]
 				   : NULL;
@@ -206,7 +203,6 @@ static int want(struct hints *h, uint32_t layer, size_t member)
 			.len = end - off,
 		};
 	}
-	return 0;
 }
 
 static size_t member_at(const struct blob *b, uint64_t off)
@@ -218,13 +214,12 @@ static size_t member_at(const struct blob *b, uint64_t off)
 }
 
 /* The chunks of a file that a read needs: they are in the order of the file. */
-static int want_read(struct hints *h, uint32_t layer, const struct file *f,
-		     const struct observed_read *v)
+static void want_read(struct hints *h, uint32_t layer, const struct file *f,
+		      const struct observed_read *v)
 {
 	const struct blob *b = &h->blobs[layer];
 	const struct toc_entry *chunks = b->toc->entries + f->entry;
 	uint32_t lo = 0, hi = f->n_chunks;
-	int r = 0;
 
 	/* The last one that begins at the read, or in front of it. */
 	while (hi - lo > 1) {
@@ -235,15 +230,13 @@ static int want_read(struct hints *h, uint32_t layer, const struct file *f,
 		else
 			hi = mid;
 	}
-	for (uint32_t i = lo; r == 0 && i < f->n_chunks &&
-			      chunks[i].chunk_offset < v->off + v->len;
-	     i++) {
+	for (uint32_t i = lo;
+	     i < f->n_chunks && chunks[i].chunk_offset < v->off + v->len; i++) {
 		size_t m = member_at(b, chunks[i].offset);
 
 		if (m != SIZE_MAX)
-			r = want(h, layer, m);
+			want(h, layer, m);
 	}
-	return r;
 }
 
 /* Finds the files of the record in their layers. */
@@ -269,16 +262,14 @@ static int fill(struct hints *h, const struct observed *o, struct err *e)
 {
 	int r = find_files(h, &o->record, e);
 
-	if (r < 0)
-		return r;
 	for (size_t i = 0; r == 0 && i < o->n_reads && !h->full; i++) {
 		const struct observed_read *v = &o->reads[i];
 
 		if (h->files[v->file].entry != NONE)
-			r = want_read(h, o->record.files[v->file].layer,
-				      &h->files[v->file], v);
+			want_read(h, o->record.files[v->file].layer,
+				  &h->files[v->file], v);
 	}
-	return r < 0 ? err_set(e, r, "trace: %s", err_name(r)) : 0;
+	return r;
 }
 
 /* What the chunks have that are in the trace. */
@@ -301,6 +292,21 @@ static uint64_t chunk_bytes(const struct hints *h)
 	return sum;
 }
 
+static int make(struct hints *h, const struct observed *o, uint64_t *ret_bytes,
+		struct err *e)
+{
+	int r;
+
+	for (size_t i = 0; i < h->n; i++)
+		h->blobs[i].number = NONE;
+	r = fill(h, o, e);
+	if (r == 0)
+		*ret_bytes = chunk_bytes(h);
+	for (size_t i = 0; i < h->n; i++)
+		blob_done(&h->blobs[i]);
+	return r;
+}
+
 int hints_make(const struct observed *o, const struct hints_layer *layers,
 	       size_t n_layers, struct trace *ret, uint64_t *ret_bytes,
 	       struct err *e)
@@ -318,19 +324,13 @@ int hints_make(const struct observed *o, const struct hints_layer *layers,
 						sizeof(struct trace_read)),
 			},
 	};
-	int r = -ENOMEM;
+	int r;
 
-	for (size_t i = 0; h.blobs != NULL && i < n_layers; i++)
-		h.blobs[i].number = NONE;
 	if (h.blobs != NULL && h.files != NULL && h.trace.layers != NULL &&
 	    h.trace.reads != NULL)
-		r = fill(&h, o, e);
+		r = make(&h, o, ret_bytes, e);
 	else
-		(void)err_set(e, r, "no memory");
-	if (r == 0)
-		*ret_bytes = chunk_bytes(&h);
-	for (size_t i = 0; h.blobs != NULL && i < n_layers; i++)
-		blob_done(&h.blobs[i]);
+		r = err_no_memory(e);
 	free(h.blobs);
 	free(h.files);
 	if (r < 0) {
@@ -339,4 +339,114 @@ int hints_make(const struct observed *o, const struct hints_layer *layers,
 	}
 	*ret = h.trace;
 	return 0;
+}
+
+/* ---- its data ---------------------------------------------------------- */
+
+/* A read: bytes of @layer that are to be @at in the data. */
+struct piece {
+	uint32_t layer;
+	uint64_t off;
+	uint64_t len;
+	uint64_t at;
+};
+
+static int by_place(const void *pa, const void *pb)
+{
+	const struct piece *a = pa, *b = pb;
+
+	if (a->layer != b->layer)
+		return a->layer < b->layer ? -1 : 1;
+	return a->off < b->off ? -1 : a->off > b->off;
+}
+
+/* How many of the @n pieces at @v, sorted, are read together with the first, and
+ * where they end. */
+static size_t group(const struct piece *v, size_t n, uint64_t *ret_end)
+{
+	uint64_t end = v->off + v->len;
+	size_t i = 1;
+
+	while (i < n && v[i].layer == v->layer &&
+	       (v[i].off <= end || v[i].off - end <= HINTS_DATA_NEAR_BYTES) &&
+	       v[i].off + v[i].len - v->off <= HINTS_DATA_STEP_BYTES) {
+		end = MAX(end, v[i].off + v[i].len);
+		i++;
+	}
+	*ret_end = end;
+	return i;
+}
+
+/* Bytes [off, off + len) of a layer are in @from: what @v wants of them goes where it
+ * belongs in @data. */
+static void put(const struct piece *v, uint64_t off, uint64_t len,
+		const char *from, char *data)
+{
+	uint64_t a = MAX(v->off, off);
+	uint64_t z = MIN(v->off + v->len, off + len);
+
+	if (a < z)
+		memcpy(data + v->at + (a - v->off), from + (a - off),
+		       (size_t)(z - a));
+}
+
+/* Reads bytes up to @end, which the @n pieces at @v want. */
+static int read_group(const struct layer_in *in, const struct piece *v,
+		      size_t n, uint64_t end, char *data, struct err *e)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(HINTS_DATA_STEP_BYTES);
+
+	for (uint64_t off = v->off, len; off < end; off += len) {
+		uint64_t size;
+		int r;
+
+		len = MIN(end - off, HINTS_DATA_STEP_BYTES);
+		buf_clear(&b);
+		r = in->range(in->arg, off, (size_t)len, &b, &size, e);
+		if (r < 0)
+			return r;
+		assert(b.len == len);
+		for (size_t i = 0; i < n; i++)
+			put(&v[i], off, len, b.p, data);
+	}
+	return 0;
+}
+
+static const struct layer_in *layer_of(const struct trace *t, uint32_t i,
+				       const struct hints_layer *layers)
+{
+	while (!digest_equal(&layers->blob, &t->layers[i]))
+		layers++;
+	return &layers->in;
+}
+
+int hints_data(const struct trace *t, const struct hints_layer *layers,
+	       struct buf *ret, struct err *e)
+{
+	CLEANUP_FREE struct piece *v = calloc(t->n_reads + 1, sizeof(*v));
+	uint64_t total = 0, end;
+	int r = 0;
+
+	if (v == NULL)
+		return err_no_memory(e);
+	for (size_t i = 0; i < t->n_reads; i++) {
+		const struct trace_read *rd = &t->reads[i];
+
+		v[i] = (struct piece){rd->layer, rd->off, rd->len, total};
+		if (rd->len > ret->max - total)
+			return 0;
+		total += rd->len;
+	}
+	if (buf_reserve(ret, (size_t)total) < 0)
+		return err_no_memory(e);
+	qsort(v, t->n_reads, sizeof(*v), by_place);
+	for (size_t i = 0, n; r == 0 && i < t->n_reads; i += n) {
+		n = group(v + i, t->n_reads - i, &end);
+		r = read_group(layer_of(t, v[i].layer, layers), v + i, n, end,
+			       ret->p, e);
+	}
+	if (r < 0)
+		return r;
+	ret->len = (size_t)total;
+	return 1;
 }

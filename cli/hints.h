@@ -36,4 +36,18 @@ int hints_make(const struct observed *o, const struct hints_layer *layers,
 	       size_t n_layers, struct trace *ret, uint64_t *ret_bytes,
 	       struct err *e);
 
+#define HINTS_DATA_NEAR_BYTES \
+	KIB(64)                      /* read along with what is on both sides */
+#define HINTS_DATA_STEP_BYTES MIB(4) /* read at a time */
+
+/**
+ * hints_data() - the bytes of a trace's reads, in their order (common/trace.h)
+ * @layers:	has all that @t names; neighbours in them are read together
+ * @ret:	empty, and stays so without them; its maximum is that of the data
+ *
+ * Return: 1; 0: they are more than that; -errno
+ */
+int hints_data(const struct trace *t, const struct hints_layer *layers,
+	       struct buf *ret, struct err *e);
+
 #endif

@@ -80,6 +80,7 @@ enum {
  * @got:	of the run
  * @source:	the image that is run; @platform: which of an index
  * @trace:	JSON; empty where there is none
+ * @data:	bytes of its reads (common/trace.h); empty: not with it
  * @trace_bytes: what is in it, of the blobs; @chunk_bytes: the same, uncompressed
  */
 struct optimize {
@@ -97,6 +98,8 @@ struct optimize {
 	struct platform platform;
 	struct buf trace;
 	struct digest trace_digest;
+	struct buf data;
+	struct digest data_digest;
 	uint64_t trace_bytes;
 	uint64_t chunk_bytes;
 };
@@ -107,6 +110,7 @@ static void optimize_done(struct optimize *o)
 	runspec_done(&o->spec);
 	runline_done(&o->line);
 	buf_done(&o->trace);
+	buf_done(&o->data);
 	source_close(&o->source);
 	args_done(&o->a);
 }
@@ -500,6 +504,25 @@ static int range_of(void *arg, uint64_t off, size_t n, struct buf *ret,
 	return 0;
 }
 
+/* Puts the bytes of all reads into one blob, where they are not too many. A trace
+ * is good without. */
+static void make_data(struct optimize *o, struct trace *t,
+		      const struct hints_layer *layers)
+{
+	CLEANUP(sha256_free_cleanup) struct sha256 *h = sha256_new();
+	struct err e = {0};
+	int r = h != NULL ? hints_data(t, layers, &o->data, &e)
+			  : err_no_memory(&e);
+
+	if (r < 0)
+		args_warn(&o->a, "the trace goes without its data: %s", e.text);
+	if (r <= 0)
+		return;
+	sha256_all(h, o->data.p, o->data.len, &o->data_digest);
+	t->data = o->data_digest;
+	t->has_data = true;
+}
+
 /* The trace of the image that was run, of the layers as they are now. */
 static int made(void *arg, const struct transform_result *r,
 		const struct transform_image *image, struct digest *ret,
@@ -515,6 +538,9 @@ static int made(void *arg, const struct transform_result *r,
 
 	if (!is_run(o, image))
 		return 0;
+	*ret = o->trace_digest;
+	if (o->trace.len > 0)
+		return 1; /* an index may list it twice */
 	if (layers == NULL || at == NULL)
 		return err_no_memory(e);
 	for (size_t i = 0; i < image->n_layers; i++) {
@@ -534,9 +560,34 @@ static int made(void *arg, const struct transform_result *r,
 			&o->chunk_bytes, e);
 	if (rc < 0 || trace.n_reads == 0)
 		return rc;
+	make_data(o, &trace, layers);
 	rc = print_trace(o, &trace, e);
 	*ret = o->trace_digest;
 	return rc < 0 ? rc : 1;
+}
+
+/* The trace, behind its data: who finds the one finds the other. */
+static int refer_trace(struct optimize *o, struct image_dst *dst,
+		       const struct image_desc *subject, struct err *e)
+{
+	char type[] = TRACE_MEDIA_TYPE, data_type[] = TRACE_DATA_MEDIA_TYPE;
+	const struct image_desc b = {
+		.media_type = type,
+		.digest = o->trace_digest,
+		.size = o->trace.len,
+	};
+	const struct image_desc data = {
+		.media_type = data_type,
+		.digest = o->data_digest,
+		.size = o->data.len,
+	};
+	int r = 0;
+
+	if (o->data.len > 0)
+		r = image_dst_refer(dst, subject, data_type, &data, o->data.p,
+				    e);
+	return r == 0 ? image_dst_refer(dst, subject, type, &b, o->trace.p, e)
+		      : r;
 }
 
 /* Puts the trace beside the image. */
@@ -544,20 +595,13 @@ static int refer(void *arg, struct image_dst *dst,
 		 const struct transform_result *r, struct err *e)
 {
 	struct optimize *o = arg;
-	char type[] = TRACE_MEDIA_TYPE, sizes[3][PROGRESS_SIZE_BYTES];
-	const struct image_desc b = {
-		.media_type = type,
-		.digest = o->trace_digest,
-		.size = o->trace.len,
-	};
+	char sizes[3][PROGRESS_SIZE_BYTES];
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && o->trace.len > 0 && i < r->n_images;
 	     i++) {
 		if (is_run(o, &r->images[i]))
-			rc = image_dst_refer(dst, &r->images[i].out,
-					     TRACE_MEDIA_TYPE, &b, o->trace.p,
-					     e);
+			rc = refer_trace(o, dst, &r->images[i].out, e);
 	}
 	if (rc == 0 && o->trace.len > 0)
 		args_say(&o->a, "trace: %s, chunks of %s for %s that were read",
@@ -665,6 +709,7 @@ int cli_optimize(int argc, char **argv)
 	CLEANUP(optimize_done)
 	struct optimize o = {
 		.trace = BUF_INIT(TRACE_BYTES_MAX),
+		.data = BUF_INIT(TRACE_DATA_BYTES_MAX),
 	};
 	int r;
 

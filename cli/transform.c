@@ -637,6 +637,30 @@ static int write_others(struct work *w, struct err *e)
 	return 0;
 }
 
+/* What a trace has beside it; it is right without. */
+static void copy_data(struct work *w, const struct image_desc *subject,
+		      const struct buf *trace)
+{
+	CLEANUP_TRACE struct trace t = {0};
+	CLEANUP_BUF struct buf data = BUF_INIT(TRACE_DATA_BYTES_MAX);
+	char type[] = TRACE_DATA_MEDIA_TYPE;
+	struct image_desc d = {.media_type = type};
+	struct err e = {0};
+	int r;
+
+	if (trace_parse(trace->p, trace->len, &t, &e) < 0 || !t.has_data)
+		return;
+	d.digest = t.data;
+	r = image_src_whole(w->src, &d, &data, &e);
+	d.size = data.len;
+	if (r == 0)
+		r = image_dst_refer(w->dst, subject, type, &d, data.p, &e);
+	if (r < 0 && r != -ENOENT)
+		progress_say(w->o->progress,
+			     "the trace was copied without its data: %s",
+			     e.text);
+}
+
 /* The trace of an image that is in another place now, layer for layer. */
 static int copy_trace(struct work *w, size_t i, struct err *e)
 {
@@ -647,9 +671,11 @@ static int copy_trace(struct work *w, size_t i, struct err *e)
 
 	if (r == 0)
 		r = doc_describe(TRACE_MEDIA_TYPE, doc.p, doc.len, &d);
-	if (r == 0)
+	if (r == 0) {
+		copy_data(w, &im->out, &doc); /* who finds the one finds both */
 		r = image_dst_refer(w->dst, &im->out, TRACE_MEDIA_TYPE, &d,
 				    doc.p, e);
+	}
 	return r;
 }
 

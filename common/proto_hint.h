@@ -28,6 +28,8 @@
 #define PROTO_HINT_NONE 2u
 #define PROTO_HINT_RANGES_MAX 1024u /* of a packet */
 #define PROTO_HINTS_MAX (1u << 17)  /* of a blob */
+/* So many handles of one connection: of the next, OPENED does not promise any. */
+#define PROTO_HINT_HANDLES_MAX 4u
 struct proto_hint {
 	struct proto_hdr h;
 	uint32_t handle;

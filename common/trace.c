@@ -15,7 +15,7 @@ enum {
 	SEEN_VERSION = 1,
 	SEEN_LAYERS = 2,
 	SEEN_READS = 4,
-	SEEN_ALL = 7,
+	SEEN_NEEDED = 7,
 };
 
 void trace_done(struct trace *t)
@@ -137,10 +137,20 @@ static int parse_reads(struct json *j, struct trace *t, struct err *e)
 	return 0;
 }
 
+static int parse_data(struct json *j, struct trace *t, struct err *e)
+{
+	if (json_next(j) != JSON_STRING ||
+	    digest_parse(j->str, j->str_len, &t->data) < 0)
+		return bad(j, e, "data is not a sha256 digest");
+	t->has_data = true;
+	return 0;
+}
+
 static int parse_member(struct json *j, struct trace *t, unsigned *seen,
 			struct err *e)
 {
-	static const char *const names[] = {"version", "layers", "reads"};
+	static const char *const names[] = {"version", "layers", "reads",
+					    "data"};
 	size_t i = 0;
 
 	while (i < ARRAY_SIZE(names) &&
@@ -156,7 +166,9 @@ static int parse_member(struct json *j, struct trace *t, unsigned *seen,
 		return parse_version(j, e);
 	if (1u << i == SEEN_LAYERS)
 		return parse_layers(j, t, e);
-	return parse_reads(j, t, e);
+	if (1u << i == SEEN_READS)
+		return parse_reads(j, t, e);
+	return parse_data(j, t, e);
 }
 
 static int parse(struct json *j, struct trace *t, struct err *e)
@@ -174,7 +186,7 @@ static int parse(struct json *j, struct trace *t, struct err *e)
 	}
 	if (tok != JSON_OBJECT_END || json_next(j) != JSON_END)
 		return bad(j, e, "malformed");
-	if (seen != SEEN_ALL)
+	if ((seen & SEEN_NEEDED) != SEEN_NEEDED)
 		return bad(j, e, "version, layers or reads is missing");
 	for (size_t i = 0; i < t->n_reads; i++) {
 		if (t->reads[i].layer >= t->n_layers)
@@ -225,5 +237,10 @@ int trace_print(const struct trace *t, struct buf *ret)
 		r = buf_addf(ret, "%s[%u,%" PRIu64 ",%" PRIu64 "]",
 			     i > 0 ? "," : "", rd->layer, rd->off, rd->len);
 	}
-	return r == 0 ? buf_add_str(ret, "]}") : r;
+	if (r == 0 && t->has_data)
+		r = buf_addf(ret, "],\"data\":\"%s\"}",
+			     digest_str(&t->data, digest));
+	else if (r == 0)
+		r = buf_add_str(ret, "]}");
+	return r;
 }

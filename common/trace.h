@@ -6,7 +6,12 @@
  * its digest is an annotation of the layers too), made by `estargz optimize`,
  * and says what is prefetched. docs/FORMAT.md has the JSON:
  *
- *   {"version":1,"layers":["sha256:…",…],"reads":[[layer,offset,length],…]}
+ *   {"version":1,"layers":["sha256:…",…],"reads":[[layer,offset,length],…],
+ *    "data":"sha256:…"}
+ *
+ * Its data, where it has some, is another document beside it: the bytes of all
+ * reads, one after the other. Who fetches that has all of them in few requests,
+ * each of one range.
  *
  * It is hostile: only a hint, bounded, and nothing is wrong where it lies but
  * the order in which verified bytes arrive.
@@ -20,6 +25,7 @@
 #include "common/err.h"
 
 #define TRACE_BYTES_MAX MIB(2)
+#define TRACE_DATA_BYTES_MAX MIB(64) /* above that it is made without */
 #define TRACE_READS_MAX 65536u
 #define TRACE_LAYERS_MAX 512u
 
@@ -36,12 +42,15 @@ struct trace_read {
 /**
  * struct trace - in the order of the first need; ranges may repeat or overlap
  * @layers:	[@n_layers] digests of the blobs
+ * @data:	of the bytes of all reads, if @has_data
  */
 struct trace {
 	struct digest *layers;
 	size_t n_layers;
 	struct trace_read *reads;
 	size_t n_reads;
+	struct digest data;
+	bool has_data;
 };
 
 /* Return: 0, -EBADMSG, -EOPNOTSUPP (version), -EOVERFLOW, -ENOMEM */

@@ -22,6 +22,8 @@ struct json_object;
 
 /* Artifact and blob type of a trace. */
 #define TRACE_MEDIA_TYPE OCI_TRACE_MEDIA_TYPE
+/* The same of its data. */
+#define TRACE_DATA_MEDIA_TYPE "application/vnd.estargz.trace.data.v1"
 
 /**
  * struct platform - "linux/arm64/v8"

@@ -446,6 +446,7 @@ void read_go_network(struct read *r, uint64_t not_before_ns)
 			       .off = off,
 			       .len = lens[i],
 			       .rank = r->rank,
+			       .gap = r->gap,
 			       .class_ = r->class_,
 			       .suffix = r->suffix,
 			       .alone = r->n_pieces > 1 &&
@@ -471,11 +472,23 @@ void read_go_local(struct read *r)
 	blob_local_kick(r->blob);
 }
 
+/* Whether no host of the blob that is named, nor of the one that is asked for it, has
+ * sent what was wrong. */
+static bool was_of_data(struct blob *named, struct blob *asked,
+			const struct read *r)
+{
+	bool any = play_blame(named, r);
+
+	return (asked != named && play_blame(asked, r)) || any;
+}
+
 void read_start(struct read *r)
 {
 	struct blob *b = r->hint ? r->blob : blob_to_ask(r->blob);
 	struct fetchd *d = b->d;
 
+	if (r->other_source)
+		r->other_source = !was_of_data(r->blob, b, r);
 	r->blob = b;
 	list_init(&r->node);
 	r->running = true;
@@ -503,7 +516,7 @@ void read_go_on(struct read *r, bool join)
 {
 	struct blob *b = r->blob;
 
-	if (r->held == r->len) {
+	if (r->got + r->held == r->len) {
 		r->got = r->len;
 		read_end(r, 0, NULL);
 		return;

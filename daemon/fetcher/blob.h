@@ -105,6 +105,7 @@ struct read_piece {
  * @off:	of the first byte; unknown while @suffix
  * @suffix:	the last @len bytes
  * @rank:	of the class prefetch: its place in a trace; 0: in none
+ * @gap:	with a rank: how far its neighbours in a request may be
  * @hint:	nobody waits: it fails early, and is not counted
  * @expect_size: of the blob, 0 where not known
  * @progress:	more bytes are there (@got)
@@ -119,6 +120,7 @@ struct read {
 	uint64_t deadline_ns;
 	enum proto_class class_;
 	uint32_t rank;
+	uint32_t gap;
 	bool suffix;
 	bool other_source;
 	bool one; /* not to be split */

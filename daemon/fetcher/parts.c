@@ -20,6 +20,7 @@ static struct part *part_new(struct play *p)
 	if (pt == NULL)
 		return NULL;
 	pt->p = p;
+	pt->rd.class_ = PROTO_CLASS_PREFETCH;
 	list_init(&pt->waits);
 	list_init(&pt->touched);
 	return pt;
@@ -40,28 +41,44 @@ struct part *part_of(struct play *p, uint32_t i)
 	return pt;
 }
 
-void part_drop(struct part *pt)
+/* It is only wanted again. */
+static void part_stop(struct part *pt)
 {
 	struct play *p = pt->p;
+	uint32_t len = p->plan.v[pt->number].len;
+
+	if (!pt->begun)
+		return;
+	read_stop(&pt->rd);
+	p->d->play_bytes -= len;
+	if (!pt->done)
+		p->asked -= len;
+	p->n_wanted++;
+	pt->begun = pt->done = pt->failed = pt->of_data = false;
+	list_del(&pt->touched);
+	free(TAKE_PTR(pt->mem));
+}
+
+/* Nobody waits for it. */
+static void part_free(struct part *pt)
+{
+	struct play *p = pt->p;
+
+	part_stop(pt);
+	assert(list_empty(&pt->waits));
+	p->parts[pt->number] = NULL;
+	p->n_wanted--;
+	free(pt);
+}
+
+void part_drop(struct part *pt)
+{
 	struct list waits;
 
-	p->over[pt->number] = true;
-	p->parts[pt->number] = NULL;
-	if (!pt->begun) {
-		p->n_wanted--;
-	} else {
-		uint32_t len = p->plan.v[pt->number].len;
-
-		read_stop(&pt->rd);
-		p->d->play_bytes -= len;
-		if (!pt->done)
-			p->asked -= len;
-	}
-	list_del(&pt->touched);
+	pt->p->over[pt->number] = true;
 	list_init(&waits);
 	list_splice(&waits, &pt->waits);
-	free(pt->mem);
-	free(pt);
+	part_free(pt);
 	while (!list_empty(&waits)) {
 		struct list *n = waits.next;
 
@@ -95,7 +112,9 @@ static void on_part_done(struct read *rd, int code, const char *text)
 		log_debug("msg=\"not prefetched: %s\" err=%s", text,
 			  err_symbol(code));
 	pt->done = true;
-	pt->failed = code < 0;
+	/* The data may end too soon, which is no failure of a read. */
+	pt->failed = code < 0 ||
+		     (pt->of_data && rd->got < pt->p->plan.v[pt->number].len);
 	if (pt->begun)
 		pt->p->asked -= pt->p->plan.v[pt->number].len;
 	touch(pt);
@@ -114,20 +133,24 @@ static void part_count(struct part *pt)
 		p->asked += len;
 }
 
-static void part_fetch(struct part *pt, struct blob *b,
-		       const struct plan_range *v, enum proto_class class_)
+/* Bytes of @b from @off on. */
+static void part_fetch(struct part *pt, struct blob *b, uint64_t off,
+		       const struct plan_range *v)
 {
 	struct play *p = pt->p;
+	bool apart = p->data != NULL && !pt->of_data;
 
 	play_keep_still(p, b);
 	pt->rd = (struct read){
 		.blob = b,
 		.dst = pt->mem,
-		.off = v->off,
+		.off = off,
 		.len = v->len,
 		.rank = v->rank,
+		/* For the layers nobody has made ranges of its reads. */
+		.gap = apart ? PLAN_GAP_BYTES : 0,
 		.deadline_ns = loop_now(p->d->loop) + PLAY_HOLD_NS,
-		.class_ = class_,
+		.class_ = pt->rd.class_,
 		.hint = true,
 		.progress = on_part_progress,
 		.done = on_part_done,
@@ -135,7 +158,7 @@ static void part_fetch(struct part *pt, struct blob *b,
 	read_start(&pt->rd);
 }
 
-bool part_begin(struct part *pt, struct blob *b, enum proto_class class_)
+bool part_begin(struct part *pt, struct blob *b)
 {
 	const struct plan_range *v = &pt->p->plan.v[pt->number];
 
@@ -143,8 +166,27 @@ bool part_begin(struct part *pt, struct blob *b, enum proto_class class_)
 	if (pt->mem == NULL)
 		return false;
 	part_count(pt);
-	part_fetch(pt, b, v, class_);
+	pt->of_data = pt->p->data != NULL && !pt->p->data_failed;
+	part_fetch(pt, pt->of_data ? pt->p->data : b,
+		   pt->of_data ? v->at : v->off, v);
 	return true;
+}
+
+struct part *part_put_back(struct part *pt)
+{
+	struct play *p = pt->p;
+
+	if (pt->taken > 0) {
+		part_drop(pt);
+		return NULL;
+	}
+	p->next = MIN(p->next, pt->number);
+	if (list_empty(&pt->waits)) {
+		part_free(pt);
+		return NULL;
+	}
+	part_stop(pt);
+	return pt;
 }
 
 /* ---- an opening -------------------------------------------------------- */
@@ -177,7 +219,7 @@ void opening_due(struct loop_timer *t)
 		return;
 	}
 	p->opening = pt;
-	part_fetch(pt, p->opened, &all, PROTO_CLASS_PREFETCH);
+	part_fetch(pt, p->opened, 0, &all);
 }
 
 void play_open(struct play *p, struct blob *b)

@@ -17,10 +17,11 @@
 
 /**
  * struct part - a range of the plan that is held, on its way, or waited for
- * @rd:		fetches it, once @begun
+ * @rd:		fetches it, once @begun; its class is that of the part before
  * @touched:	in play.touched: more of it is there, or it has failed
  * @mem:	what came, once @begun
  * @taken:	bytes of it that were copied
+ * @of_data:	from the trace's data
  */
 struct part {
 	struct read rd; /* first */
@@ -33,6 +34,7 @@ struct part {
 	bool begun;
 	bool done;
 	bool failed;
+	bool of_data;
 };
 
 /* A blob that a trace is played for. */
@@ -50,6 +52,11 @@ struct link {
  * @mem:	[TRACE_BYTES_MAX] what it says, until there is a plan
  * @over:	[plan.n] a range is not to be played (any more); NULL: no plan
  * @parts:	[plan.n] NULL where nothing is held or waited for
+ * @data:	what has the bytes of all ranges (common/trace.h); NULL: nothing
+ * @data_failed: it has not, or wrong ones (@data_wrong); they come from the
+ *		layers
+ * @given:	[plan.n] with @data: how many bytes of it clients got, less
+ *		those that turned out to be wrong
  * @linked:	[plan.n_layers] it is played for that blob
  * @opened:	the blob whose opening is fetched before there is a plan; NULL
  * @opening:	that, until it is a part of the plan; NULL
@@ -70,6 +77,10 @@ struct play {
 	struct plan plan;
 	bool *over;
 	struct part **parts;
+	struct blob *data;
+	bool data_failed;
+	bool data_wrong;
+	uint64_t *given;
 	bool *linked;
 	struct blob *opened;
 	struct part *opening;
@@ -95,7 +106,10 @@ void play_keep_still(const struct play *p, struct blob *b);
  * is short */
 struct part *part_of(struct play *p, uint32_t i);
 /* Asks for it. Return: false where memory is short */
-bool part_begin(struct part *pt, struct blob *b, enum proto_class class_);
+bool part_begin(struct part *pt, struct blob *b);
+/* As if it had not been asked for; it is gone where nobody waits for it, and over
+ * where somebody has some of it. Return: it, where it is still there */
+struct part *part_put_back(struct part *pt);
 /* The range is over; who waits for it goes to the network. */
 void part_drop(struct part *pt);
 

@@ -10,10 +10,12 @@
 
 /**
  * struct item - a range on its way into a plan
+ * @at:		in the trace's data
  * @pos:	bytes of the trace before it
  */
 struct item {
 	uint64_t off;
+	uint64_t at;
 	uint64_t len;
 	uint64_t pos;
 	uint32_t layer;
@@ -54,6 +56,14 @@ static int compare_rank(const void *a, const void *b)
 	return x->off < y->off ? -1 : x->off > y->off;
 }
 
+/* Not its first bytes. */
+static void leave_out(struct item *it, uint64_t n)
+{
+	it->off += n;
+	it->at += n;
+	it->len -= n;
+}
+
 /* Takes the opening out of a read of its blob. Return: where its last byte in
  * there ends, 0: it has none */
 static uint64_t leave_opening(struct item *it)
@@ -63,8 +73,7 @@ static uint64_t leave_opening(struct item *it)
 	if (it->off >= PLAN_OPENING_BYTES)
 		return 0;
 	cut = MIN(it->len, PLAN_OPENING_BYTES - it->off);
-	it->off += cut;
-	it->len -= cut;
+	leave_out(it, cut);
 	return it->off;
 }
 
@@ -81,6 +90,7 @@ static size_t take_reads(const struct trace *t, size_t opened, struct item *v,
 		const struct trace_read *r = &t->reads[i];
 		struct item it = {
 			.off = r->off,
+			.at = pos,
 			.len = MIN(r->len, PLAN_BYTES_MAX - pos),
 			.pos = pos,
 			.layer = r->layer,
@@ -110,8 +120,7 @@ static size_t make_disjoint(struct item *v, size_t n)
 
 			if (cut >= it.len)
 				continue;
-			it.off += cut;
-			it.len -= cut;
+			leave_out(&it, cut);
 		}
 		v[out++] = it;
 	}
@@ -158,6 +167,7 @@ static size_t cut(const struct item *v, size_t n, struct plan_range *ret)
 
 			ret[out] = (struct plan_range){
 				.off = v[i].off + at,
+				.at = v[i].at + at,
 				.len = (uint32_t)len,
 				.layer = v[i].layer,
 				.rank = (uint32_t)((v[i].pos + at) /
@@ -210,7 +220,8 @@ int plan_make(struct trace *t, size_t opened, struct plan *ret)
 		n = take_reads(t, opened, items, &opening);
 		qsort(items, n, sizeof(*items), compare_place);
 		n = make_disjoint(items, n);
-		n = merge(items, n);
+		if (!t->has_data)
+			n = merge(items, n);
 		if (opening > 0)
 			p.v[p.n++] = (struct plan_range){
 				.len = (uint32_t)opening,

@@ -5,7 +5,7 @@
  * The reads of a trace are small, and there is a request a range: neighbours
  * that are wanted at about the same time, or of which the later one is small, are
  * one range, with what lies between them where that is little. Ranges of a blob are disjoint; what a trace names
- * twice is fetched once.
+ * twice is fetched once. Of a trace with data they are its reads: nothing lies between those there.
  *
  * The opening of a blob may have been asked for before its trace was there: it is
  * a range as far as the trace names any of it.
@@ -25,11 +25,13 @@
 
 /**
  * struct plan_range - bytes of a blob
+ * @at:		where they are in the trace's data (common/trace.h)
  * @rank:	> 0; those wanted first have the smaller ones. Counts KiB of the
  *		trace, so that two plans advance alike.
  */
 struct plan_range {
 	uint64_t off;
+	uint64_t at;
 	uint32_t len;
 	uint32_t layer;
 	uint32_t rank;

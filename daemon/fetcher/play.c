@@ -4,6 +4,7 @@
 #include "daemon/fetcher/play.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -64,7 +65,7 @@ static void pump(struct play *p)
 
 		if (pt == NULL)
 			return;
-		if (!part_begin(pt, k->b, PROTO_CLASS_PREFETCH)) {
+		if (!part_begin(pt, k->b)) {
 			part_drop(pt);
 			return;
 		}
@@ -73,25 +74,32 @@ static void pump(struct play *p)
 
 /* ---- reads of them ----------------------------------------------------- */
 
-/* Whether all of a read is planned by a link. */
+static void set_patience(struct play *p)
+{
+	p->waited_for = true;
+	p->seen_then = p->seen;
+	loop_timer_set(p->d->loop, &p->patience,
+		       loop_now(p->d->loop) + PLAY_PATIENCE_NS);
+}
+
+/* Whether all that a read still wants is planned by a link. */
 static bool is_planned(const struct link *k, const struct read *r)
 {
 	const struct plan *plan = &k->p->plan;
-	uint64_t at = r->off;
+	uint64_t at = r->off + r->got, end = r->off + r->len;
 	uint32_t place;
 
 	if (k->p->over == NULL || k->layer == plan->n_layers)
 		return false;
 	for (place = plan_place(plan, k->layer, at);
-	     at - r->off < r->len && place < plan->first[k->layer + 1];
-	     place++) {
+	     at < end && place < plan->first[k->layer + 1]; place++) {
 		uint32_t i = plan->by_place[place];
 
 		if (plan->v[i].off > at || k->p->over[i])
 			return false;
 		at = plan->v[i].off + plan->v[i].len;
 	}
-	return at - r->off >= r->len;
+	return at >= end;
 }
 
 static struct link *link_for(const struct read *r)
@@ -107,7 +115,7 @@ static struct link *link_for(const struct read *r)
 }
 
 /**
- * struct walk - over the ranges that a read wants something of
+ * struct walk - over the ranges that a read still wants something of
  * @i:		number of the range
  */
 struct walk {
@@ -122,7 +130,7 @@ static struct walk walk_from(const struct link *k, const struct read *r)
 	return (struct walk){
 		.k = k,
 		.r = r,
-		.place = plan_place(&k->p->plan, k->layer, r->off),
+		.place = plan_place(&k->p->plan, k->layer, r->off + r->got),
 	};
 }
 
@@ -136,51 +144,47 @@ static bool walk_next(struct walk *w)
 	return plan->v[w->i].off < w->r->off + w->r->len;
 }
 
-/* How many bytes of a range must be there for a read. */
-static uint64_t wanted_of(const struct plan_range *v, const struct read *r)
+/* Copies what is there of a range that a read has come to. Return: whether that is
+ * all it wants of it */
+static bool take(struct part *pt, const struct plan_range *v, struct read *r)
 {
-	return MIN(r->off + r->len - v->off, (uint64_t)v->len);
+	uint64_t from = r->off + r->got - v->off;
+	uint64_t end = MIN(r->off + r->len - v->off, (uint64_t)v->len);
+	uint64_t there = pt->begun ? MIN(pt->rd.got, end) : 0;
+
+	if (there > from) {
+		memcpy(r->dst + r->got, pt->mem + from, (size_t)(there - from));
+		pt->taken += there - from;
+		if (pt->of_data)
+			pt->p->given[pt->number] += there - from;
+		r->got += there - from;
+		pt->p->d->stats.bytes[r->class_] += there - from;
+	}
+	if (there < end)
+		return false;
+	if (pt->done && pt->taken >= v->len)
+		part_drop(pt);
+	return true;
 }
 
-/* Copies all of a read, which is there. */
+/* A read waits for more of a part. */
+static void await(struct part *pt, struct read *r)
+{
+	struct play *p = pt->p;
+
+	list_add(&pt->waits, &r->node);
+	if (pt->begun && r->class_ < pt->rd.class_)
+		read_set_class(&pt->rd, r->class_);
+	if (!p->waited_for)
+		set_patience(p);
+	loop_task_add(p->d->loop, &p->task);
+}
+
+/* Gives a read what is there, up to the first part of which that is not all. */
 static void serve(struct link *k, struct read *r)
 {
-	struct play *p = k->p;
 	struct walk w = walk_from(k, r);
-
-	while (walk_next(&w)) {
-		struct part *pt = p->parts[w.i];
-		const struct plan_range *v = &p->plan.v[w.i];
-		uint64_t from = MAX(r->off, v->off);
-		uint64_t end = v->off + wanted_of(v, r);
-
-		assert(end - v->off <= pt->rd.got);
-		memcpy(r->dst + (from - r->off), pt->mem + (from - v->off),
-		       (size_t)(end - from));
-		pt->taken += end - from;
-		if (pt->done && pt->taken >= v->len)
-			part_drop(pt);
-	}
-	play_keep_still(p, k->b);
-	p->d->stats.bytes[r->class_] += r->len;
-	p->d->stats.trace_reads++;
-	r->held = r->len;
-	loop_task_add(p->d->loop, &p->task);
-	read_go_on(r, true);
-}
-
-static void set_patience(struct play *p)
-{
-	p->waited_for = true;
-	p->seen_then = p->seen;
-	loop_timer_set(p->d->loop, &p->patience,
-		       loop_now(p->d->loop) + PLAY_PATIENCE_NS);
-}
-
-/* Serves a read, or has it wait for the first part that is not there. */
-static void serve_or_wait(struct link *k, struct read *r)
-{
-	struct walk w = walk_from(k, r);
+	uint64_t got = r->got;
 
 	while (walk_next(&w)) {
 		struct part *pt = part_of(k->p, w.i);
@@ -189,17 +193,17 @@ static void serve_or_wait(struct link *k, struct read *r)
 			read_go_on(r, true);
 			return;
 		}
-		if (pt->begun && pt->rd.got >= wanted_of(&k->p->plan.v[w.i], r))
-			continue;
-		list_add(&pt->waits, &r->node);
-		if (pt->begun && r->class_ < pt->rd.class_)
-			read_set_class(&pt->rd, r->class_);
-		if (!k->p->waited_for)
-			set_patience(k->p);
-		loop_task_add(k->p->d->loop, &k->p->task);
-		return;
+		if (!take(pt, &k->p->plan.v[w.i], r)) {
+			await(pt, r);
+			if (r->got > got)
+				r->progress(r);
+			return;
+		}
 	}
-	serve(k, r);
+	play_keep_still(k->p, k->b);
+	k->p->d->stats.trace_reads++;
+	loop_task_add(k->p->d->loop, &k->p->task);
+	read_go_on(r, true);
 }
 
 /* Whether nothing of what a read wants is still to be asked for. */
@@ -240,7 +244,7 @@ bool play_read(struct read *r)
 	k = link_for(r);
 	if (k != NULL && (r->class_ != PROTO_CLASS_DEMAND || all_begun(k, r))) {
 		if (read_fit(r))
-			serve_or_wait(k, r);
+			serve(k, r);
 		return true;
 	}
 	LIST_EACH(n, &r->blob->plays)
@@ -261,11 +265,81 @@ void play_raise(struct read *r)
 
 		if (pt == NULL)
 			continue;
-		if (!pt->begun)
-			(void)part_begin(pt, k->b, r->class_);
-		else if (!pt->done && r->class_ < pt->rd.class_)
+		if (!pt->begun) {
+			pt->rd.class_ = MIN(pt->rd.class_, r->class_);
+			(void)part_begin(pt, k->b);
+		} else if (!pt->done && r->class_ < pt->rd.class_) {
 			read_set_class(&pt->rd, r->class_);
+		}
 	}
+}
+
+/* ---- without its data -------------------------------------------------- */
+
+/* A trace is played from the layers from now on; what its data has brought is
+ * forgotten where it is @wrong. */
+static void leave_data(struct play *p, bool wrong)
+{
+	p->data_failed = true;
+	for (uint32_t i = 0; i < p->plan.n; i++) {
+		struct part *pt = p->parts[i];
+		struct link *k;
+
+		if (pt == NULL || !pt->of_data ||
+		    (pt->done && !pt->failed && !wrong))
+			continue;
+		pt = part_put_back(pt);
+		k = link_of_layer(p, p->plan.v[i].layer);
+		/* Demand is not behind what comes earlier in the trace. */
+		if (pt != NULL && pt->rd.class_ == PROTO_CLASS_DEMAND &&
+		    k != NULL)
+			(void)part_begin(pt, k->b);
+	}
+	loop_task_add(p->d->loop, &p->task);
+}
+
+/* Of a read that was wrong, what data is to blame for. Return: whether it is */
+static bool take_blame(struct link *k, const struct read *r)
+{
+	struct play *p = k->p;
+	struct walk w;
+	bool any = false;
+
+	if (p->given == NULL || k->layer == p->plan.n_layers)
+		return false;
+	w = walk_from(k, r);
+	while (walk_next(&w)) {
+		const struct plan_range *v = &p->plan.v[w.i];
+		uint64_t n = MIN(r->off + r->len, v->off + v->len) -
+			     MAX(r->off, v->off);
+
+		any = any || p->given[w.i] > 0;
+		p->given[w.i] -= MIN(p->given[w.i], n);
+	}
+	return any;
+}
+
+bool play_blame(struct blob *b, const struct read *r)
+{
+	bool any = false;
+
+	LIST_EACH(n, &b->plays)
+	{
+		struct link *k = LIST_ENTRY(n, struct link, of_blob);
+		struct play *p = k->p;
+
+		if (!take_blame(k, r))
+			continue;
+		any = true;
+		if (p->data_wrong)
+			continue;
+		p->data_wrong = true;
+		log_warn("msg=\"data of a trace is wrong: its layers are "
+			 "asked\" trace=%s data=%s layer=%s",
+			 p->name, p->data->digest, b->digest);
+		leave_data(p, true);
+	}
+	return any;
 }
 
 /* ---- a trace ----------------------------------------------------------- */
@@ -304,10 +378,13 @@ static void play_free(struct play *p)
 		list_del(&w->node);
 		w->told(w, NULL, 0);
 	}
+	if (p->data != NULL)
+		blob_unref(p->data);
 	if (p->mem != NULL)
 		(void)munmap(p->mem, TRACE_BYTES_MAX);
 	plan_done(&p->plan);
 	free(p->over);
+	free(p->given);
 	free(p->parts);
 	free(p->linked);
 	free(p->name);
@@ -381,6 +458,21 @@ static void tell(struct play *p, struct play_watch *w)
 	w->told(w, p->over != NULL ? &p->plan : NULL, layer);
 }
 
+/* Beside the trace. Where it cannot be had, the layers have it. */
+static void open_data(struct play *p, const struct digest *data)
+{
+	CLEANUP_FREE char *name = NULL;
+	char digest[DIGEST_STR_BYTES];
+	struct err e = {0};
+
+	if (asprintf(&name, "%.*s@%s", (int)strcspn(p->name, "@"), p->name,
+		     digest_str(data, digest)) < 0)
+		return;
+	if (blob_open(p->d, PROTO_BLOB_REGISTRY, name, p->plain_http, -1,
+		      &p->data, &e) < 0)
+		log_info("msg=\"no data of a trace: %s\"", e.text);
+}
+
 static int make_plan(struct play *p, struct err *e)
 {
 	CLEANUP_TRACE struct trace t = {0};
@@ -394,6 +486,9 @@ static int make_plan(struct play *p, struct err *e)
 		return err_set(e, -EBADMSG, "it does not have its digest");
 	r = trace_parse((const char *)p->mem, p->rd.got, &t, e);
 	if (r == 0) {
+		if (t.has_data)
+			open_data(p, &t.data);
+		t.has_data = p->data != NULL;
 		opened = opening_layer(p, &t);
 		if (plan_make(&t, opened, &p->plan) < 0)
 			r = err_no_memory(e);
@@ -403,7 +498,10 @@ static int make_plan(struct play *p, struct err *e)
 	p->parts = calloc(p->plan.n + 1, sizeof(struct part *));
 	p->linked = calloc(p->plan.n_layers + 1, sizeof(*p->linked));
 	p->over = calloc(p->plan.n + 1, sizeof(*p->over));
-	if (p->parts != NULL && p->linked != NULL && p->over != NULL) {
+	if (t.has_data)
+		p->given = calloc(p->plan.n + 1, sizeof(*p->given));
+	if (p->parts != NULL && p->linked != NULL && p->over != NULL &&
+	    (!t.has_data || p->given != NULL)) {
 		opening_join(p, opened);
 		return 0;
 	}
@@ -439,6 +537,19 @@ static void begin(struct play *p)
 	}
 }
 
+static void part_failed(struct part *pt)
+{
+	struct play *p = pt->p;
+
+	if (!pt->of_data) {
+		part_drop(pt);
+		return;
+	}
+	log_info("msg=\"a trace goes on without its data\" trace=%s data=%s",
+		 p->name, p->data->digest);
+	leave_data(p, false);
+}
+
 static void on_task(struct loop_task *t)
 {
 	struct play *p = LIST_ENTRY(t, struct play, task);
@@ -454,7 +565,7 @@ static void on_task(struct loop_task *t)
 		if (pt == p->opening)
 			continue;
 		if (pt->failed) {
-			part_drop(pt);
+			part_failed(pt);
 			continue;
 		}
 		list_init(&waits);
@@ -469,7 +580,7 @@ static void on_task(struct loop_task *t)
 				continue;
 			k = link_for(r);
 			if (k != NULL)
-				serve_or_wait(k, r);
+				serve(k, r);
 			else
 				read_go_on(r, false);
 		}

@@ -15,12 +15,14 @@
  * that are wanted first are there, if `estargz optimize` has made it. What the trace
  * does not name of it is thrown away.
  *
- * A READ of planned bytes is answered by copying, or waits for them, in the
- * order of the plan. Bytes that were copied are forgotten. Demand for what is
+ * A READ of planned bytes is answered by copying, as they come, and waits for the
+ * rest in the order of the plan. Bytes that were copied are forgotten. Demand for what is
  * not asked for yet goes to the network as if there were no plan.
  *
  * No READ is the worse for it: where a range fails, or nothing gets on for two
- * seconds, those who wait go to the network, with all their tries. What is held
+ * seconds, those who wait go to the network, with all their tries. Data of a
+ * trace that fails, or is wrong as a client finds, is left: what is still to come
+ * is asked for of the layers. What is held
  * that nobody has asked for is bounded by PLAY_BYTES_MAX, and an opening a play.
  */
 #ifndef FETCHER_PLAY_H
@@ -74,6 +76,13 @@ void play_unwatch(struct play_watch *w);
 
 /* Takes over a read that has just started, if all of it is planned. */
 bool play_read(struct read *r);
+/**
+ * play_blame() - what came for a read of @b was wrong
+ *
+ * Return: whether it came of a trace's data. That is not used any more then, and
+ * nothing is said of the hosts of @b.
+ */
+bool play_blame(struct blob *b, const struct read *r);
 /* One that waits has become more urgent. */
 void play_raise(struct read *r);
 

@@ -335,9 +335,9 @@ static void job_take(struct sched_job *j, struct sched_piece *p)
 static void job_merge(struct sched_job *j, uint64_t now_ns)
 {
 	uint64_t lo = j->off, hi = j->off + j->len, max = SCHED_JOB_BYTES_MAX;
+	const struct sched_piece *first = piece_of(j->pieces.next);
 	/* Who made a trace into ranges has weighed the gaps. */
-	uint64_t gap =
-		piece_of(j->pieces.next)->rank != 0 ? 0 : SCHED_GAP_BYTES;
+	uint64_t gap = first->rank != 0 ? first->gap : SCHED_GAP_BYTES;
 	unsigned n_pieces = 1;
 	bool grown = true;
 

@@ -11,7 +11,7 @@
  *     prefetch, the ends of blobs come first, because mounts wait for them,
  *     and then what has a rank, in that order over all blobs;
  *   - pieces that touch, or lie at most SCHED_GAP_BYTES apart, share a job; those
- *     with a rank that touch, or, of a host that takes requests of several
+ *     with a rank that are as near as they say, or, of a host that takes requests of several
  *     ranges, those with the next ranks, wherever they lie;
  *   - a piece that a running job will soon pass is served by that job;
  *   - a host has at most max jobs running, one while it is on probation, and
@@ -104,6 +104,7 @@ struct sched_job;
  * @len:	bytes wanted
  * @got:	bytes delivered, from @off on
  * @rank:	of prefetch: the smaller the sooner; 0: none
+ * @gap:	with a rank: bytes between it and what shares its job, at most
  * @suffix:	the last @len bytes; @off is not known yet
  * @alone:	not to be merged (a part of a split READ)
  * @avoid:	sources not to ask, one bit each, the caller's meaning; pieces
@@ -118,6 +119,7 @@ struct sched_piece {
 	uint64_t not_before_ns;
 	uint32_t avoid;
 	uint32_t rank;
+	uint32_t gap;
 	enum proto_class class_;
 	bool suffix;
 	bool alone;

@@ -68,6 +68,7 @@ struct client {
 	uint64_t arena_bytes;
 	struct handle *handles;
 	uint32_t n_handles;
+	unsigned n_hints; /* handles that have them */
 	unsigned n_reqs;
 	struct list reqs;
 	struct list outs;
@@ -377,13 +378,15 @@ static void do_open(struct client *c, const struct wire_msg *m, int fd)
 		return;
 	}
 	c->handles[i].size = m->size;
-	if (trace != NULL) {
+	/* They are sent when they are there, whether the client reads or not. */
+	if (trace != NULL && c->n_hints < PROTO_HINT_HANDLES_MAX) {
 		const struct hints_to to = {m->id, i + 1, c, send_hint};
 
 		hs = hints_new(c->s->d, c->handles[i].b, m->text, trace,
 			       (m->flags & PROTO_OPEN_PLAIN_HTTP) != 0, &to);
 	}
 	c->handles[i].hints = hs;
+	c->n_hints += hs != NULL;
 	client_send(c, buf,
 		    wire_put_opened(buf, m->id,
 				    hs != NULL ? PROTO_OPENED_HINTS : 0,
@@ -407,6 +410,7 @@ static void do_close(struct client *c, uint32_t handle)
 		send_failed(c, q->id, -ECANCELED, "closed");
 		req_stop(q);
 	}
+	c->n_hints -= c->handles[handle - 1].hints != NULL;
 	hints_free(TAKE_PTR(c->handles[handle - 1].hints));
 	b = TAKE_PTR(c->handles[handle - 1].b);
 	blob_unref(b);

@@ -105,6 +105,12 @@ static bool may_ask(const struct blob *b)
 	       (!b->size_known || b->size >= TWO_BYTES_END);
 }
 
+/* One that is hardly reached is left to those who wait for it. */
+static bool may_be_asked(const struct sched_host *h)
+{
+	return h->several == SCHED_SEVERAL_UNKNOWN && !h->breaker->probation;
+}
+
 void several_ask(struct blob *b)
 {
 	struct asking *a;
@@ -114,7 +120,7 @@ void several_ask(struct blob *b)
 	if (!may_ask(b))
 		return;
 	host = blob_pick_host(b, 0);
-	if (host >= b->hosts->n || b->sb.host->several != SCHED_SEVERAL_UNKNOWN)
+	if (host >= b->hosts->n || !may_be_asked(b->sb.host))
 		return;
 	a = calloc(1, sizeof(*a));
 	url = hosts_url(b->hosts, &b->hosts->v[host], b->repo, "blobs",

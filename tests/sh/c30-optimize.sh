@@ -121,6 +121,17 @@ opt=$(root "$L" opt)
 ok "the image is eStargz" is_esgz "$L" "$opt"
 is "$(trace_of opt | jq -r '.layers | sort[]')" \
 	"$(layers "$L" "$opt" | sort)" "the trace is about its layers"
+# The digest of the bytes that a trace (stdin) names.
+named() {
+	jq -r '. as {$layers, $reads} | $reads[] |
+		"\(.[1]) \(.[2]) \($layers[.[0]][7:])"' | while read -r off n l; do
+		tail -c "+$((off + 1))" "$L/blobs/sha256/$l" | head -c "$n"
+	done | sha256sum | sed 's/^\([0-9a-f]*\).*/sha256:\1/'
+}
+is "$(trace_of opt | named)" "$(trace_of opt | jq -r .data)" \
+	"its data is the bytes that it names"
+ok "... which is there" test -s \
+	"$L/blobs/sha256/$(trace_of opt | jq -r '.data[7:]')"
 tails() { # of the layers from number $1 on, as their footers say
 	local l
 	layers "$L" "$opt" | tail -n +$(($1 + 1)) | while read -r l; do
@@ -141,8 +152,9 @@ is "$(doc "$L" "$opt" '.layers[].annotations |
 	."containerd.io/snapshot/estargz/tocs"' | tr '\n' ' ')" \
 	"$(tocs 0) $(tocs 1) " "and what tables of contents are there"
 is "$(jq -r --arg d "$opt" '.manifests[] | select(.annotations |
-	."vnd.estargz.subject.digest" == $d) | .artifactType' <"$L/index.json")" \
-	application/vnd.estargz.trace.v1+json "it refers to the image"
+	."vnd.estargz.subject.digest" == $d) | .artifactType' <"$L/index.json" |
+	sort | xargs)" "application/vnd.estargz.trace.data.v1 application/vnd.estargz.trace.v1+json" \
+	"both refer to the image"
 n=$(trace_of opt | jq --arg d "$(layers "$L" "$opt" | tail -n 1)" '
 	(.layers | index($d)) as $i |
 	[.reads[] | select(.[0] == $i) | .[2]] | add')
@@ -172,6 +184,48 @@ is "$(doc "$L" "$(root "$L" index2)" '.manifests[].digest' |
 		doc "$L" "$d" '.layers[0].annotations | keys[]' |
 			grep -c trace.digest
 	done | tr '\n' ' ')" "1 0 " "... of which one was run"
+# An index may list a manifest twice.
+jq -c --arg d "$src" --arg a "$(dpkg --print-architecture)" '.manifests[] |
+	select(.digest == $d) |
+	{mediaType, digest, size, platform: {os: "linux", architecture: $a}} |
+	{schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json",
+	manifests: [., (.platform.variant = "v2")]}' <"$L/index.json" >"$T/twice"
+d=$(sha256sum <"$T/twice" | cut -d' ' -f1)
+cp "$T/twice" "$L/blobs/sha256/$d"
+jq -c --arg d "sha256:$d" --argjson n "$(stat -c %s "$T/twice")" '.manifests += [{
+	mediaType: "application/vnd.oci.image.index.v1+json", digest: $d, size: $n,
+	annotations: {"org.opencontainers.image.ref.name": "twice"}}]' \
+	<"$L/index.json" >"$T/index" && cp "$T/index" "$L/index.json"
+optimizes "an index that lists it twice" --all-platforms "oci:$L:twice" \
+	"oci:$L:twice2"
+d=$(doc "$L" "$(root "$L" twice2)" '.manifests[].digest' | sort -u)
+t=$(doc "$L" "$d" '.layers[0].annotations |
+	."containerd.io/snapshot/estargz/trace.digest"')
+is "$(doc "$L" "$t" . | named)" "$(doc "$L" "$t" .data)" \
+	"... has one trace, and its data once"
+
+# What the data is made of is read in few requests; where one fails, there is none.
+start_srv served --oci "$L"
+served() { # WHAT: an eStargz image is optimized
+	optimizes "$1" --plain-http --reuse "docker://$SRV_ADDR/a/b@$opt" \
+		"oci:$L:served"
+}
+asked() { # PROGRAM: for which ranges
+	srv_ctl "$SRV_URL/_ctl/log" | jq -r --arg a "$1/" 'select(.agent // "" |
+		startswith($a)) | .range // ""'
+}
+served "of a registry"
+n=$(trace_of served | jq '.reads | length')
+# Behind the first bytes of layers, which are looked at before.
+asked estargz | tac | sed '/=0-3$/,$d' >"$T/asked"
+at_most "$(wc -l <"$T/asked")" $((n / 4)) "... few requests for $n ranges"
+r=$(grep -vxFf <(asked estargzd) "$T/asked" | head -n 1)
+srv_fault "{\"kind\": \"status\", \"status\": 403, \"range\": \"^$r\$\"}"
+served "... of which a part cannot be had"
+like "$(cat "$T/optimize.err")" 'the trace goes without its data: .*status 403' \
+	"... which is said"
+is "$(trace_of served | jq -c '[.data, (.reads | length > 0)]')" "[null,true]" \
+	"... has a trace without data"
 
 start_registry
 push "$L:src" o:src || bail "push"
@@ -189,7 +243,7 @@ like "$(cat "$T/x/index.json")" 'vnd.estargz.trace' "... with a trace"
 optimizes "from one, otherwise" --compression-level 2 \
 	"docker-archive:$T/d.tar" "oci:$T/x:archive"
 is "$(jq '[.manifests[].artifactType] | sort' <"$T/x/index.json" | jq -c)" \
-	'[null,"application/vnd.estargz.trace.v1+json"]' \
+	'[null,"application/vnd.estargz.trace.data.v1","application/vnd.estargz.trace.v1+json"]' \
 	"... the trace of what had the name is gone with it"
 ok "a layout with a trace is mounted without a tag" \
 	mount_esgz "oci:$T/x" "$T/m" noprefetch,nobackground
@@ -213,6 +267,12 @@ t=$(curl -fsS -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
 	"http://$REG/v2/o/manifests/$t" | jq -r '.layers[0].digest')
 is "$(curl -fsS "http://$REG/v2/o/blobs/$t" | jq -r '.layers | length')" 2 \
 	"the trace is behind the tag for referrers"
+data=$(curl -fsS "http://$REG/v2/o/blobs/$t" | jq -r .data)
+is "sha256:$(curl -fsS "http://$REG/v2/o/blobs/$data" | sha256sum | cut -d' ' -f1)" \
+	"$data" "... and its data is there"
+converts "an optimised image is copied" --reuse --plain-http "docker://$REG/o:opt" \
+	"oci:$T/copy:x"
+ok "... with its trace's data" test -s "$T/copy/blobs/sha256/${data#*:}"
 
 ### How it is run ###
 

@@ -95,6 +95,66 @@ is "$(jq -r .blobs_open "$T/status")" 0 "no blob is open"
 is "$(jq -r '.failed.ESTALE' "$T/status")" 1 "failures by code"
 is "$(jq -r '.hosts[0].url' "$T/status")" "http://$REG" "the host"
 
+### Who does not read, or asks for too much ###
+
+"$PYTHON" - "$FETCHER" <<'END' >"$T/greedy" 2>"$T/greedy.err"
+import fcntl, os, socket, struct, sys
+HELLO, OPEN, READ, OPENED, FAILED = 1, 3, 4, 16, 18
+ARENA = 4096
+NO_URL = struct.pack("<IIQ", 2, 0, 0) + b"no URL"
+
+def packet(kind, id, body):
+    return struct.pack("<HHIQ", kind, 0, 16 + len(body), id) + body
+
+def answer(s):
+    return struct.unpack_from("<HHIQ", s.recv(1 << 16))[::3]
+
+def client():
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.settimeout(60)
+    s.connect(sys.argv[1])
+    arena = os.memfd_create("arena", os.MFD_ALLOW_SEALING)
+    os.ftruncate(arena, ARENA)
+    fcntl.fcntl(arena, fcntl.F_ADD_SEALS,
+                fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    socket.send_fds(s, [packet(HELLO, 0, b"eszg" +
+                               struct.pack("<IQ", 5, ARENA))], [arena])
+    assert answer(s)[0] == HELLO
+    return s
+
+def is_heard(s, id):
+    s.send(packet(OPEN, id, NO_URL))
+    return answer(s) == (FAILED, id)
+
+mute, other = client(), client()
+mute.setblocking(False)
+sent, turns = 0, 0
+# Turns of the loop in which it was not listened to: it had its chance.
+while turns < 10 and sent < 100000:
+    try:
+        mute.send(packet(OPEN, sent + 1, NO_URL))
+        sent, turns = sent + 1, 0
+    except BlockingIOError:
+        assert is_heard(other, 1)
+        turns += 1
+print("heard" if sent == 100000 else "not heard")
+mute.settimeout(60)
+for id in range(1, sent + 1):
+    assert answer(mute) == (FAILED, id)
+print("then answered" if is_heard(mute, sent + 1) else "not answered")
+
+s = client()
+s.send(packet(OPEN, 1, struct.pack("<IIQ", 2, 0, 0) + b"http://127.0.0.1:1/x"))
+assert answer(s) == (OPENED, 1)
+for id in range(1, 1026):
+    s.send(packet(READ, id, struct.pack("<IIQQQII", 1, 0, 0, 1, 0, 0, 0)))
+print("too many" if answer(s) == (FAILED, 1025) else "any number")
+END
+is "$(cat "$T/greedy")" "not heard
+then answered
+too many" "who does not read is not heard, and 1024 READs are enough" ||
+	diag_file "$T/greedy.err"
+
 ### Size, and restart ###
 
 # A sanitizer has memory of its own.

@@ -10,7 +10,10 @@ FETCHCTL=${FETCHCTL:-$top_builddir/tests/tools/fetchctl}
 
 ctl() { timeout 60 "$FETCHCTL" -s "$FETCHER" "$@" 2>"$T/ctl.err"; }
 file() { echo "$T/oci/blobs/sha256/$1"; }
-blob() { echo "$HOST/a/b@sha256:${D[$1]}"; }
+# Another one for each estargzd: what one has asked for may be logged when it has
+# ended, and the log was emptied.
+repo() { echo "$HOST/n$N/b"; }
+blob() { echo "$(repo)@sha256:${D[$1]}"; }
 same() { # N OFF LEN ARGS...: what fetchctl writes is that part of blob N
 	local n=$1 off=$2 len=$3
 	shift 3
@@ -27,23 +30,28 @@ range() {
 }
 status() { ctl status | jq -c "$1"; }
 status_is() { [ "$(status "$1")" = "$2" ]; }
-gets() { srv_count "path=/blobs/&method=GET${1:+&$1}"; }
+gets() { srv_count "path=/n$N/b/blobs/&method=GET${1:+&$1}"; }
 # Where the trace is late, the opening of a blob is asked for before.
 OPENING='range=^bytes=0-262143$'
+# But for the opening and a trace's data. Two bytes are asked for beside all that.
+asked_are() {
+	[ $(($(gets) - $(gets "$OPENING") - $(srv_count "path=$DATA"))) = "$1" ]
+}
 gets_are() { [ "$(gets "$1")" = "$2" ]; }
 put() { # FILE: into the registry; sets H
 	H=$(sha256sum <"$1")
 	H=${H%% *}
 	mv "$1" "$(file "$H")"
 }
-# trace READS: sets TRACE
+# trace READS [MORE]: sets TRACE
 trace() {
-	printf '{"version":1,"layers":["sha256:%s","sha256:%s"],"reads":[%s]}' \
-		"${D[0]}" "${D[1]}" "$1" >"$T/trace"
+	printf '{"version":1,"layers":["sha256:%s","sha256:%s"],"reads":[%s]%s}' \
+		"${D[0]}" "${D[1]}" "$1" "${2:+,$2}" >"$T/trace"
 	put "$T/trace"
 	TRACE=$H
 }
-warm() { ctl warm "+$HOST/a/b@sha256:$TRACE" "$@"; }
+warm() { ctl warm "+$(repo)@sha256:$TRACE" "$@"; }
+DATA=none
 N=0
 fresh() {
 	N=$((N + 1))
@@ -72,11 +80,15 @@ fresh
 ok "WARM with a trace" warm -t 4096 "$(blob 0)" "$(blob 1)"
 ok "all it names comes" wait_for 10 status_is .trace_bytes 150100
 is "$(gets 'range=^bytes=1000000-1099999$')" 1 "once, though it is named twice"
-is $(($(gets) - $(gets "$OPENING"))) 7 "one request for each range, for each end, for the trace, and for two bytes"
+ok "one request for each range, for each end, for the trace, and for two bytes" \
+	wait_for 10 asked_are 7
 ok "a client is told" ctl -T "sha256:$TRACE" hints "$(blob 1)"
 ctl -T "sha256:$TRACE" hints "$(blob 1)" >"$T/hints"
 is "$(tr '\n' ' ' <"$T/hints")" "1000000 100000 3000000 100 " \
 	"of its blob, in that order"
+ok "so is who opens it four times" ctl -n 4 -T "sha256:$TRACE" hints "$(blob 1)"
+not_ok "nobody is told of more" ctl -n 5 -T "sha256:$TRACE" hints "$(blob 1)"
+like "$(cat "$T/ctl.err")" 'no hints will come' "who opens it again hears that"
 n=$(gets)
 ok "a READ of a range" range 0 2000000 50000
 ok "of a part of one" range 1 1000000 60000
@@ -134,6 +146,7 @@ stop_estargzd
 # By one connection, because several may overtake each other.
 one_by_one() {
 	sed '1iconnections_per_host = 1' "$T/conf.toml" >"$T/one.toml"
+	N=$((N + 1))
 	stop_estargzd
 	srv_reset
 	start_estargzd one --config "$T/one.toml" --log-level debug
@@ -186,6 +199,117 @@ ok "a plan that stalls" wait_for 10 gets_are 'range=^bytes=6000000-' 1
 CLASS=0 ok "does not hold up demand for what comes later in it" \
 	range 0 1000000 1000
 
+### Data ###
+
+# with_data READS: of what they name; sets DATA, TRACE
+with_data() {
+	local n off len
+	jq -r '.[] | "\(.[0]) \(.[1]) \(.[2])"' <<<"[$1]" |
+		while read -r n off len; do
+			tail -c "+$((off + 1))" "$(file "${D[$n]}")" |
+				head -c "$len"
+		done >"$T/data"
+	put "$T/data"
+	DATA=$H
+	trace "$1" "\"data\":\"sha256:$DATA\""
+}
+with_data '[1,1000000,100000],[0,2000000,50000],[1,3000000,600000],[0,2060000,1]'
+fresh
+warm -t 4096 "$(blob 0)" "$(blob 1)"
+ok "a trace with data: all it names comes" wait_for 10 status_is .trace_bytes 750001
+ok "from there: else for each end, for the trace, and for two bytes" \
+	wait_for 10 asked_are 4
+ctl -T "sha256:$TRACE" hints "$(blob 0)" >"$T/hints"
+is "$(tr '\n' ' ' <"$T/hints")" "2000000 50000 2060000 1 " \
+	"what lies between is not named"
+ok "a READ" range 0 2000000 50000
+ok "of another blob, of two ranges" range 1 3000000 600000
+ok "of a byte" range 0 2060000 1
+is "$(status .trace_reads)" 3 "they are of the trace"
+fresh
+srv_fault "{\"kind\": \"status\", \"status\": 404, \"path\": \"$DATA\"}"
+warm -t 4096 "$(blob 0)" "$(blob 1)"
+ok "data that is not there: all comes" wait_for 10 status_is .trace_bytes 750001
+ok "... from the blobs" range 1 3000000 600000
+is "$(status '[.trace_reads, .failed]')" '[1,{}]' "... and nothing has failed"
+with_data '[1,1000000,400000]'
+fresh
+srv_fault "{\"kind\": \"stall\", \"after\": 200000, \"path\": \"$DATA\"}"
+warm -t 4096 "$(blob 1)"
+ok "data that stalls" ctl -T "sha256:$TRACE" hints "$(blob 1)"
+ok "... is given out as far as it came" range 1 1000000 400000
+is "$(gets 'range=^bytes=1......-') $(gets 'range=^bytes=1200000-1399999$')" \
+	"1 1" "... and the blob is asked for the rest"
+with_data '[0,0,200000],[1,2000000,150000],[0,3000000,1000]'
+head -c 300000 "$(file "$DATA")" >"$T/data"
+put "$T/data"
+trace '[0,0,200000],[1,2000000,150000],[0,3000000,1000]' "\"data\":\"sha256:$H\""
+fresh
+warm -t 4096 "$(blob 0)" "$(blob 1)"
+ok "data that ends too soon: all comes" wait_for 10 status_is .trace_bytes 351000
+ok "... what it has in part, from the blobs" range 1 2000000 150000
+ok "... what it has not, as well" range 0 3000000 1000
+is "$(status .trace_reads) $(grep -c 'does not get on' "$T/d$N.log")" "2 0" \
+	"... and nobody has waited in vain"
+
+# Of small reads with little between them.
+reads=$(seq 1000000 6000 1594000 | sed 's/.*/[0,&,5000]/' | paste -sd,)
+small() { # WHAT BYTES: all comes; sets ASKED, requests to the layer
+	fresh
+	[ -z "${FAULT:-}" ] || srv_fault "$FAULT"
+	warm -t 4096 "$(blob 0)"
+	ok "$1: all comes" wait_for 10 status_is .trace_bytes "$2"
+	ASKED=$(srv_count "path=${D[0]}&range=^bytes=1......-")
+}
+with_data "$reads"
+FAULT="{\"kind\": \"status\", \"status\": 404, \"path\": \"$DATA\"}" \
+	small "a hundred reads whose data is not there" 500000
+ok "... in large requests ($ASKED)" [ "$ASKED" -le 3 ]
+head -c 250000 "$(file "$DATA")" >"$T/data"
+put "$T/data"
+DATA=$H
+trace "$reads" "\"data\":\"sha256:$DATA\""
+small "a hundred reads whose data ends halfway" 500000
+ok "... in large requests ($ASKED)" [ "$ASKED" -le 3 ]
+is "$(grep -c "goes on without its data.*data=sha256:$DATA" "$T/d$N.log")" 1 \
+	"... and that is said once"
+
+# Wrong data, of a registry with a mirror, which is asked first.
+mkdir "$T/two.test"
+cat >"$T/two.test/hosts.toml" <<END
+server = "http://$HOST"
+[host."http://$HOST/v2/first"]
+  capabilities = ["pull", "resolve"]
+  override_path = true
+END
+asked() { # WHO RANGE: how often, for the layer
+	srv_count "path=^/v2/$1/.*${D[0]}&range=^bytes=$2"
+}
+head -c 300000 /dev/zero >"$T/data"
+put "$T/data"
+DATA=$H
+trace '[0,1000000,100000],[0,2000000,100000],[0,3000000,100000]' \
+	"\"data\":\"sha256:$DATA\""
+HERE=$HOST
+HOST=two.test
+fresh
+warm -t 4096 "$(blob 0)"
+ok "data that is wrong comes" wait_for 10 status_is .trace_bytes 300000
+not_ok "... and is given out" range 0 1000000 100000
+ok "who finds it wrong gets what is right" range 0 1000000 100000 -o
+is "$(asked first 1000000-)" 1 "... of the layer"
+ok "the rest comes again" wait_for 10 status_is .trace_bytes 200000
+is "$(asked first 2000000-) $(asked first 3000000-)" "1 1" "... of the layer, too"
+ok "... and is right" range 0 2000000 100000
+ok "so is what nobody has named" range 0 5000000 1000
+is "$(asked "n$N" .)" 0 "nothing is held against the layer's host"
+is "$(grep -c "data of a trace is wrong.*trace=two.test/n$N/b@sha256:$TRACE data=sha256:$DATA " \
+	"$T/d$N.log")" 1 "it is said once, with its digest"
+ok "what is wrong of the layer" range 0 1000000 100000 -o
+is "$(asked "n$N" 1000000-)" 1 "... is asked for elsewhere"
+HOST=$HERE
+stop_estargzd
+
 ### No good ###
 
 none() { # NAME
@@ -214,7 +338,7 @@ fresh
 none "a trace that is too large"
 TRACE=nonsense
 fresh
-ok "a name that is none" ctl warm "+$HOST/a/b@sha256:1" "$(blob 0)"
+ok "a name that is none" ctl warm "+$(repo)@sha256:1" "$(blob 0)"
 ok "a READ with a digest that is none" range 0 6600000 200000
 
 ### Hostile ones ###

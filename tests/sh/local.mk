@@ -47,7 +47,7 @@ SH_TESTS += %D%/d01-man.sh %D%/d02-systemd.sh
 SH_TESTS += %D%/s10-containers.sh %D%/s11-churn.sh %D%/s12-kills.sh \
 	%D%/s13-cri.sh %D%/s14-containerd2.sh %D%/s15-systemd.sh \
 	%D%/s20-chains.sh \
-	%D%/s22-names.sh
+	%D%/s22-names.sh %D%/s23-referrer.sh
 SH_TESTS += %D%/c30-optimize.sh %D%/c31-record.sh
 SH_TESTS += %D%/s06-program.sh %D%/s16-native.sh %D%/s17-handover.sh \
 	%D%/s18-native-containers.sh

@@ -13,7 +13,8 @@
  *     warm BLOB...
  *
  * BLOB is HOST/REPO@DIGEST, a URL, or a path. -p: plain HTTP; -z: size that
- * OPEN tells; -n: that many of the same READ at the same time; -o: another
+ * OPEN tells; -n: that many of the same READ at the same time, or OPENs, of which
+ * hints awaits what the last is told; -o: another
  * source; -l: wait for a line on stdin between OPEN and READ; -t, -k: of WARM,
  * which is sent without an arena; -T: the trace that OPEN names, of which hints
  * prints what is said, a range a line. The bytes go to stdout, the answers to
@@ -250,7 +251,9 @@ static uint32_t open_blob(struct ctl *c, const char *blob)
 	send_packet(c, fd);
 	if (fd >= 0)
 		(void)close(fd);
-	if (receive(c) == PROTO_OPENED)
+	while ((kind = receive(c)) == PROTO_HINT)
+		continue;
+	if (kind == PROTO_OPENED)
 		return le32_load(c->buf + 16);
 	failed(c);
 	exit(1);
@@ -287,13 +290,17 @@ static int read_blob(struct ctl *c, const char *blob, unsigned flags,
 static int hints(struct ctl *c, const char *blob)
 {
 	unsigned flags = 0;
+	uint32_t handle = 0;
 
-	(void)open_blob(c, blob);
+	for (unsigned i = 0; i < c->times; i++)
+		handle = open_blob(c, blob);
 	if (le16_load(c->buf + 2) != PROTO_OPENED_HINTS)
 		die("no hints will come");
 	while ((flags & PROTO_HINT_END) == 0) {
 		if (receive(c) != PROTO_HINT)
 			die("unexpected packet");
+		if (le32_load(c->buf + 16) != handle)
+			continue;
 		flags = le16_load(c->buf + 2);
 		for (size_t at = sizeof(struct proto_hint); at < c->n; at += 16)
 			(void)printf("%" PRIu64 " %" PRIu64 "\n",

@@ -25,6 +25,7 @@
 
 #include "cli/image/doc.h"
 #include "cli/image/image.h"
+#include "cli/image/manifest.h"
 #include "common/io.h"
 #include "common/limits.h"
 
@@ -57,85 +58,120 @@ static void progress(void *arg, uint64_t bytes)
 			      (const char *)arg, bytes);
 }
 
-static int copy_blobs(struct image_src *s, struct image_dst *d,
-		      struct json_object *m, struct err *e)
+static int copy_blob(struct image_src *s, struct image_dst *d,
+		     const struct image_desc *b, struct err *e)
 {
-	CLEANUP_BUF struct buf doc = BUF_INIT(MANIFEST_BYTES_MAX);
-	CLEANUP(image_desc_done) struct image_desc config = {0};
-	struct json_object *layers = doc_array(m, "layers");
-	size_t n = layers != NULL ? json_object_array_length(layers) : 0;
-	int r = doc_desc(doc_object(m, "config"), "config", &config, e);
+	char name[DIGEST_STR_BYTES];
 
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		CLEANUP(image_desc_done) struct image_desc b = {0};
-		char name[DIGEST_STR_BYTES];
-
-		r = doc_desc(json_object_array_get_idx(layers, i), "layer", &b,
-			     e);
-		if (r == 0)
-			r = image_dst_copy(d, s, &b, progress,
-					   digest_str(&b.digest, name), e);
-	}
-	if (r == 0)
-		r = image_src_document(s, &config, &doc, e);
-	return r == 0 ? image_dst_document(d, &config, doc.p, e) : r;
+	return image_dst_copy(d, s, b, progress, digest_str(&b->digest, name),
+			      e);
 }
 
-/* All that an index or a manifest names. */
-static int copy_parts(struct image_src *s, struct image_dst *d,
+/* @desc, @doc: of the manifest, and then of what it became. */
+static int copy_image(struct image_src *s, struct image_dst *d,
+		      struct image_desc *desc, struct buf *doc, bool oci,
+		      struct err *e)
+{
+	CLEANUP_BUF struct buf config = BUF_INIT(MANIFEST_BYTES_MAX);
+	CLEANUP_MANIFEST struct manifest m = {0};
+	int r = manifest_load(s, desc, doc->p, doc->len, &m, e);
+
+	for (size_t i = 0; r == 0 && i < m.n_layers; i++)
+		r = copy_blob(s, d, &m.layers[i].desc, e);
+	if (r < 0)
+		return r;
+	buf_clear(doc);
+	r = manifest_finish(&m, oci, &config, doc);
+	if (r == 0)
+		r = image_dst_document(d, &m.config_desc, config.p, e);
+	image_desc_done(desc);
+	return r == 0 ? image_desc_copy(&m.desc, desc) : r;
+}
+
+/* What is no image: a manifest with blobs of any kind. */
+static int copy_other(struct image_src *s, struct image_dst *d,
 		      const struct buf *doc, struct err *e)
 {
 	CLEANUP_DOC struct json_object *o = NULL;
-	struct json_object *list;
-	int r = doc_parse(doc->p, doc->len, "root", &o, e);
+	int r = doc_parse(doc->p, doc->len, "manifest", &o, e);
+	struct json_object *list = r == 0 ? doc_array(o, "layers") : NULL;
+	size_t n = list != NULL ? json_object_array_length(list) : 0;
 
-	if (r < 0)
-		return r;
-	list = doc_array(o, "manifests");
-	if (list == NULL)
-		return copy_blobs(s, d, o, e);
-	for (size_t i = 0; i < json_object_array_length(list); i++) {
-		CLEANUP_BUF struct buf m = BUF_INIT(MANIFEST_BYTES_MAX);
-		CLEANUP(image_desc_done) struct image_desc desc = {0};
-		CLEANUP_DOC struct json_object *mo = NULL;
+	for (size_t i = 0; r == 0 && i <= n; i++) {
+		CLEANUP(image_desc_done) struct image_desc b = {0};
 
-		r = doc_desc(json_object_array_get_idx(list, i), "manifest",
-			     &desc, e);
+		r = doc_desc(i < n ? json_object_array_get_idx(list, i)
+				   : doc_object(o, "config"),
+			     "manifest", &b, e);
 		if (r == 0)
-			r = image_src_document(s, &desc, &m, e);
-		if (r == 0)
-			r = doc_parse(m.p, m.len, "manifest", &mo, e);
-		if (r == 0)
-			r = copy_blobs(s, d, mo, e);
-		if (r == 0)
-			r = image_dst_document(d, &desc, m.p, e);
-		if (r < 0)
-			return r;
+			r = copy_blob(s, d, &b, e);
 	}
-	return 0;
+	return r;
 }
 
-static int copy(struct image_src *s, struct image_dst *d,
-		struct image_desc *root, struct err *e)
+static int copy_index(struct image_src *s, struct image_dst *d,
+		      struct image_desc *desc, struct buf *doc, bool oci,
+		      struct err *e)
 {
+	CLEANUP_INDEX struct index x = {0};
+	int r = index_load(desc, doc->p, doc->len, &x, e);
+
+	for (size_t i = 0; r == 0 && i < x.n; i++) {
+		CLEANUP_BUF struct buf m = BUF_INIT(MANIFEST_BYTES_MAX);
+		CLEANUP(image_desc_done) struct image_desc one = {0};
+
+		r = image_desc_copy(&x.images[i].desc, &one);
+		if (r == 0)
+			r = image_src_document(s, &one, &m, e);
+		if (r == 0)
+			r = x.images[i].skip
+				    ? copy_other(s, d, &m, e)
+				    : copy_image(s, d, &one, &m, oci, e);
+		if (r == 0)
+			r = image_dst_document(d, &one, m.p, e);
+		if (r == 0)
+			r = index_set(&x, i, &one);
+	}
+	if (r < 0)
+		return r;
+	buf_clear(doc);
+	image_desc_done(desc);
+	r = index_finish(&x, oci, doc);
+	return r == 0 ? image_desc_copy(&x.desc, desc) : r;
+}
+
+/* A layout has no types of docker. */
+static bool to_oci(const char *name)
+{
+	return strncmp(name, "oci:", 4) == 0 ||
+	       strncmp(name, "oci-archive:", 12) == 0;
+}
+
+/* @v: SRC and DST. What SRC cannot give is found out before DST is there. */
+static int copy(char **v, struct image_dst **ret, struct image_desc *root,
+		struct err *e)
+{
+	CLEANUP(image_src_close_cleanup) struct image_src *s = NULL;
 	CLEANUP_BUF struct buf doc = BUF_INIT(MANIFEST_BYTES_MAX);
-	int r = image_src_root(s, root, &doc, e);
+	int r = open_src(v[0], &s, e);
 
 	if (r == 0)
-		r = copy_parts(s, d, &doc, e);
-	return r == 0 ? image_dst_commit(d, root, doc.p, e) : r;
+		r = image_src_root(s, root, &doc, e);
+	if (r == 0)
+		r = open_dst(v[1], ret, e);
+	if (r == 0 && media_type_is_index(root->media_type))
+		r = copy_index(s, *ret, root, &doc, to_oci(v[1]), e);
+	else if (r == 0)
+		r = copy_image(s, *ret, root, &doc, to_oci(v[1]), e);
+	return r == 0 ? image_dst_commit(*ret, root, doc.p, e) : r;
 }
 
 static int do_copy(char **v, struct err *e)
 {
-	CLEANUP(image_src_close_cleanup) struct image_src *s = NULL;
 	CLEANUP(image_dst_close_cleanup) struct image_dst *d = NULL;
 	CLEANUP(image_desc_done) struct image_desc root = {0};
-	int r = open_src(v[0], &s, e);
 
-	if (r == 0)
-		r = open_dst(v[1], &d, e);
-	return r == 0 ? copy(s, d, &root, e) : r;
+	return copy(v, &d, &root, e);
 }
 
 static int desc_of(const char *digest, const char *size, struct image_desc *ret,
@@ -255,17 +291,12 @@ static int do_put(char **v, struct err *e)
 
 static int do_refer(char **v, struct err *e)
 {
-	CLEANUP(image_src_close_cleanup) struct image_src *s = NULL;
 	CLEANUP(image_dst_close_cleanup) struct image_dst *d = NULL;
 	CLEANUP(image_desc_done) struct image_desc root = {0};
 	CLEANUP(image_desc_done) struct image_desc b = {0};
 	CLEANUP_BUF struct buf doc = BUF_INIT(MANIFEST_BYTES_MAX);
-	int r = open_src(v[0], &s, e);
+	int r = copy(v, &d, &root, e);
 
-	if (r == 0)
-		r = open_dst(v[1], &d, e);
-	if (r == 0)
-		r = copy(s, d, &root, e);
 	if (r == 0)
 		r = io_read_file(AT_FDCWD, v[3], &doc);
 	if (r == 0)

@@ -14,10 +14,11 @@
 
 #define N_LAYERS 3u
 
-static struct plan make_opened(const struct trace_read *reads, size_t n,
-			       size_t opened)
+static struct plan make_plan(const struct trace_read *reads, size_t n,
+			     size_t opened, bool has_data)
 {
 	struct trace t = {
+		.has_data = has_data,
 		.layers = calloc(N_LAYERS, sizeof(struct digest)),
 		.n_layers = N_LAYERS,
 		.reads = calloc(n, sizeof(*reads)),
@@ -33,6 +34,12 @@ static struct plan make_opened(const struct trace_read *reads, size_t n,
 	assert_int_equal(plan_make(&t, opened, &p), 0);
 	trace_done(&t);
 	return p;
+}
+
+static struct plan make_opened(const struct trace_read *reads, size_t n,
+			       size_t opened)
+{
+	return make_plan(reads, n, opened, false);
 }
 
 static struct plan make(const struct trace_read *reads, size_t n)
@@ -181,6 +188,36 @@ static void test_opening(void **state)
 	plan_done(&p);
 }
 
+/* Of data, each range is where its read is: nothing between two is fetched. */
+static void test_data(void **state)
+{
+	static const struct trace_read t[] = {
+		{1, PLAN_OPENING_BYTES - 100, 3000},
+		{0, KIB(100), KIB(600)},
+		{0, KIB(90), KIB(20)}, /* of which half is named already */
+		{0, KIB(702), 1},
+	};
+	struct plan p = make_plan(t, ARRAY_SIZE(t), 1, true);
+
+	(void)state;
+	sound(&p);
+	assert_int_equal(p.n, 6);
+	is_range(&p, 0, 1, 0, PLAN_OPENING_BYTES);
+	for (size_t i = 1; i < p.n; i++) {
+		const struct plan_range *v = &p.v[i];
+		uint64_t at = 0;
+		bool found = false;
+
+		for (size_t k = 0; k < ARRAY_SIZE(t); at += t[k++].len)
+			found = found ||
+				(v->layer == t[k].layer && v->off >= t[k].off &&
+				 v->off + v->len <= t[k].off + t[k].len &&
+				 v->at == at + v->off - t[k].off);
+		assert_true(found);
+	}
+	plan_done(&p);
+}
+
 static void test_nothing_twice(void **state)
 {
 	static const struct trace_read t[] = {
@@ -270,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_late_neighbours_stay_apart),
 		cmocka_unit_test(test_small_late_neighbours),
 		cmocka_unit_test(test_opening),
+		cmocka_unit_test(test_data),
 		cmocka_unit_test(test_nothing_twice),
 		cmocka_unit_test(test_huge),
 		cmocka_unit_test(test_many),

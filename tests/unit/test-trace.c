@@ -43,6 +43,27 @@ static void test_golden(void **state)
 	assert_string_equal(b.p, golden);
 }
 
+/* The bytes of all reads may be had as one blob. */
+static void test_data(void **state)
+{
+	static const char with[] = "{\"version\":1,\"layers\":[\"sha256:" HEX
+				   "\"],\"reads\":[[0,4096,7]],"
+				   "\"data\":\"sha256:" HEX2 "\"}";
+	CLEANUP_TRACE struct trace t = {0};
+	CLEANUP_BUF struct buf b = BUF_INIT(TRACE_BYTES_MAX);
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(parse(with, &t, &e), 0);
+	assert_true(t.has_data);
+	assert_int_equal(t.data.b[31], 0xff);
+	assert_int_equal(trace_print(&t, &b), 0);
+	assert_string_equal(b.p, with);
+	trace_done(&t);
+	assert_int_equal(parse(golden, &t, &e), 0);
+	assert_false(t.has_data);
+}
+
 /* Whatever order the keys have; what later versions add is stepped over. */
 static void test_order(void **state)
 {
@@ -74,6 +95,12 @@ static void test_bad(void **state)
 		{"[]", -EBADMSG, "not an object"},
 		{"{}", -EBADMSG, "is missing"},
 		{"{\"version\":1," LAYER "}", -EBADMSG, "is missing"},
+		{"{\"version\":1," LAYER ",\"data\":\"sha256:" HEX "\"}",
+		 -EBADMSG, "is missing"},
+		{"{\"data\":7}", -EBADMSG, "data is not"},
+		{"{\"data\":\"sha256:\"}", -EBADMSG, "data is not"},
+		{"{\"data\":\"sha256:" HEX "\",\"data\":\"sha256:" HEX "\"}",
+		 -EBADMSG, "twice"},
 		{"{" LAYER ",\"reads\":[]}", -EBADMSG, "is missing"},
 		{"{\"version\":1,\"reads\":[]}", -EBADMSG, "is missing"},
 		{"{\"version\":2,\"reads\":3}", -EOPNOTSUPP, "version 2"},
@@ -186,6 +213,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_data),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_truncated),
