@@ -81,22 +81,6 @@ void expect_others(struct layers *ls, const struct lazy *z, bool here)
 	}
 }
 
-void expect_anew(struct layers *ls, const struct lazy *z)
-{
-	struct layer *l;
-	int64_t id = 0;
-
-	layers_lock(ls);
-	l = find(ls, &z->blob, &z->toc);
-	if (l != NULL && l->expected_ns != 0 && l->state == LAYER_NONE) {
-		l->expected_ns = 0;
-		id = l->id;
-	}
-	layers_unlock(ls);
-	if (id != 0)
-		layers_release(ls, id);
-}
-
 void expect_met(struct layer *l)
 {
 	layers_lock(l->ls);

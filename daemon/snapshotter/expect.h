@@ -25,10 +25,6 @@ struct lazy;
  * Context: any thread; layers.lock not held */
 void expect_others(struct layers *ls, const struct lazy *z, bool here);
 
-/* One is about to be asked for: where it was expected, and could not be mounted,
- * that may be the fault of the image that named it. Context: as expect_others() */
-void expect_anew(struct layers *ls, const struct lazy *z);
-
 /* One was asked for: who did holds it now. Context: as expect_others() */
 void expect_met(struct layer *l);
 

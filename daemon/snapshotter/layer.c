@@ -133,16 +133,43 @@ void layer_failed(struct layer *l, const struct err *e)
 
 	layers_lock(l->ls);
 	restore = l->restore && !l->dropped;
+	layers_unlock(l->ls);
+	if (restore)
+		log_err("layer=%s source=%s msg=\"cannot be mounted again: "
+			"%s\"",
+			digest_str(&l->row.blob, d), l->row.reference, e->text);
+	layers_lock(l->ls);
 	l->restore = false;
 	l->e = *e;
 	l->state = LAYER_NONE;
 	l->due_ns = 0;
 	(void)pthread_cond_broadcast(&l->changed);
 	layers_unlock(l->ls);
-	if (restore)
-		log_err("layer=%s source=%s msg=\"cannot be mounted again: "
-			"%s\"",
-			digest_str(&l->row.blob, d), l->row.reference, e->text);
+}
+
+bool layer_rename(struct layer *l, const struct layer_row *row)
+{
+	struct layer_row copy;
+
+	/* Who reads the names without a lock starts it, or tells of its process. */
+	if (l->state != LAYER_NONE || l->e.code == 0 ||
+	    l->native.state != NATIVE_NONE ||
+	    strcmp(l->row.repository, row->repository) == 0 ||
+	    layer_row_copy(row, &copy) < 0)
+		return false;
+	layer_row_done(&l->row);
+	l->row = copy;
+	return true;
+}
+
+bool layer_is_of(struct layer *l, const char *repository)
+{
+	bool is;
+
+	layers_lock(l->ls);
+	is = strcmp(l->row.repository, repository) == 0;
+	layers_unlock(l->ls);
+	return is;
 }
 
 /* ---- starting ---------------------------------------------------------- */

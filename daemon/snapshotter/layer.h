@@ -50,6 +50,7 @@ enum layer_state {
  * @holds:	who uses this struct; it is freed by the loop's thread when
  *		there is none, and @dropped
  * @dropped:	there is no row any more: the mount is to be ended
+ * @row:	reference and repository change by layer_rename() alone
  * @restore:	to be mounted in the background
  * @fuse_named:	a reply may have named the FUSE mount
  * @review:	it is to be seen whether any still does
@@ -152,6 +153,13 @@ bool layer_claim(struct layer *l);
  * Context: any thread, layers.lock not held
  */
 void layer_start(struct layer *l);
+
+/* Has it asked for by the names in @row from now on, where it was tried by others'
+ * in vain. Context: layers.lock and layers.rows; no snapshot is of it.
+ * Return: whether it is so */
+bool layer_rename(struct layer *l, const struct layer_row *row);
+/* Whether it is asked for of that repository. Context: any thread */
+bool layer_is_of(struct layer *l, const char *repository);
 
 /* What layer_start() does when it fails, for who finds out later. */
 void layer_failed(struct layer *l, const struct err *e);

@@ -48,18 +48,6 @@ static void on_timer(struct loop_timer *t)
 
 /* ---- rows -------------------------------------------------------------- */
 
-static int row_copy(const struct layer_row *from, struct layer_row *ret)
-{
-	*ret = *from;
-	ret->reference = strdup(from->reference);
-	ret->repository = strdup(from->repository);
-	if (ret->reference == NULL || ret->repository == NULL) {
-		layer_row_done(ret);
-		return -ENOMEM;
-	}
-	return 0;
-}
-
 /* Return: the struct of a row, a new one where there is none; NULL when out of
  * memory */
 static struct layer *get(struct layers *ls, const struct layer_row *row)
@@ -67,7 +55,7 @@ static struct layer *get(struct layers *ls, const struct layer_row *row)
 	struct layer *l = layer_find(ls, row->id);
 	struct layer_row copy;
 
-	if (l != NULL || row_copy(row, &copy) < 0)
+	if (l != NULL || layer_row_copy(row, &copy) < 0)
 		return l;
 	l = layer_new(ls, &copy);
 	if (l == NULL)
@@ -326,14 +314,19 @@ void layers_close(struct layers *ls)
 
 /* ---- waiting for a layer ----------------------------------------------- */
 
+static struct timespec in(unsigned seconds)
+{
+	struct timespec ts = {0};
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	ts.tv_sec += seconds;
+	return ts;
+}
+
 /* A second more than a start takes at most: its own word on that is better. */
 static struct timespec deadline(const struct layers *ls)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_sec += ls->c->mount_timeout_s + 1;
-	return ts;
+	return in(ls->c->mount_timeout_s + 1);
 }
 
 static int why_not(const struct layer *l, struct err *e)
@@ -453,14 +446,13 @@ void layers_warm(struct layers *ls, const struct lazy *z, bool here)
 	free(v);
 }
 
-/* Starts it where nobody has. @z: of an image whose other layers may be asked
- * for next, or NULL */
+/* Starts it where nobody has. @z: of an image of whose layers the fetcher is to be
+ * told, or NULL */
 static void begin(struct layer *l, const struct lazy *z)
 {
 	if (!layer_claim(l))
 		return;
-	if (z != NULL &&
-	    !layers_have_index(l->ls, &l->row.toc, l->row.opaque_user))
+	if (z != NULL)
 		layers_warm(l->ls, z, false);
 	layer_start(l);
 }
@@ -488,19 +480,19 @@ static int obtain(struct layer *l, const struct lazy *z,
 /* ---- what others call -------------------------------------------------- */
 
 static int mount(struct layers *ls, struct layer *l, const struct lazy *z,
-		 struct err *e)
+		 const struct timespec *until, struct err *e)
 {
-	const struct timespec until = deadline(ls);
-	bool native = native_obtain(l, &until);
+	bool native = native_obtain(l, until);
 	bool here = layers_have_index(ls, &l->row.toc, l->row.opaque_user);
+	const struct lazy *unheard_of = here ? NULL : z;
 	int r;
 
 	if (!native)
-		begin(l, z);
+		begin(l, unheard_of);
 	expect_others(ls, z, here);
 	if (native)
 		return 0;
-	r = obtain(l, z, &until, e);
+	r = obtain(l, unheard_of, until, e);
 	if (r < 0)
 		return r;
 	/* While it is mounted, it is in use anyway. */
@@ -523,6 +515,16 @@ static void take_trace(struct layer *l, const struct lazy *z)
 	l->tail = z->tail;
 }
 
+static bool has_snapshots(struct layers *ls, int64_t id)
+{
+	struct layer_row row = {0};
+	bool has = tree_layer_get(ls->t, id, &row, NULL) == 0 &&
+		   row.n_snapshots > 0;
+
+	layer_row_done(&row);
+	return has;
+}
+
 int layers_hold(struct layers *ls, const struct lazy *z, struct layer **ret,
 		struct err *e)
 {
@@ -533,19 +535,24 @@ int layers_hold(struct layers *ls, const struct lazy *z, struct layer **ret,
 		.toc = z->toc,
 		.opaque_user = ls->opaque_user,
 	};
+	bool unused, renamed = false;
 	struct layer *l = NULL;
 
 	(void)pthread_mutex_lock(&ls->rows);
 	row.id = tree_layer_put(ls->t, &row, e);
 	if (row.id > 0) {
+		unused = !has_snapshots(ls, row.id);
 		layers_lock(ls);
 		l = get(ls, &row);
 		if (l != NULL) {
 			l->holds++;
+			renamed = unused && layer_rename(l, &row);
 			take_trace(l, z);
 		}
 		layers_unlock(ls);
 	}
+	if (renamed)
+		(void)tree_layer_rename(ls->t, &row);
 	(void)pthread_mutex_unlock(&ls->rows);
 	if (row.id < 0)
 		return (int)row.id;
@@ -553,29 +560,58 @@ int layers_hold(struct layers *ls, const struct lazy *z, struct layer **ret,
 	return l != NULL ? 0 : err_no_memory(e);
 }
 
-int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
+/* Return: as layers_mount(); @own: the deadline where it is not asked for of another's
+ * repository; @ret_others: where it fails, whether it was */
+static int64_t try_mount(struct layers *ls, const struct lazy *z,
+			 const struct timespec *until,
+			 const struct timespec *own, bool *ret_others,
+			 struct err *e)
 {
 	struct layer *l = NULL;
+	bool ours;
 	int r;
 
-	if (!ls->c->lazy)
-		return err_set(e, -ENODATA, "lazy = false");
-	expect_anew(ls, z);
+	*ret_others = false;
 	r = layers_hold(ls, z, &l, e);
 	if (r < 0)
 		return r;
 	expect_met(l);
-	r = mount(ls, l, z, e);
-	if (r < 0) {
-		layers_release(ls, l->id);
-		return r;
+	ours = layer_is_of(l, z->repository);
+	r = mount(ls, l, z, ours ? own : until, e);
+	if (r == 0)
+		return l->id;
+	*ret_others = !ours && !has_snapshots(ls, l->id);
+	layers_release(ls, l->id);
+	return r;
+}
+
+/*
+ * Who wants a layer that another image has wanted first gets what that one's
+ * repository says, with its credentials. It learns nothing by that: what it names
+ * by digests it could have from the cache as well, as any content that containerd
+ * has. But that nothing comes from there is not its failure: it is asked for by its
+ * own name then. There is one deadline; where others have used it up, its own name
+ * gets a third of the time more: who answers takes less by far.
+ */
+int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
+{
+	const struct timespec until = deadline(ls);
+	struct timespec own = until;
+	bool others = true;
+	int64_t id = -ENODATA;
+
+	if (!ls->c->lazy)
+		return err_set(e, -ENODATA, "lazy = false");
+	for (unsigned i = 0; i < TRIES && others; i++) {
+		id = try_mount(ls, z, &until, &own, &others, e);
+		own = in(MAX(ls->c->mount_timeout_s / 3, 1u));
+		own = own.tv_sec < until.tv_sec ? until : own;
 	}
-	return l->id;
+	return id;
 }
 
 void layers_release(struct layers *ls, int64_t id)
 {
-	struct layer_row row = {0};
 	struct layer *l;
 
 	layers_lock(ls);
@@ -584,10 +620,9 @@ void layers_release(struct layers *ls, int64_t id)
 	assert(l != NULL);
 	layer_release(l);
 	(void)pthread_mutex_lock(&ls->rows);
-	if (tree_layer_get(ls->t, id, &row, NULL) == 0 && row.n_snapshots == 0)
+	if (!has_snapshots(ls, id))
 		drop_unused(ls, id);
 	(void)pthread_mutex_unlock(&ls->rows);
-	layer_row_done(&row);
 }
 
 /* A layer of a chain. */

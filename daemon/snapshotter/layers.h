@@ -59,7 +59,8 @@ void layers_close(struct layers *ls);
  * the first of them. The layer is held until layers_release(), so that it
  * stays until the caller has made a snapshot of it.
  * Context: any thread but the loop's; waits for the network, at most the
- * configured mount_timeout.
+ * configured mount_timeout, and a third more where another image's repository was
+ * asked in vain.
  * Return: the layer's id (> 0); -ENODATA lazy = false; -errno: not to be had
  * lazily; with @e
  */

@@ -100,6 +100,8 @@ static const char *const sql[STMTS] = {
 	[LAYER_INSERT] = "INSERT INTO layers "
 			 "(toc, blob, opaque_user, reference, repository) "
 			 "VALUES (?1, ?2, ?3, ?4, ?5)",
+	[LAYER_RENAME] = "UPDATE layers SET reference = ?2, repository = ?3 "
+			 "WHERE id = ?1",
 	[LAYER_GET] = LAYER_COLUMNS "WHERE id = ?1",
 	[LAYER_PAGE] = LAYER_COLUMNS "WHERE id > ?1 ORDER BY id LIMIT ?2",
 	[LAYER_DELETE] = "DELETE FROM layers WHERE id = ?1 AND NOT EXISTS "

@@ -92,6 +92,8 @@ struct layer_row {
 };
 
 void layer_row_done(struct layer_row *l);
+/* Return: 0, -ENOMEM */
+int layer_row_copy(const struct layer_row *from, struct layer_row *ret);
 
 struct tree;
 
@@ -177,6 +179,8 @@ int tree_has_id(struct tree *t, int64_t id);
  */
 int64_t tree_layer_put(struct tree *t, const struct layer_row *l,
 		       struct err *e);
+/* Another reference and repository of the layer @l->id. Return: 0, -errno */
+int tree_layer_rename(struct tree *t, const struct layer_row *l);
 /* Return: 0, -ENOENT */
 int tree_layer_get(struct tree *t, int64_t id, struct layer_row *ret,
 		   struct err *e);

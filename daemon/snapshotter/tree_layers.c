@@ -15,6 +15,18 @@ void layer_row_done(struct layer_row *l)
 	*l = (struct layer_row){0};
 }
 
+int layer_row_copy(const struct layer_row *from, struct layer_row *ret)
+{
+	*ret = *from;
+	ret->reference = strdup(from->reference);
+	ret->repository = strdup(from->repository);
+	if (ret->reference == NULL || ret->repository == NULL) {
+		layer_row_done(ret);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 static int column_layer(sqlite3_stmt *st, struct layer_row *ret, struct err *e)
 {
 	struct layer_row l = {
@@ -74,6 +86,17 @@ int64_t tree_layer_put(struct tree *t, const struct layer_row *l, struct err *e)
 			id = sqlite3_last_insert_rowid(t->db.h);
 	}
 	return id;
+}
+
+int tree_layer_rename(struct tree *t, const struct layer_row *l)
+{
+	LOCKED(t);
+	DB_STMT *st = db_stmt(&t->db, LAYER_RENAME);
+
+	db_bind_int(st, 1, l->id);
+	db_bind_str(st, 2, l->reference);
+	db_bind_str(st, 3, l->repository);
+	return db_step(&t->db, st, NULL);
 }
 
 int tree_layer_get(struct tree *t, int64_t id, struct layer_row *ret,

@@ -8,6 +8,7 @@
  * TAG says what it does:
  *   ok      is ready, ends when it is told to
  *   fail    FAILED, with a text
+ *   late    layer 1 is ok, the others fail when there is a file $FAKEFS_LOG.go
  *   die     ends without a word
  *   silent  never answers
  *   once    ok, but a successor dies
@@ -114,6 +115,18 @@ static void say_failed(const struct fake *f)
 	(void)io_send_fds(f->sock, p, m.h.len, NULL, 0, 0);
 }
 
+static void wait_for_go(const struct fake *f)
+{
+	CLEANUP_FREE char *go = NULL;
+
+	if (asprintf(&go, "%s.go", f->log) < 0) {
+		go = NULL;
+		return;
+	}
+	while (access(go, F_OK) < 0 && access(f->log, F_OK) == 0)
+		(void)poll(NULL, 0, 5);
+}
+
 /* Whether none before has asked this. */
 static bool is_first(const struct fake *f)
 {
@@ -126,11 +139,33 @@ static bool is_first(const struct fake *f)
 	return fd >= 0;
 }
 
+static bool fails(const struct fake *f)
+{
+	if (strcmp(f->tag, "late") == 0 &&
+	    strcmp(strrchr(f->target, '/'), "/1") != 0) {
+		wait_for_go(f);
+		return true;
+	}
+	return strcmp(f->tag, "fail") == 0;
+}
+
 static bool dies(const struct fake *f, bool goes_on)
 {
-	return strcmp(f->tag, "fail") == 0 || strcmp(f->tag, "die") == 0 ||
+	return strcmp(f->tag, "die") == 0 ||
 	       (strcmp(f->tag, "once") == 0 && goes_on) ||
 	       (strcmp(f->tag, "second") == 0 && is_first(f));
+}
+
+/* Before it says that it is ready, as a monitor does: who is told that may look
+ * for it at once. */
+static void listen_for_others(struct fake *f)
+{
+	struct err e = {0};
+
+	(void)snprintf(f->path, sizeof(f->path), SUP_DIR "/%d.sup",
+		       (int)getpid());
+	(void)io_mkdir_p(SUP_DIR, 0700);
+	f->listener = listen_unix(f->path, SOCK_SEQPACKET, &e);
 }
 
 /* Return: false: it is time to end */
@@ -145,8 +180,10 @@ static bool begin(struct fake *f)
 	if (n != sizeof(m) || m.h.type != SUP_START || goes_on != (fd >= 0))
 		return false;
 	note(f, goes_on ? "go-on" : "start");
-	if (strcmp(f->tag, "fail") == 0)
+	if (fails(f)) {
 		say_failed(f);
+		return false;
+	}
 	if (dies(f, goes_on))
 		return false;
 	if (goes_on) {
@@ -160,6 +197,7 @@ static bool begin(struct fake *f)
 		f->session.dev_minor = minor(st.st_dev);
 		f->session.init_len = 56;
 	}
+	listen_for_others(f);
 	if (strcmp(f->tag, "silent") != 0 &&
 	    !(goes_on && strcmp(f->tag, "hangs") == 0))
 		say_ready(f);
@@ -200,12 +238,6 @@ static void on_connection(struct fake *f)
 
 static void serve(struct fake *f)
 {
-	struct err e = {0};
-
-	(void)snprintf(f->path, sizeof(f->path), SUP_DIR "/%d.sup",
-		       (int)getpid());
-	(void)io_mkdir_p(SUP_DIR, 0700);
-	f->listener = listen_unix(f->path, SOCK_SEQPACKET, &e);
 	while (access(f->log, F_OK) == 0) {
 		struct pollfd p[2] = {
 			{.fd = f->sock, .events = POLLIN},
@@ -238,7 +270,6 @@ static int fetcher(const struct fake *f)
 static int meta(const struct fake *f)
 {
 	const struct meta_reply m = {.version = META_VERSION, .code = EBADMSG};
-	CLEANUP_FREE char *go = NULL;
 	struct meta_request q;
 	int fds[3];
 
@@ -246,10 +277,7 @@ static int meta(const struct fake *f)
 	if (io_recv_fds(f->sock, &q, sizeof(q), fds, ARRAY_SIZE(fds), 0) !=
 	    sizeof(q))
 		return 1;
-	if (asprintf(&go, "%s.go", f->log) < 0)
-		return 1;
-	while (access(go, F_OK) < 0 && access(f->log, F_OK) == 0)
-		(void)poll(NULL, 0, 5);
+	wait_for_go(f);
 	return io_send_fds(f->sock, &m, sizeof(m), NULL, 0, 0) < 0;
 }
 

@@ -140,6 +140,7 @@ UNIT_TESTS += %D%/test-lazy
 UNIT_TESTS += %D%/test-supmsg
 %C%_test_supmsg_LDADD = daemon/snapshotter/libsnapshotter.a $(LDADD)
 UNIT_TESTS += %D%/test-layers
+%C%_test_layers_SOURCES = %D%/test-layers.c %D%/layerworld.h %D%/tmproot.h
 nodist_EXTRA_%C%_test_layers_SOURCES = %D%/cxx.cc
 %C%_test_layers_LDADD = $(SNAPSHOTTER_LIBS) $(CMOCKA_LIBS) -lpthread
 UNIT_TESTS += %D%/test-stack

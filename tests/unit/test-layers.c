@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -33,127 +32,10 @@
 #include "common/present.h"
 #include "common/proto.h"
 #include "daemon/snapshotter/expect.h"
-#include "daemon/snapshotter/layer.h"
-#include "tests/unit/tmproot.h"
+#include "tests/unit/layerworld.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS 60000
 #define THREADS 16
-
-/* A snapshotter without its service: a tree, layers, and the loop's thread. */
-struct world {
-	char dir[64];
-	char log[96];
-	char fifo[96];
-	int fuse; /* reading end of what the fakes hold */
-	struct config c;
-	struct tree *t;
-	struct layers *ls;
-	struct loop *loop;
-	struct loop_io stop;
-	pthread_t thread;
-};
-
-static void on_stop(struct loop_io *io, uint32_t events UNUSED)
-{
-	loop_stop(LIST_ENTRY(io, struct world, stop)->loop);
-}
-
-static void *run_loop(void *arg)
-{
-	struct world *w = arg;
-
-	assert_int_equal(loop_run(w->loop), 0);
-	return NULL;
-}
-
-static void open_layers(struct world *w)
-{
-	struct err e = {0};
-	char *path = NULL;
-
-	assert_true(asprintf(&path, "%s/snapshots.db", w->dir) > 0);
-	w->loop = loop_new();
-	assert_non_null(w->loop);
-	if (tree_open(&w->t, path, &e) < 0 ||
-	    layers_open(&w->ls, &w->c, w->t, w->loop, &e) < 0)
-		fail_msg("%s", e.text);
-	free(path);
-	w->stop = (struct loop_io){
-		.fd = eventfd(0, EFD_CLOEXEC),
-		.fn = on_stop,
-	};
-	assert_int_equal(loop_io_add(w->loop, &w->stop, EPOLLIN), 0);
-	assert_int_equal(pthread_create(&w->thread, NULL, run_loop, w), 0);
-}
-
-static void close_layers(struct world *w)
-{
-	const uint64_t one = 1;
-
-	assert_int_equal(write(w->stop.fd, &one, sizeof(one)), sizeof(one));
-	assert_int_equal(pthread_join(w->thread, NULL), 0);
-	layers_close(w->ls);
-	tree_close(w->t);
-	loop_free(w->loop);
-	(void)close(w->stop.fd);
-	w->ls = NULL;
-}
-
-static char *PRINTF_LIKE(2, 3) set(char **to, const char *fmt, ...)
-{
-	va_list ap;
-
-	free(*to);
-	va_start(ap, fmt);
-	assert_true(vasprintf(to, fmt, ap) >= 0);
-	va_end(ap);
-	return *to;
-}
-
-static int setup(void **state)
-{
-	const char *top = getenv("top_builddir");
-	struct world *w = calloc(1, sizeof(*w));
-	int fd;
-
-	assert_non_null(w);
-	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/test-layers.XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
-	(void)snprintf(w->log, sizeof(w->log), "%s/log", w->dir);
-	(void)snprintf(w->fifo, sizeof(w->fifo), "%s/fuse", w->dir);
-	fd = open(w->log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
-	(void)close(fd);
-	assert_int_equal(mkfifo(w->fifo, 0600), 0);
-	w->fuse = open(w->fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	assert_true(w->fuse >= 0);
-	(void)setenv("FAKEFS_LOG", w->log, 1);
-	(void)setenv("FAKEFS_FUSE", w->fifo, 1);
-	(void)setenv("NOTIFY_SOCKET", "/nonexistent", 1);
-	assert_int_equal(config_init(&w->c), 0);
-	(void)set(&w->c.root, "%s", w->dir);
-	(void)set(&w->c.fetcher_address, "%s/fetcher.sock", w->dir);
-	(void)set(&w->c.estargzfs, "%s/tests/tools/fakefs",
-		  top != NULL ? top : ".");
-	w->c.fetcher_start = false;
-	w->c.mount_timeout_s = 20;
-	open_layers(w);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct world *w = *state;
-
-	if (w->ls != NULL)
-		close_layers(w);
-	(void)close(w->fuse);
-	config_done(&w->c);
-	(void)tmproot_remove(w->dir);
-	free(w);
-	return 0;
-}
 
 /* ---- what is looked at ------------------------------------------------- */
 
@@ -322,6 +204,15 @@ static void test_released(void **state)
 	assert_int_equal(count(w, "end"), 1);
 }
 
+/* What fakefs waits for. */
+static void let_go(const struct world *w)
+{
+	CLEANUP_FREE char *go = NULL;
+
+	assert_true(asprintf(&go, "%s.go", w->log) > 0);
+	assert_int_equal(io_write_file(AT_FDCWD, go, "", 0, 0600), 0);
+}
+
 /* A file of the layer that lazy_of() numbers so. */
 static void make_file(const struct world *w, uint8_t number, const char *name,
 		      const void *p, size_t n)
@@ -389,11 +280,14 @@ static void test_expected(void **state)
 	for (int64_t id = second + 1; id < second + EXPECT_AHEAD; id++) {
 		struct layer *l = layer_of(w, id);
 
+		uint64_t until_ns;
+
 		WAIT_FOR(has_target(w, id));
 		(void)pthread_mutex_lock(&w->ls->lock);
-		assert_true(l->expected_ns > io_now_ns());
+		until_ns = l->expected_ns;
 		l->expected_ns = 1;
 		(void)pthread_mutex_unlock(&w->ls->lock);
+		assert_true(until_ns > io_now_ns());
 	}
 	layers_kick(w->ls);
 	for (int64_t id = second + 1; id < second + EXPECT_AHEAD; id++)
@@ -415,11 +309,10 @@ static enum layer_state state_of(struct world *w, struct layer *l)
 	return s;
 }
 
-/* What another image's registry does not have, this one's may. */
-static void test_expected_elsewhere(void **state)
+/* A layer of an image that has another one, which is expected then. */
+static int64_t mount_before(struct world *w, const char *reference)
 {
-	struct world *w = *state;
-	CLEANUP_LAZY struct lazy z = lazy_of("h.io/r:fail", 1);
+	CLEANUP_LAZY struct lazy z = lazy_of(reference, 1);
 	struct lazy_blob other = {
 		.digest = {{2, 1}}, .toc = {{2, 2}}, .has_toc = true};
 	struct err e = {0};
@@ -427,16 +320,60 @@ static void test_expected_elsewhere(void **state)
 
 	z.others = &other;
 	z.n_others = 1;
-	assert_int_equal(layers_mount(w->ls, &z, &e), -EACCES);
+	id = layers_mount(w->ls, &z, &e);
 	z.others = NULL;
 	WAIT_FOR(count(w, "start") == 2);
-	/* While that is on its way, it is one for both. */
+	return id;
+}
+
+static void *mount_other(void *arg)
+{
+	struct err e;
+
+	return (void *)(intptr_t)mount_layer(arg, "h.io/other:ok", 2, &e);
+}
+
+/* What another image's registry does not have, this one's may. */
+static void test_expected_elsewhere(void **state)
+{
+	struct world *w = *state;
+	int64_t id;
+
+	assert_int_equal(mount_before(w, "h.io/r:fail"), -EACCES);
 	WAIT_FOR(state_of(w, layer_of(w, 2)) == LAYER_NONE);
-	id = mount_layer(w, "h.io/other:ok", 2, &e);
-	if (id <= 0)
-		fail_msg("%s", e.text);
+	id = (intptr_t)mount_other(w);
+	assert_true(id > 0);
 	layers_release(w->ls, id);
 	WAIT_FOR(!has_target(w, id));
+}
+
+static bool is_met(struct world *w, struct layer *l)
+{
+	bool met;
+
+	layers_lock(w->ls);
+	met = l->expected_ns == 0;
+	layers_unlock(w->ls);
+	return met;
+}
+
+/* Also where that comes out while it is waited for. */
+static void test_joined_elsewhere(void **state)
+{
+	struct world *w = *state;
+	int64_t id = mount_before(w, "h.io/r:late");
+	pthread_t thread;
+	void *got;
+
+	assert_int_equal(pthread_create(&thread, NULL, mount_other, w), 0);
+	WAIT_FOR(is_met(w, layer_of(w, 2)));
+	let_go(w);
+	assert_int_equal(pthread_join(thread, &got), 0);
+	assert_true((intptr_t)got > 0);
+	assert_int_equal(count(w, "run h.io/other:ok"), 1);
+	layers_release(w->ls, (intptr_t)got);
+	layers_release(w->ls, id);
+	WAIT_FOR(!has_target(w, id) && !has_target(w, (intptr_t)got));
 }
 
 /* What is here already, and what nothing is said of, is not. */
@@ -483,29 +420,27 @@ static void test_native_again(void **state)
 		.state = htole32(PRESENT_COMPLETE),
 	};
 	int64_t id = make_layer(w, "a", "", "h.io/r:ok", 1);
-	CLEANUP_FREE char *go = NULL;
-	struct layer *l;
+	struct layer *l = layer_of(w, id);
+	struct native n;
+	uint64_t before_ns;
 
 	make_file(w, 1, "present", &h, sizeof(h));
 	make_file(w, 1, "chunks", "", 0);
 	make_file(w, 1, "layer.erofs", "", 0);
-	(void)pthread_mutex_lock(&w->ls->lock);
-	l = layer_find(w->ls, id);
-	(void)pthread_mutex_unlock(&w->ls->lock);
 	native_complete(l, false);
 	WAIT_FOR(count(w, "meta") == 1);
 	assert_int_equal(native_state(w, l), NATIVE_CHECKING);
 	native_complete(l, true);
-	assert_true(asprintf(&go, "%s.go", w->log) > 0);
-	assert_int_equal(io_write_file(AT_FDCWD, go, "", 0, 0600), 0);
+	before_ns = io_now_ns();
+	let_go(w);
 	WAIT_FOR(count(w, "meta") == 2 && native_state(w, l) == NATIVE_BAD);
 	(void)pthread_mutex_lock(&w->ls->lock);
-	/* Not because time has passed. */
-	assert_int_equal(l->native.n_bad, 1);
-	assert_true(l->native.retry_ns >
-		    io_now_ns() + native_pause_ns(0) - NSEC_PER_SEC);
+	n = l->native;
 	l->native.retry_ns = io_now_ns();
 	(void)pthread_mutex_unlock(&w->ls->lock);
+	/* Not because time has passed. */
+	assert_int_equal(n.n_bad, 1);
+	assert_true(n.retry_ns >= before_ns + native_pause_ns(0));
 	layers_kick(w->ls);
 	WAIT_FOR(count(w, "meta") == 3 && native_state(w, l) == NATIVE_BAD);
 	assert_int_equal(l->native.n_bad, 2);
@@ -515,14 +450,6 @@ static void test_native_again(void **state)
 	WAIT_FOR(!has_target(w, id));
 }
 
-static void *mount_in_thread(void *arg)
-{
-	struct world *w = arg;
-	struct err e;
-
-	return (void *)(intptr_t)mount_layer(w, "h.io/r:ok", 1, &e);
-}
-
 static void test_many_at_once(void **state)
 {
 	struct world *w = *state;
@@ -530,8 +457,8 @@ static void test_many_at_once(void **state)
 	void *got[THREADS];
 
 	for (size_t i = 0; i < THREADS; i++)
-		assert_int_equal(
-			pthread_create(&v[i], NULL, mount_in_thread, w), 0);
+		assert_int_equal(pthread_create(&v[i], NULL, mount_other, w),
+				 0);
 	for (size_t i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_join(v[i], &got[i]), 0);
 	for (size_t i = 0; i < THREADS; i++) {
@@ -568,6 +495,113 @@ static void assert_nothing_left(struct world *w)
 	WAIT_FOR(stat(path, &st) == 0 && st.st_nlink == 2);
 }
 
+/* When it is given up, once that is known. */
+static uint64_t due_of(struct world *w, struct layer *l)
+{
+	uint64_t due_ns;
+
+	(void)pthread_mutex_lock(&w->ls->lock);
+	due_ns = l->due_ns;
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	return due_ns;
+}
+
+/* The time that an estargzfs has to become ready, of which nothing was heard since
+ * @since_ns, is over. */
+static void let_time_pass(struct world *w, struct layer *l, uint64_t since_ns)
+{
+	const uint64_t has_ns = w->c.mount_timeout_s * NSEC_PER_SEC;
+
+	WAIT_FOR(due_of(w, l) != 0);
+	assert_in_range(due_of(w, l), since_ns + has_ns, io_now_ns() + has_ns);
+	(void)pthread_mutex_lock(&w->ls->lock);
+	l->due_ns = 1;
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	layers_kick(w->ls);
+}
+
+/* The one that somebody has to do with. */
+static struct layer *only_layer(struct world *w)
+{
+	struct layer *l = NULL;
+
+	(void)pthread_mutex_lock(&w->ls->lock);
+	LIST_EACH(it, &w->ls->all)
+	{
+		if (!LIST_ENTRY(it, struct layer, node)->dropped)
+			l = LIST_ENTRY(it, struct layer, node);
+	}
+	(void)pthread_mutex_unlock(&w->ls->lock);
+	assert_non_null(l);
+	return l;
+}
+
+/* Somebody who wants a layer of which nothing is heard. */
+struct patient {
+	struct world *w;
+	struct err e;
+};
+
+static void *mount_silent(void *arg)
+{
+	struct patient *p = arg;
+
+	return (void *)(intptr_t)mount_layer(p->w, "h.io/r:silent", 1, &p->e);
+}
+
+static void test_silence(void **state)
+{
+	struct world *w = *state;
+	struct patient p = {.w = w};
+	uint64_t since_ns = io_now_ns();
+	char want[64];
+	pthread_t thread;
+	void *got;
+
+	assert_int_equal(pthread_create(&thread, NULL, mount_silent, &p), 0);
+	WAIT_FOR(count(w, "start") == 1);
+	let_time_pass(w, only_layer(w), since_ns);
+	assert_int_equal(pthread_join(thread, &got), 0);
+	assert_int_equal((intptr_t)got, -ETIMEDOUT);
+	(void)snprintf(want, sizeof(want), "not ready after %u s",
+		       MOUNT_TIMEOUT_S);
+	if (strstr(p.e.text, want) == NULL)
+		fail_msg("%s", p.e.text);
+	assert_nothing_left(w);
+	WAIT_FOR(is_dead(last_pid(w, "run h.io/r:silent")));
+	assert_int_equal(count(w, "start"), 1);
+}
+
+/* Who has waited for another image's repository has a try of his own, and no more
+ * time for that than is left, or than a part of it. */
+static void test_joined_in_vain(void **state)
+{
+	struct world *w = *state;
+	struct patient first = {.w = w};
+	pthread_t thread;
+	struct err e;
+	void *got;
+
+	w->c.mount_timeout_s = 3;
+	assert_int_equal(pthread_create(&thread, NULL, mount_silent, &first),
+			 0);
+	WAIT_FOR(count(w, "start") == 1);
+	assert_int_equal(mount_layer(w, "h.io/other:silent", 1, &e),
+			 -ETIMEDOUT);
+	/* It is not this one that was given up: who waits for it has. */
+	if (strstr(e.text, "not mounted after 3 s") == NULL)
+		fail_msg("%s", e.text);
+	assert_int_equal(pthread_join(thread, &got), 0);
+	assert_int_equal((intptr_t)got, -ETIMEDOUT);
+	/* Who is late to hear of that has waited for the other's try, too. */
+	if (strstr(first.e.text, "not ready after 3 s") == NULL &&
+	    strstr(first.e.text, "not mounted after 3 s") == NULL)
+		fail_msg("%s", first.e.text);
+	assert_int_equal(count(w, "run h.io/r:silent"), 1);
+	/* Nobody waits for it any more, and its first line may be still to come. */
+	WAIT_FOR(count(w, "run h.io/other:silent") == 1);
+}
+
 static void test_failures(void **state)
 {
 	static const struct {
@@ -576,14 +610,10 @@ static void test_failures(void **state)
 	} bad[] = {
 		{"h.io/r:fail", "the registry says no", -EACCES},
 		{"h.io/r:die", "estargzfs died while mounting", -ECHILD},
-		{"h.io/r:silent", "not ready after 1 s", -ETIMEDOUT},
 	};
 	struct world *w = *state;
 	struct err e;
 
-	close_layers(w);
-	w->c.mount_timeout_s = 1;
-	open_layers(w);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		assert_int_equal(mount_layer(w, bad[i].reference, 1, &e),
 				 bad[i].code);
@@ -593,12 +623,11 @@ static void test_failures(void **state)
 	}
 	/* Asked for again, it is tried again; by itself where it just died. */
 	assert_int_equal(mount_layer(w, "h.io/r:fail", 1, &e), -EACCES);
-	assert_int_equal(count(w, "start"), 1 + 3 + 1 + 1);
+	assert_int_equal(count(w, "start"), 1 + 3 + 1);
 	(void)set(&w->c.estargzfs, "/nonexistent/estargzfs");
 	assert_int_equal(mount_layer(w, "h.io/r:ok", 1, &e), -ENOENT);
 	assert_non_null(strstr(e.text, "/nonexistent/estargzfs"));
 	assert_nothing_left(w);
-	WAIT_FOR(is_dead(last_pid(w, "run h.io/r:silent")));
 	w->c.lazy = false;
 	assert_int_equal(mount_layer(w, "h.io/r:ok", 1, &e), -ENODATA);
 }
@@ -662,12 +691,14 @@ static void test_lost(void **state)
 static void test_six_deaths(void **state)
 {
 	struct world *w = *state;
+	int64_t id = make_layer(w, "a", "", "h.io/r:once", 1);
 	struct err e;
 
-	(void)make_layer(w, "a", "", "h.io/r:once", 1);
 	(void)kill(last_pid(w, "start"), SIGKILL);
-	/* Five successors die; then the session is let go of. */
+	/* Five successors die; then the session is let go of, and whoever still
+	 * waits is told. */
 	WAIT_FOR(!has_session(w));
+	WAIT_FOR(state_of(w, layer_of(w, id)) == LAYER_NONE);
 	assert_int_equal(count(w, "go-on"), 5);
 	/* Asked for again, it is mounted anew. */
 	assert_int_equal(need(w, "a", &e), 0);
@@ -679,14 +710,18 @@ static void test_six_deaths(void **state)
 static void test_hanging_successors(void **state)
 {
 	struct world *w = *state;
+	int64_t id = make_layer(w, "a", "", "h.io/r:hangs", 1);
+	struct layer *l = layer_of(w, id);
+	uint64_t since_ns = io_now_ns();
 	struct err e;
 
-	close_layers(w);
-	w->c.mount_timeout_s = 1;
-	open_layers(w);
-	(void)make_layer(w, "a", "", "h.io/r:hangs", 1);
 	(void)kill(last_pid(w, "start"), SIGKILL);
+	for (unsigned i = 1; i <= LAYER_HUNG_MAX; i++) {
+		WAIT_FOR(count(w, "go-on") == i);
+		let_time_pass(w, l, since_ns);
+	}
 	WAIT_FOR(!has_session(w));
+	WAIT_FOR(state_of(w, l) == LAYER_NONE);
 	assert_int_equal(count(w, "go-on"), LAYER_HUNG_MAX);
 	assert_int_equal(need(w, "a", &e), 0);
 	assert_int_equal(count(w, "start"), 2);
@@ -1127,10 +1162,13 @@ int main(void)
 		TEST(test_native_again),
 		TEST(test_expected),
 		TEST(test_expected_elsewhere),
+		TEST(test_joined_elsewhere),
 		TEST(test_not_expected),
 		TEST(test_many_at_once),
 		TEST(test_shared),
+		TEST(test_joined_in_vain),
 		TEST(test_failures),
+		TEST(test_silence),
 		TEST(test_second_try),
 		TEST(test_successor),
 		TEST(test_lost),

@@ -371,6 +371,12 @@ static void test_layers(void **state)
 	assert_true(digest_equal(&got.toc, &a.toc));
 	assert_false(got.opaque_user);
 	assert_int_equal(got.n_snapshots, 0);
+	a.id = ia;
+	assert_int_equal(tree_layer_rename(t, &a), 0);
+	layer_row_done(&got);
+	assert_int_equal(tree_layer_get(t, ia, &got, &e), 0);
+	assert_string_equal(got.reference, "other");
+	assert_string_equal(got.repository, "h/r");
 	layer_row_done(&got);
 	assert_int_equal(tree_create_lazy(t, "one", "", &none, ia, 1, &e), 0);
 	assert_int_equal(tree_create_lazy(t, "one", "", &none, ia, 1, &e),
