@@ -305,8 +305,9 @@ void progress_at(struct progress *p, size_t item, uint64_t bytes)
 
 	if (p == NULL || item == SIZE_MAX)
 		return;
-	now = io_now_ns();
 	(void)pthread_mutex_lock(&p->lock);
+	/* Not before what others have drawn. */
+	now = io_now_ns();
 	it = &p->items[item];
 	it->at = bytes;
 	if (p->mode == PROGRESS_JSON && now - it->told_ns >= JSON_EVERY_NS)

@@ -79,6 +79,7 @@ static void print_json(const struct prune *p, const struct layerdir_evicted *d)
 	(void)json_object_put(o);
 }
 
+/* What mkfs(8) makes does not count. */
 static bool is_empty(int fd)
 {
 	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -88,7 +89,8 @@ static bool is_empty(int fd)
 
 	while (d != NULL && !any && (de = readdir(d)) != NULL)
 		any = strcmp(de->d_name, ".") != 0 &&
-		      strcmp(de->d_name, "..") != 0;
+		      strcmp(de->d_name, "..") != 0 &&
+		      strcmp(de->d_name, "lost+found") != 0;
 	if (d != NULL)
 		(void)closedir(d);
 	else if (own >= 0)

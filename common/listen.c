@@ -14,7 +14,7 @@
 
 #include "common/io.h"
 
-#define LOCK_TRIES 200u
+#define LOCK_TRIES 1000u
 #define LOCK_PAUSE_NS 10000000L
 
 static int make_socket(int type, struct err *e)
@@ -129,8 +129,9 @@ int listen_unix(const char *path, int type, struct err *e)
 	if (r < 0)
 		return r;
 	/* A path may be as long as one can be. */
-	if (asprintf(&made, "%.*s.new",
-		     (int)(sizeof(sa.sun_path) - sizeof(".new")), path) < 0) {
+	if (asprintf(&made, "%.*s" LISTEN_UNBORN,
+		     (int)(sizeof(sa.sun_path) - sizeof(LISTEN_UNBORN)),
+		     path) < 0) {
 		made = NULL;
 		return err_no_memory(e);
 	}

@@ -6,6 +6,10 @@
 #include "common/base.h"
 #include "common/err.h"
 
+/* Behind its name as long as a socket does not listen. Who is killed meanwhile
+ * leaves it: to the next one that listens there, or to who sweeps such names. */
+#define LISTEN_UNBORN ".new"
+
 /**
  * listen_unix() - make a listening socket, mode 0600, non-blocking
  * @type:	SOCK_STREAM or SOCK_SEQPACKET

@@ -3,6 +3,8 @@
 
 #include "common/protocl.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -24,13 +26,32 @@ static int dial(const char *path, int *ret_sock, struct err *e)
 	memcpy(sa.sun_path, path, strlen(path));
 	s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (s < 0 ||
-	    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t)) < 0 ||
 	    setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t)) < 0 ||
 	    connect(s, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return err_set(e, -errno, "fetcher %s: %s", path,
 			       err_name(errno));
 	*ret_sock = TAKE_FD(s);
 	return 0;
+}
+
+/* Not by SO_RCVTIMEO, which begins anew whenever we are stopped and go on. Return: 0,
+ * -ETIMEDOUT, -errno */
+static int await_answer(int sock)
+{
+	uint64_t until = io_now_ns() + PROTOCL_TIMEOUT_MS * NSEC_PER_MSEC;
+	struct pollfd p = {.fd = sock, .events = POLLIN};
+	int r;
+
+	do {
+		uint64_t now = io_now_ns();
+		uint64_t left = until - MIN(now, until);
+
+		r = poll(&p, 1,
+			 (int)((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC));
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	return r > 0 ? 0 : -ETIMEDOUT;
 }
 
 /* Sends a packet and waits for its answer, which must be of @want. */
@@ -43,10 +64,11 @@ static int ask(int sock, const void *p, size_t n, enum proto_type want,
 
 	if (r < 0)
 		return err_set(e, r, "fetcher: %s", err_name(r));
-	k = io_recv_fds(sock, got, sizeof(got), NULL, 0, 0);
+	k = await_answer(sock);
+	if (k == 0)
+		k = io_recv_fds(sock, got, sizeof(got), NULL, 0, MSG_DONTWAIT);
 	if (k < 0)
-		return err_set(e, k == -EAGAIN ? -ETIMEDOUT : (int)k,
-			       "fetcher does not answer");
+		return err_set(e, (int)k, "fetcher does not answer");
 	if ((size_t)k < sizeof(struct proto_hdr))
 		return err_set(e, -EPROTO, "fetcher closed the connection");
 	if (le16_load(got) == PROTO_FAILED &&

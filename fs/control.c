@@ -17,6 +17,7 @@
 
 #include "common/buf.h"
 #include "common/io.h"
+#include "common/listen.h"
 
 static const char *const state_names[] = {
 	[STATS_STARTING] = "starting",
@@ -53,7 +54,8 @@ static bool is_stale(int dirfd, const char *name)
 	char *end;
 	long pid = strtol(name, &end, 10);
 
-	if (pid > 0 && (strcmp(end, ".sock") == 0 || strcmp(end, ".sup") == 0))
+	if (pid > 0 && (strcmp(end, ".sock") == 0 || strcmp(end, ".sup") == 0 ||
+			strcmp(end, ".sup" LISTEN_UNBORN) == 0))
 		return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
 	if (strlen(end) < 5 || strcmp(end + strlen(end) - 5, ".lock") != 0 ||
 	    is_needed(name))

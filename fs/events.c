@@ -23,7 +23,8 @@
 #include "common/log.h"
 
 #define RING_EVENTS 32768u
-#define FLUSH_NS (100 * NSEC_PER_MSEC)
+#define FLUSH_MS 100
+#define FLUSH_NS (FLUSH_MS * NSEC_PER_MSEC)
 #define LAST_WORDS_MS 1000
 #define NSEC_PER_USEC 1000u
 #define LAYER_HEX 12
@@ -485,7 +486,9 @@ static void *thread(void *arg)
 		wait_for_events(ev);
 		stop = ev->stop;
 		(void)pthread_mutex_unlock(&ev->lock);
-		drain(ev, stop ? LAST_WORDS_MS : 0);
+		/* Where there are many, a full pipe is all there is to wait
+		 * for. */
+		drain(ev, stop ? LAST_WORDS_MS : FLUSH_MS);
 	}
 	return NULL;
 }

@@ -223,13 +223,14 @@ static int run_supervised(struct options *o, struct super *s, struct err *e)
 	return r;
 }
 
-static int supervised(struct options *o, struct err *e)
+/* @ret_said: why it failed is the supervisor's to say */
+static int supervised(struct options *o, bool *ret_said, struct err *e)
 {
 	struct super s;
 	int r = run_supervised(o, &s, e);
 
 	if (r < 0)
-		super_failed(&s, e);
+		*ret_said = super_failed(&s, e);
 	super_close(&s);
 	return r;
 }
@@ -238,6 +239,7 @@ int main(int argc, char **argv)
 {
 	struct options o;
 	struct err e = {0};
+	bool said = false;
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -257,9 +259,10 @@ int main(int argc, char **argv)
 		(void)printf("mount.estargz %s\n", PACKAGE_VERSION);
 	else {
 		log_set_level(o.log_level);
-		r = o.supervisor_fd < 0 ? run(&o, &e) : supervised(&o, &e);
+		r = o.supervisor_fd < 0 ? run(&o, &e)
+					: supervised(&o, &said, &e);
 	}
-	if (r < 0 && o.source != NULL)
+	if (r < 0 && !said && o.source != NULL)
 		(void)fprintf(stderr, "mount.estargz: %s: %s\n", o.source,
 			      e.text[0] != '\0' ? e.text : err_name(r));
 	options_done(&o);

@@ -219,12 +219,13 @@ void super_ready(struct super *s, const struct sup_session *session,
 	tell_text(s, &m, SUP_READY, sizeof(m.ready), fuse_fd, target);
 }
 
-void super_failed(struct super *s, const struct err *e)
+bool super_failed(struct super *s, const struct err *e)
 {
 	struct sup_said m = {.failed = {.code = htole32((uint32_t)-e->code)}};
 
 	tell_text(s, &m, SUP_FAILED, sizeof(m.failed), -1,
 		  e->text[0] != '\0' ? e->text : err_name(e->code));
+	return s->conn >= 0;
 }
 
 void super_ended(struct super *s)

@@ -53,7 +53,8 @@ int super_lock(struct super *s, unsigned major, unsigned minor, struct err *e);
 /* None of these waits for the supervisor; one that does not read is let go. */
 void super_ready(struct super *s, const struct sup_session *session,
 		 int fuse_fd, bool complete, const char *target);
-void super_failed(struct super *s, const struct err *e);
+/* Return: whether it was told */
+bool super_failed(struct super *s, const struct err *e);
 void super_ended(struct super *s);
 void super_complete(struct super *s);
 

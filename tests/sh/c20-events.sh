@@ -17,8 +17,7 @@ reads() { jq -r "select(.e == \"read\") ${2:+| select($2)} | \"\(.p) \(.o) \(.n)
 count() { jq -c "select(.e == \"$2\")" <"$1" | wc -l; }
 
 mount_esgz "$BLOB" "$M" "$TOC,$EXACT,events=$E" || bail "cannot mount"
-is "$(stat -c '%a %F' "$E")" "600 regular empty file" "the file is made for root alone" ||
-	is "$(stat -c '%a' "$E")" 600 "... or at least that"
+like "$(stat -c '%a %F' "$E")" '^600 regular( empty)? file$' "the file is made for root alone"
 F=$(find "$M" -type f -size +600k -printf '%P\n' | sort | head -1)
 G=$(find "$M" -type f -size +200k ! -size +500k -printf '%P\n' | sort | head -1)
 timeout 30 dd if="$M/$F" of=/dev/null bs=4096 skip=3 count=2 status=none
@@ -31,6 +30,17 @@ m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)
 for page in (9, 2, 30):
     m[page * 4096 + 17]
 PY
+# Of the worker, but not the kernel's own (iou-wrk-…). They are started when the
+# mount is there; and a complete layer's worker is relieved, which this one's is not.
+threads() {
+	local p
+	for p in $(worker_pids); do cat "/proc/$p"/task/*/comm; done | grep -c estargz
+}
+N=$(nproc)
+N=$((N < 2 ? 2 : N > 4 ? 4 : N))
+all_started() { [ "$(threads)" -ge $((2 + 2 * N)) ]; }
+ok "a thread for events, beside two a CPU and the first" wait_for 10 all_started
+n_threads=$(threads)
 umount_esgz "$M"
 wait_for 10 no_mount_procs
 ok "every line is JSON" jq -e . "$E"
@@ -59,18 +69,11 @@ ok "chunks hold the range that was read" jq -es '
 ok "times are sane" jq -es 'map(select(.e == "read")) |
 	all(.[]; .d <= .t) and (map(.t) | . == sort)' "$E"
 
-# Of the worker, but not the kernel's own (iou-wrk-…).
-threads() {
-	local p
-	for p in $(worker_pids); do cat "/proc/$p"/task/*/comm; done | grep -c estargz
-}
-
 # ---- with read-ahead ---------------------------------------------------------
 
 STATE=$T/state-b
 mount_esgz "$BLOB" "$M" "$TOC,noprefetch,events=$E" || bail "cannot mount"
 timeout 30 cat "$M/$F" >/dev/null
-n_threads=$(threads)
 in_background() { jq -e 'select(.c == "background")' "$E"; }
 wait_for 20 in_background
 umount_esgz "$M"
@@ -81,7 +84,8 @@ ok "without noreadahead the kernel asks for more at once" jq -es '
 is "$(jq -s 'map(select(.e == "fetch") | .c) | unique - ["demand", "ahead", "prefetch", "tail"] | join(" ")' \
 	<"$E")" '"background"' "what comes in the background is said to"
 mount_esgz "$BLOB" "$M" "$TOC,nonative" || bail "cannot mount"
-is "$(threads)" $((n_threads - 1)) "no events, no thread"
+one_less() { [ "$(threads)" = $((n_threads - 1)) ]; }
+ok "no events, no thread" wait_for 10 one_less
 umount_esgz "$M"
 wait_for 10 no_mount_procs
 

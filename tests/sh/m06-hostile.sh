@@ -81,6 +81,25 @@ ok "insecure_no_verify mounts chunks without digest" \
 ok "and they read right" treecmp "$M" "$b"
 ok "unmounts" umount_esgz "$M"
 
+# A layout with a FIFO where a file should be: nobody waits for who writes to it.
+images small
+doc=$(manifest_of "$IMAGES" small)
+blob=$(layer_blob "$IMAGES" small 2)
+STATE=$T/state-fifo
+MOUNT_DEADLINE=20
+for n in index.json "blobs/sha256/${doc##*/}" "blobs/sha256/${blob##*/}"; do
+	rm -rf "$T/lay"
+	mkdir -p "$T/lay/blobs/sha256"
+	ln -s "$IMAGES"/index.json "$T/lay"
+	ln -s "$IMAGES"/blobs/sha256/* "$T/lay/blobs/sha256"
+	rm "$T/lay/$n"
+	mkfifo "$T/lay/$n"
+	refused "a FIFO: ${n%%/*}" "oci:$T/lay:small" "$n: no regular file"
+done
+refused "a FIFO that is no layout's" "$T/lay/$n" 'no regular file' \
+	"toc_digest=$(layer_toc "$IMAGES" small 2)"
+MOUNT_DEADLINE=60
+
 # Big, not hostile.
 mkesgz all big "$T/big" || bail mkesgz
 # Around its marks; all the rest is alike.

@@ -282,7 +282,7 @@ wait_for 10 pid_gone "$SUP_PID"
 ok "monitor and supervisor: an error, and no waiting" dead
 start_supervisor three
 # What killed processes leave: nobody has that pid, or that lock.
-touch /run/estargz/layers/99999999.{sock,sup} /run/estargz/layers/0.9999999.lock
+touch /run/estargz/layers/99999999.{sock,sup,sup.new} /run/estargz/layers/0.9999999.lock
 start z "$M"
 ok "the place can be mounted again" test -n "$(event z ready)"
 ok "right bytes" treecmp "$M" "$T/f/few"

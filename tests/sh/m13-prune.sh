@@ -78,6 +78,9 @@ is "$("$ESTARGZ" prune --root "$T/other" 2>&1; echo $?)" \
 1" "a directory of something else is refused"
 is "$(cd "$T/other" && find . -printf '%p %T@ %m\n' | sort)" "$before" \
 	"and not touched"
+mkdir -p "$T/volume/lost+found"
+ok "a volume that was just made is not" "$ESTARGZ" prune --root "$T/volume"
+is "$(ls "$T/volume")" lost+found "and keeps what it has"
 like "$("$ESTARGZ" prune --root "$T/none" 2>&1)" 'none: No such file' \
 	"a root that is not there is a slip of the pen, not an empty one"
 

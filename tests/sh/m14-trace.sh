@@ -31,6 +31,19 @@ def header(name, size):
     return t.tobuf(tarfile.USTAR_FORMAT)
 
 
+def finish():
+    """Appends TOC and footer; returns where the TOC is, and its digest."""
+    global blob
+    toc = json.dumps({"version": 1, "entries": entries}).encode()
+    at = member(header("stargz.index.json", len(toc)) + toc +
+                bytes(-len(toc) % 512) + bytes(1024))
+    extra = b"SG" + struct.pack("<H", 22) + b"%016xSTARGZ" % at
+    blob += (b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" +
+             struct.pack("<H", len(extra)) + extra + b"\x01\0\0\xff\xff" +
+             bytes(8))
+    return at, "sha256:" + hashlib.sha256(toc).hexdigest()
+
+
 for name in ("small", "big"):
     data = open(os.path.join(T, "tree", name), "rb").read()
     member(header(name, len(data)))
@@ -46,12 +59,7 @@ for name in ("small", "big"):
         entries.append(e)
     if len(data) % 512:
         member(bytes(512 - len(data) % 512))
-toc = json.dumps({"version": 1, "entries": entries}).encode()
-at = member(header("stargz.index.json", len(toc)) + toc +
-            bytes(-len(toc) % 512) + bytes(1024))
-extra = b"SG" + struct.pack("<H", 22) + b"%016xSTARGZ" % at
-blob += (b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" + struct.pack("<H", len(extra)) +
-         extra + b"\x01\0\0\xff\xff" + bytes(8))
+at, tocd = finish()
 
 
 def put(data):
@@ -65,13 +73,14 @@ big = [e for e in entries if e["name"] == "big"]
 ends = [e["offset"] for e in big[1:]] + [at]
 reads = [[0, big[i]["offset"], ends[i] - big[i]["offset"]]
          for i in (90, 3, 4, 40)]
-layer, tocd = put(blob), "sha256:" + hashlib.sha256(toc).hexdigest()
+layer = put(blob)
 config = put(b"{}")
 types = "application/vnd.oci.image."
 
 
 def manifest(tag, annotations):
-    annotations["containerd.io/snapshot/stargz/toc.digest"] = tocd
+    if tocd is not None:
+        annotations["containerd.io/snapshot/stargz/toc.digest"] = tocd
     m = put(json.dumps({
         "schemaVersion": 2, "mediaType": types + "manifest.v1+json",
         "config": {"mediaType": types + "config.v1+json", "digest": config,
@@ -87,7 +96,12 @@ def manifest(tag, annotations):
 
 
 images = []
+data = b"".join(blob[off:off + n] for _, off, n in reads)
 for tag, trace in (
+        ("data", {"version": 1, "layers": [layer], "reads": reads,
+                  "data": put(data)}),
+        ("wrong", {"version": 1, "layers": [layer], "reads": reads,
+                   "data": put(bytes(len(data)))}),
         ("good", {"version": 1, "layers": [layer], "reads": reads}),
         ("nonsense", {"version": 1, "layers": [layer], "reads": [[9, 9]]}),
         ("lies", {"version": 1, "layers": [layer], "reads": [
@@ -128,6 +142,18 @@ with open(T + "/reads", "w") as f:
         f.write("bytes=%d-%d\n" % (off, off + n - 1))
 with open(T + "/layer", "w") as f:
     f.write(layer)
+# The same bytes with no digest of any, and data that is another's.
+blob = blob[:at]
+for e in entries:
+    e.pop("chunkDigest")
+    e.pop("digest", None)
+finish()
+layer, tocd = put(blob), None
+data = b"".join(gzip.compress(os.urandom(CHUNK), 1, mtime=0) for _ in reads)
+assert [len(data)] == [sum(n for _, _, n in reads)]
+manifest("unchecked", {"containerd.io/snapshot/estargz/trace.digest": put(
+    json.dumps({"version": 1, "layers": [layer], "reads": reads,
+                "data": put(data)}).encode())})
 END
 start_srv srv --oci "$T/oci" --referrers
 LAYER=$(cat "$T/layer")
@@ -167,6 +193,28 @@ ok "what was named can be read" cmp <(part "$T/tree/big") <(part "$T/m/big")
 is "$(stat_of .demand.misses)" 0 "still nobody"
 is "$(srv_count)" "$before" "and nothing was asked for"
 ok "all of it is right" right
+ended
+with data
+ok "a trace with data: what it names comes" wait_for 20 stat_is \
+	'.chunks_present >= 7 and .chunks_present <= 9' true
+is "$(ranges | grep -cxFf "$T/reads")" 0 "... and not from the layer"
+before=$(srv_count)
+ok "... can be read" cmp <(part "$T/tree/big") <(part "$T/m/big")
+is "$(stat_of .demand.misses) $(srv_count)" "0 $before" "... without a request"
+ok "... and is right, as is the rest" right
+ended
+with wrong
+ok "data that is wrong: what it names comes all the same" wait_for 20 stat_is \
+	'.chunks_present >= 7 and .chunks_present <= 9' true
+is "$(stat_of '.errors.verify > 0')" true "... is found out"
+is "$(stat_of .demand.misses)" 0 "... and nobody has waited"
+ok "... all is right" right
+ended
+with unchecked ,insecure_no_verify
+ok "nor is it taken for what nothing is checked against" right
+ended
+with good
+ok "again without data" right
 ended
 KEPT=$(find "$T/state$N/traces" -type f)
 is "$(od -An -v -tu4 -j12 -N4 "$KEPT" | xargs)" 133 \
@@ -208,8 +256,9 @@ ended
 FAULT='{"kind": "stall", "after": 0, "path": "/referrers/"}'
 ok "while the list does not come" with found
 ok "it is mounted and read" right
-is "$(srv_count path=/referrers/) $(stat_of .errors.reads)" "1 0" \
-	"and nobody waits for it"
+asked() { [ "$(srv_count path=/referrers/)" = 1 ]; }
+ok "it was asked for" wait_for 20 asked
+is "$(stat_of .errors.reads)" 0 "and nobody waits for it"
 FAULT=
 srv_clear
 ended
@@ -240,6 +289,17 @@ for tag in gone lies nonsense; do
 done
 is "$(grep -c "trace is not used: trace: " "$T/mount.err")" 1 \
 	"nonsense is said, once"
+t=$T/oci/blobs/sha256/$(jq -r '.layers[0].annotations."containerd.io/snapshot/estargz/trace.digest"' \
+	<"$T/oci/blobs/sha256/$(cut -d: -f2 "$T/good.digest")" | cut -d: -f2)
+mv "$t" "$T/trace"
+mkfifo "$t"
+ok "a layout with a FIFO for a trace" here good
+ok "is right as well" right
+ended
+is "$(grep -c "trace is not used: trace $t: no regular file" "$T/mount.err")" 1 \
+	"that is said, too"
+rm "$t"
+mv "$T/trace" "$t"
 
 ok "a mount that maps it" with good
 ok "here and there, by pages" "$PYTHON" - "$T/tree/big" "$T/m/big" <<'END'

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "cli/progress.h"
+#include "common/io.h"
 
 #define SCREEN_ROWS 100u
 #define SCREEN_COLS 200u
@@ -188,11 +189,13 @@ static void test_narrow(void **state)
 	(void)close(master);
 }
 
-/* Everything that a mode writes to what is no terminal. */
-static const char *lines(enum progress_mode mode)
+/* Everything that a mode writes to what is no terminal. @ret_ns: at most so much
+ * time has passed while it was reading. */
+static char *lines(enum progress_mode mode, uint64_t *ret_ns)
 {
-	static char got[4096];
+	static char got[8192];
 	struct progress *p;
+	uint64_t start_ns;
 	int fds[2];
 	ssize_t n;
 	size_t a;
@@ -200,8 +203,11 @@ static const char *lines(enum progress_mode mode)
 	assert_int_equal(pipe(fds), 0);
 	assert_int_equal(progress_new(mode, fds[1], &p), 0);
 	a = progress_add(p, "aa", 100);
+	start_ns = io_now_ns();
 	progress_phase(p, a, "reading", 100);
-	progress_at(p, a, 50);
+	for (unsigned i = 0; i < 20; i++)
+		progress_at(p, a, 50);
+	*ret_ns = io_now_ns() - start_ns;
 	progress_say(p, "say \"%d\"", 1);
 	progress_end(p, a, "over");
 	progress_phase(p, a, "writing", 7);
@@ -215,21 +221,41 @@ static const char *lines(enum progress_mode mode)
 	return got;
 }
 
+/* Return: how often @line was in @text, where it is not any more */
+static size_t take_out(char *text, const char *line)
+{
+	const size_t len = strlen(line);
+	size_t n = 0;
+
+	for (; (text = strstr(text, line)) != NULL; n++)
+		memmove(text, text + len, strlen(text + len) + 1);
+	return n;
+}
+
 static void test_lines(void **state)
 {
+	static const char halfway[] =
+		"{\"layer\":\"aa\",\"phase\":\"reading\",\"bytes\":50,"
+		"\"total\":100}\n";
+	uint64_t ns;
+	char *got;
+
 	(void)state;
-	assert_string_equal(lines(PROGRESS_AUTO), "say \"1\"\naa  over\n");
-	assert_string_equal(lines(PROGRESS_PLAIN), "say \"1\"\naa  over\n");
-	assert_string_equal(lines(PROGRESS_QUIET), "");
+	assert_string_equal(lines(PROGRESS_AUTO, &ns), "say \"1\"\naa  over\n");
+	assert_string_equal(lines(PROGRESS_PLAIN, &ns),
+			    "say \"1\"\naa  over\n");
+	assert_string_equal(lines(PROGRESS_QUIET, &ns), "");
+	got = lines(PROGRESS_JSON, &ns);
+	/* Once a second at most. */
+	assert_true(take_out(got, halfway) <= ns / NSEC_PER_SEC);
 	assert_string_equal(
-		lines(PROGRESS_JSON),
-		"{\"layer\":\"aa\",\"phase\":\"reading\",\"bytes\":0,"
-		"\"total\":100}\n"
-		"{\"message\":\"say \\\"1\\\"\"}\n"
-		"{\"layer\":\"aa\",\"phase\":\"done\",\"text\":\"over\"}\n"
-		"{\"layer\":\"aa\",\"phase\":\"writing\",\"bytes\":0,"
-		"\"total\":7}\n"
-		"{\"layer\":\"aa\",\"phase\":\"done\",\"text\":\"\"}\n");
+		got, "{\"layer\":\"aa\",\"phase\":\"reading\",\"bytes\":0,"
+		     "\"total\":100}\n"
+		     "{\"message\":\"say \\\"1\\\"\"}\n"
+		     "{\"layer\":\"aa\",\"phase\":\"done\",\"text\":\"over\"}\n"
+		     "{\"layer\":\"aa\",\"phase\":\"writing\",\"bytes\":0,"
+		     "\"total\":7}\n"
+		     "{\"layer\":\"aa\",\"phase\":\"done\",\"text\":\"\"}\n");
 }
 
 static void test_words(void **state)

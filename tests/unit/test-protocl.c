@@ -4,12 +4,14 @@
 
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include <cmocka.h>
@@ -21,6 +23,7 @@
 /**
  * struct peer - a fetcher of one connection
  * @code:	what it answers to WARM, 0: DATA
+ * @silent:	it does not
  * @names:	all lines of all messages
  */
 struct peer {
@@ -28,6 +31,7 @@ struct peer {
 	int listener;
 	pthread_t thread;
 	int code;
+	bool silent;
 	unsigned n_msgs;
 	unsigned n_names;
 	uint32_t hold_ms;
@@ -73,6 +77,8 @@ static void *serve(void *arg)
 				    ? wire_put_data(out, m.id, PROTO_DATA_END,
 						    0, 0, 0)
 				    : wire_put_failed(out, m.id, p->code, "no");
+			if (p->silent)
+				continue;
 		}
 		(void)io_send_fds(fd, out, k, NULL, 0, 0);
 	}
@@ -170,12 +176,46 @@ static void test_failures(void **state)
 	assert_int_equal(p.n_msgs, 0);
 }
 
+static void on_alarm(int sig UNUSED)
+{
+}
+
+/* Who is interrupted again and again, as who is stopped and goes on, does not wait any
+ * longer for that. */
+static void test_interrupted(void **state)
+{
+	const struct protocl_warm w = {.names = some, .n = 2};
+	const struct sigaction act = {.sa_handler = on_alarm};
+	const struct itimerval often = {.it_interval = {.tv_usec = 100000},
+					.it_value = {.tv_usec = 100000}};
+	const struct itimerval never = {0};
+	struct peer p = {.silent = true};
+	struct err e = {0};
+	sigset_t set;
+
+	(void)state;
+	assert_int_equal(sigaction(SIGALRM, &act, NULL), 0);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGALRM);
+	/* Ours alone. */
+	assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	peer_start(&p);
+	assert_int_equal(pthread_sigmask(SIG_UNBLOCK, &set, NULL), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+	assert_int_equal(protocl_warm(p.path, &w, &e), -ETIMEDOUT);
+	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+	assert_string_equal(e.text, "fetcher does not answer");
+	peer_end(&p);
+	assert_int_equal(p.n_msgs, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_interrupted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
