@@ -120,9 +120,30 @@ ctd_cri() {
 	fi
 }
 
+cri() { "$PYTHON" "$TOOLS/cri.py" -a "$CTD/c.sock" "$@"; }
+
+# with_cri FUNCTION: is called with each containerd that there is, and a fresh
+# snapshotter; with the images that it removes go the layers.
+with_cri() {
+	local v
+	for v in own 2; do
+		[ "$v" = own ] || ! ctd_is_own 2 || continue
+		ctd_start "$v"
+		rm -f "$SNAP.toml"
+		snap_start
+		"$1" "$v"
+		ok "$v: and the layers with it" wait_for 30 no_lazy
+		snap_end
+		ctd_stop
+		no_leaks "$v: nothing is left"
+	done
+}
+
 ### The snapshotter ###
 
-# snap_start: SNAP_PID; its state is in $SNAP, its configuration $SNAP.toml.
+# snap_start: SNAP_PID; its state is in $SNAP, its configuration $SNAP.toml. Where
+# containerd runs, it has found it: it gives a connection up that is not answered
+# within a second.
 snap_start() {
 	[ "$SNAPSHOTTER" = estargz ] || return 0
 	[ -f "$SNAP.toml" ] || snap_config
@@ -133,6 +154,8 @@ snap_start() {
 		diag_file "$T/snapshotter.log"
 		bail "estargz-snapshotter did not start"
 	}
+	[ -z "${CTD_PID:-}" ] || wait_for 20 snap_reached ||
+		bail "containerd does not reach estargz-snapshotter"
 }
 snap_config() {
 	cat >"$SNAP.toml" <<-END
@@ -153,6 +176,11 @@ snap_config() {
 		echo "events_dir = \"$SNAP_EVENTS\"" >>"$SNAP.toml"
 	[ -z "${SNAP_MOUNT:-}" ] ||
 		printf '[mount]\n%s\n' "$SNAP_MOUNT" >>"$SNAP.toml"
+}
+# Whether containerd has found it. (What is listed containerd itself may know.)
+snap_reached() {
+	snapshots prepare reached ""
+	snapshots rm reached
 }
 # Whether this kernel can have merged metadata, as the snapshotter has found.
 merges() {

@@ -5,11 +5,11 @@
 # visible before it is complete.
 . "${top_srcdir:-.}/tests/lib.sh"
 requires_cmd "$PYTHON" jq skopeo umoci
-IMGCOPY=$top_builddir/tests/tools/imgcopy
-[ -x "$IMGCOPY" ] || plan_skip "imgcopy is not built"
+IMGCTL=$top_builddir/tests/tools/imgctl
+[ -x "$IMGCTL" ] || plan_skip "imgctl is not built"
 images pause pause-src
 
-imgcopy() { timeout 60 "$IMGCOPY" "$@" >"$T/out" 2>"$T/err"; }
+imgcopy() { timeout 60 "$IMGCTL" copy "$@" >"$T/out" 2>"$T/err"; }
 copy_not() { one_line "$1" "$2" imgcopy "${@:3}"; }
 raw() { skopeo inspect --raw "$@" 2>"$T/err"; }
 diff_ids() { skopeo inspect --config "$1" | jq -c .rootfs.diff_ids; }
@@ -111,7 +111,7 @@ is "$("$ESTARGZ" inspect --json --platform linux/arm64 oci:lay:multi |
 
 ### Artifacts ###
 
-imgctl() { timeout 60 "$top_builddir/tests/tools/imgctl" "$@" 2>"$T/err"; }
+imgctl() { timeout 60 "$IMGCTL" "$@" 2>"$T/err"; }
 type=application/vnd.estargz.test
 echo first >first
 echo second >second
@@ -142,7 +142,7 @@ ok "... which is said" grep -q 'has no artifacts' "$T/err"
 # Other names stay, and two at once do not lose each other's.
 pids=
 for i in 1 2 3 4 5 6; do
-	"$IMGCOPY" oci:lay:one "oci:many:t$i" 2>"$T/err$i" &
+	"$IMGCTL" copy oci:lay:one "oci:many:t$i" 2>"$T/err$i" &
 	pids="$pids $!"
 done
 rc=0
@@ -155,7 +155,7 @@ is "$(jq -r '.manifests[].annotations[]' many/index.json | sort | xargs)" \
 is "$(find many -name '.*' -type f)" "" "... and nothing else"
 # Killed at any moment: the layout is as it was.
 for i in 1 2 3 4 5; do
-	"$IMGCOPY" "$base" oci:killed:x 2>/dev/null &
+	"$IMGCTL" copy "$base" oci:killed:x 2>/dev/null &
 	p=$!
 	wait_for 5 test -e killed
 	kill -9 $p 2>/dev/null
@@ -175,6 +175,10 @@ is "$(ls -A other)" precious "... is let alone"
 mkdir adir
 copy_not "an archive in the place of a directory" 'no regular file' oci:lay:one oci-archive:adir:x
 copy_not "a directory that cannot be made" 'No such file' oci:lay:one oci:no/where:x
+mkdir -p fifo/blobs/sha256
+mkfifo fifo/index.json
+copy_not "a layout with a FIFO" 'index.json: no regular file' oci:fifo:x oci:n:x
+copy_not "to a layout with a FIFO" 'index.json: no regular file' oci:lay:one oci:fifo:x
 # What fails leaves what was there.
 cp -a lay broken
 rm broken/blobs/sha256/"$(raw oci:lay:one | jq -r '.layers[0].digest' | cut -d: -f2)"

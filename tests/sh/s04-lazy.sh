@@ -114,6 +114,8 @@ ordinary() {
 	: >"$T/snapshotter.log"
 	like "$(lazypull "$@")" '^([0-9] lazy )?1 ordinary$' "$d: is ordinary"
 	like "$(cat "$T/snapshotter.log")" "$re" "$d: the log has the reason"
+	is "$(grep -cE '^mount.estargz: |not mounted lazily' \
+		"$T/snapshotter.log")" 1 "$d: once"
 	remove_all
 	ok "$d: nothing is left" wait_for 10 nothing_left
 }

@@ -37,15 +37,14 @@ LOOPS=$BG_PID
 background snapshotter supervise snapshotter "$ESTARGZ_SNAPSHOTTER" \
 	--config "$SNAP.toml"
 LOOPS="$LOOPS $BG_PID"
-snap_up() { snapshots ls; }
-ok "the snapshotter is up" wait_for 20 snap_up
+ok "the snapshotter is up" wait_for 20 snap_reached
 
 ### What goes on meanwhile ###
 SUM='cd /; find usr/bin usr/lib bin srv many random9M -type f 2>/dev/null |
 	sort | xargs cat | sha256sum'
 # again COMMAND...: as a kubelet does; what it does may meet a daemon that is down.
 again() {
-	local end=$(($(now_ms) + 60000))
+	local end=$(($(now_ms) + PATIENCE * 10000))
 	until "$@"; do
 		[ "$(now_ms)" -lt $end ] || return 1
 		sleep 0.05
@@ -88,7 +87,7 @@ want web1 bb awk web1
 # No layer of it may stay from round to round. What containerd could not remove
 # because the snapshotter was down it removes when it next removes a snapshot.
 forget() {
-	wait_for 20 snap_up
+	wait_for 20 snap_reached
 	snapshots prepare gc >/dev/null
 	snapshots rm gc
 	"${CTR[@]}" images tag --force "$R:debian" gc >/dev/null

@@ -53,8 +53,6 @@ works new "the new one goes on"
 snap_stop
 works new "without a snapshotter"
 snap_start
-answers() { snapshots ls >/dev/null 2>&1; }
-ok "which comes back" wait_for 60 answers
 is "$(test_procs mount.estargz)" "" "and starts nothing"
 is "$(run_in "$S" "$R:web1" /bin/busybox echo yes)" yes \
 	"a container runs without a registry"

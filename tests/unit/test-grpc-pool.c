@@ -294,13 +294,18 @@ static bool full(struct fixture *f)
 static void test_reply_is_bounded(void **state)
 {
 	struct fixture *f = *state;
+	unsigned ended, n_pieces;
 
 	/* Nothing is sent beyond the window, which is never opened again. */
 	f->c.deaf = true;
 	send_call(f, "/t.T/Stream", NULL);
 	run_until(f, full);
-	assert_int_equal(f->ended, 0);
-	assert_in_range(f->n_pieces * PIECE_BYTES, GRPC_QUEUED_BYTES_MAX,
+	lock(f);
+	ended = f->ended;
+	n_pieces = f->n_pieces;
+	unlock(f);
+	assert_int_equal(ended, 0);
+	assert_in_range(n_pieces * PIECE_BYTES, GRPC_QUEUED_BYTES_MAX,
 			GRPC_QUEUED_BYTES_MAX + 3 * 65536);
 	assert_int_equal(nghttp2_submit_rst_stream(f->c.session, 0, f->c.stream,
 						   NGHTTP2_CANCEL),
