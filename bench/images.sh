@@ -193,14 +193,14 @@ have_image() {
 
 have_opt() {
 	local log=$T/image-$1-opt.log
-	[ ! -e "$COLD/$1-opt3.ok" ] || return 0
+	[ ! -e "$COLD/$1-opt5.ok" ] || return 0
 	have_image "$1" || return 1
 	(
 		flock 9
-		[ ! -e "$COLD/$1-opt3.ok" ] || exit 0
+		[ ! -e "$COLD/$1-opt5.ok" ] || exit 0
 		echo "making the image $1-opt" >&2
 		"$ESTARGZ" optimize "oci:$COLD/oci:$1" "oci:$COLD/oci:$1-opt" \
-			>"$log" 2>&1 9>&- && touch "$COLD/$1-opt3.ok"
+			>"$log" 2>&1 9>&- && touch "$COLD/$1-opt5.ok"
 	) 9>"$COLD/lock" || {
 		tail -n 5 "$log" >&2
 		return 1

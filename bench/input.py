@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The input of the benchmarks.
 
-  input.py big OUT             a blob of two files of real bytes, "big" (1 GiB)
-                               and "quick" (256 MiB); writes OUT.json as well
+  input.py big OUT KIB         a blob of two files of real bytes, "big" (1 GiB)
+                               and "quick" (256 MiB), in chunks of KIB; writes
+                               OUT.json as well
   input.py members BLOB FILE   prints the file's range in the blob, "A-B"; then
                                a line a member: compressed and inflated bytes
 """
@@ -38,10 +39,10 @@ def real_bytes(top="/usr/lib"):
             sys.exit("no files in " + top)
 
 
-def big(path):
+def big(path, chunk):
     src, rest = real_bytes(), b""
     with open(path, "wb") as f:
-        b = Blob(f, 6, 4 * MIB, 0)
+        b = Blob(f, 6, chunk, 0)
         b.add(NO_LANDMARK, data=b"\x0f")
         for name, size in FILES:
             parts, n = [rest], len(rest)
@@ -91,8 +92,8 @@ def members(path, name):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1] == "big":
-        big(sys.argv[2])
+    if len(sys.argv) == 4 and sys.argv[1] == "big":
+        big(sys.argv[2], int(sys.argv[3]) << 10)
     elif len(sys.argv) == 4 and sys.argv[1] == "members":
         members(*sys.argv[2:])
     else:

@@ -17,6 +17,7 @@ SHAPE=$top_builddir/bench/shape
 TIMED=$top_builddir/bench/timed
 OPS=$top_builddir/bench/ops
 INFLATE=$top_builddir/bench/inflate
+HASH=$top_builddir/bench/hash
 export INFLATE
 RTT=20
 

@@ -329,11 +329,15 @@ static void shape_accept(struct shape *s)
 }
 
 /* What epoll says of one side. A server that is not there is an error here. */
-static void side_event(struct side *d, uint32_t events)
+static void side_event(const struct shape *s, struct side *d, uint32_t events)
 {
 	int err = 0;
 	socklen_t len = sizeof(err);
 
+	/* It would be said for ever; what is left to be read, is in turns that
+	 * timers bring. */
+	if ((events & EPOLLHUP) != 0)
+		(void)epoll_ctl(s->epfd, EPOLL_CTL_DEL, d->fd, NULL);
 	if ((events & EPOLLERR) == 0)
 		return;
 	(void)getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &err, &len);
@@ -388,7 +392,7 @@ static int shape_run(struct shape *s)
 
 				(void)!read(s->timer_fd, &ticks, sizeof(ticks));
 			} else {
-				side_event(ev[i].data.ptr, ev[i].events);
+				side_event(s, ev[i].data.ptr, ev[i].events);
 			}
 		}
 		shape_sweep(s, now_ns());

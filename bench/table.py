@@ -65,6 +65,10 @@ ROWS = [
     ("seq", "1 file, cold, of a blob on disk", MBS,
      "seq.local", "igzip -d | openssl sha256", "seq.local.openssl",
      ">= 600"),
+    ("seq", "  in chunks of 4 MiB", MBS,
+     "seq.local4m", "in chunks of 64 KiB", "seq.local", None),
+    ("seq", "SHA-256 of 16 chunks at once, one thread", MBS,
+     "hash.many", "one after the other", "hash.one", None),
     ("seq", "10,000 files, 20 ms, 1 Gbit/s: mount, tar | wc", S,
      "layer.far", "curl | tar xz, tar | wc", "layer.far.curl", None),
 
