@@ -482,13 +482,26 @@ static bool was_of_data(struct blob *named, struct blob *asked,
 	return (asked != named && play_blame(asked, r)) || any;
 }
 
+/* What came for a read of @r->blob, for which @b is asked, was wrong. */
+static void blame(struct blob *b, const struct read *r)
+{
+	if ((!r->suffix && was_of_data(r->blob, b, r)) || b->hosts == NULL)
+		return;
+	warm_drop(b->warm);
+	b->soft_ns[b->last_host] = loop_now(b->d->loop) + 6 * BLOB_SOFT_NS;
+	several_distrust(&b->hosts->v[b->last_host]);
+	blob_redirect_drop(b);
+	if (b->fd >= 0 && b->spooler == NULL)
+		blob_spool_drop(b, 0);
+}
+
 void read_start(struct read *r)
 {
 	struct blob *b = r->hint ? r->blob : blob_to_ask(r->blob);
 	struct fetchd *d = b->d;
 
 	if (r->other_source)
-		r->other_source = !was_of_data(r->blob, b, r);
+		blame(b, r);
 	r->blob = b;
 	list_init(&r->node);
 	r->running = true;
@@ -496,14 +509,6 @@ void read_start(struct read *r)
 	loop_timer_set(d->loop, &r->deadline, r->deadline_ns);
 	if (!r->hint)
 		d->stats.reads[r->class_]++;
-	if (r->other_source && b->hosts != NULL) {
-		warm_drop(b->warm);
-		b->soft_ns[b->last_host] = loop_now(d->loop) + 6 * BLOB_SOFT_NS;
-		several_distrust(&b->hosts->v[b->last_host]);
-		blob_redirect_drop(b);
-		if (b->fd >= 0 && b->spooler == NULL)
-			blob_spool_drop(b, 0);
-	}
 	if (b->fd < 0 && !r->hint && play_read(r))
 		return;
 	if (b->fd < 0 && b->warm != NULL && !r->hint)

@@ -106,6 +106,8 @@ struct read_piece {
  * @suffix:	the last @len bytes
  * @rank:	of the class prefetch: its place in a trace; 0: in none
  * @gap:	with a rank: how far its neighbours in a request may be
+ * @other_source: what came was wrong: not of a trace's data, nor of a request that
+ *		is under way
  * @hint:	nobody waits: it fails early, and is not counted
  * @expect_size: of the blob, 0 where not known
  * @progress:	more bytes are there (@got)

@@ -62,6 +62,7 @@ struct fetchd {
 	uint64_t warm_bytes;
 	struct list plays; /* play.h: oldest first */
 	uint64_t play_bytes;
+	size_t n_play_parts;
 	struct list refers;        /* refer.h: oldest first */
 	struct list severals;      /* several.h */
 	struct loop_task dispatch; /* asks the scheduler at the end of a turn */

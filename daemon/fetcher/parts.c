@@ -41,6 +41,12 @@ struct part *part_of(struct play *p, uint32_t i)
 	return pt;
 }
 
+static void part_asked_done(struct part *pt)
+{
+	pt->p->asked -= pt->p->plan.v[pt->number].len;
+	pt->p->n_asked--;
+}
+
 /* It is only wanted again. */
 static void part_stop(struct part *pt)
 {
@@ -51,8 +57,9 @@ static void part_stop(struct part *pt)
 		return;
 	read_stop(&pt->rd);
 	p->d->play_bytes -= len;
+	p->d->n_play_parts--;
 	if (!pt->done)
-		p->asked -= len;
+		part_asked_done(pt);
 	p->n_wanted++;
 	pt->begun = pt->done = pt->failed = pt->of_data = false;
 	list_del(&pt->touched);
@@ -116,7 +123,7 @@ static void on_part_done(struct read *rd, int code, const char *text)
 	pt->failed = code < 0 ||
 		     (pt->of_data && rd->got < pt->p->plan.v[pt->number].len);
 	if (pt->begun)
-		pt->p->asked -= pt->p->plan.v[pt->number].len;
+		part_asked_done(pt);
 	touch(pt);
 }
 
@@ -129,8 +136,11 @@ static void part_count(struct part *pt)
 	pt->begun = true;
 	p->n_wanted--;
 	p->d->play_bytes += len;
-	if (!pt->done)
+	p->d->n_play_parts++;
+	if (!pt->done) {
 		p->asked += len;
+		p->n_asked++;
+	}
 }
 
 /* Bytes of @b from @off on. */
@@ -222,9 +232,19 @@ void opening_due(struct loop_timer *t)
 	part_fetch(pt, p->opened, 0, &all);
 }
 
+static bool has(const struct play *p, const struct blob *b)
+{
+	LIST_EACH(n, &p->links)
+	{
+		if (LIST_ENTRY(n, struct link, of_play)->b == b)
+			return true;
+	}
+	return false;
+}
+
 void play_open(struct play *p, struct blob *b)
 {
-	if (p->fetched || p->opened != NULL)
+	if (p->fetched || p->opened != NULL || !has(p, b))
 		return;
 	p->opened = b;
 	loop_timer_set(p->d->loop, &p->open,

@@ -62,7 +62,7 @@ struct link {
  * @opening:	that, until it is a part of the plan; NULL
  * @next:	the ranges before are begun or over
  * @n_wanted:	parts that are not begun
- * @asked:	bytes of those begun and not done
+ * @asked:	bytes of those begun and not done; @n_asked: how many they are
  * @seen:	how often something came; @seen_then: when @patience was set
  */
 struct play {
@@ -87,6 +87,7 @@ struct play {
 	uint32_t next;
 	uint32_t n_wanted;
 	uint64_t asked;
+	size_t n_asked;
 	uint64_t seen;
 	uint64_t seen_then;
 	bool waited_for;

@@ -36,7 +36,8 @@ static struct link *link_of_layer(const struct play *p, size_t layer)
 /* The number of the range to ask for next; plan.n: none now. */
 static uint32_t next_range(struct play *p)
 {
-	bool room = p->d->play_bytes <= PLAY_BYTES_MAX - PLAN_RANGE_BYTES_MAX;
+	bool room = p->d->play_bytes <= PLAY_BYTES_MAX - PLAN_RANGE_BYTES_MAX &&
+		    p->d->n_play_parts < PLAY_PARTS_MAX;
 
 	for (uint32_t i = p->next; i < p->plan.n; i++) {
 		const struct part *pt = p->parts[i];
@@ -56,7 +57,8 @@ static uint32_t next_range(struct play *p)
 /* Asks for what comes next. */
 static void pump(struct play *p)
 {
-	while (p->over != NULL && p->asked < PLAY_AHEAD_BYTES) {
+	while (p->over != NULL && p->asked < PLAY_AHEAD_BYTES &&
+	       p->n_asked < PLAY_AHEAD_PARTS) {
 		uint32_t i = next_range(p);
 		struct link *k = i < p->plan.n
 					 ? link_of_layer(p, p->plan.v[i].layer)
@@ -168,13 +170,18 @@ static bool take(struct part *pt, const struct plan_range *v, struct read *r)
 }
 
 /* A read waits for more of a part. */
-static void await(struct part *pt, struct read *r)
+static void await(struct link *k, struct part *pt, struct read *r)
 {
 	struct play *p = pt->p;
 
 	list_add(&pt->waits, &r->node);
-	if (pt->begun && r->class_ < pt->rd.class_)
+	if (pt->begun && r->class_ < pt->rd.class_) {
 		read_set_class(&pt->rd, r->class_);
+	} else if (!pt->begun && r->class_ == PROTO_CLASS_DEMAND) {
+		/* It was put back; demand is not behind what comes earlier. */
+		pt->rd.class_ = r->class_;
+		(void)part_begin(pt, k->b);
+	}
 	if (!p->waited_for)
 		set_patience(p);
 	loop_task_add(p->d->loop, &p->task);
@@ -194,7 +201,7 @@ static void serve(struct link *k, struct read *r)
 			return;
 		}
 		if (!take(pt, &k->p->plan.v[w.i], r)) {
-			await(pt, r);
+			await(k, pt, r);
 			if (r->got > got)
 				r->progress(r);
 			return;
@@ -232,6 +239,9 @@ static void give_way(struct link *k, const struct read *r)
 		if (k->p->parts[w.i] == NULL && v->off >= r->off &&
 		    v->off + v->len <= r->off + r->len)
 			k->p->over[w.i] = true;
+		/* It is a host that gives it now. */
+		if (k->p->given != NULL)
+			k->p->given[w.i] = 0;
 	}
 }
 
@@ -239,7 +249,9 @@ bool play_read(struct read *r)
 {
 	struct link *k;
 
-	if (list_empty(&r->blob->plays) || r->suffix || r->other_source)
+	/* What must come in one piece, a mount checks by itself. */
+	if (list_empty(&r->blob->plays) || r->suffix || r->one ||
+	    r->other_source)
 		return false;
 	k = link_for(r);
 	if (k != NULL && (r->class_ != PROTO_CLASS_DEMAND || all_begun(k, r))) {
@@ -506,6 +518,7 @@ static int make_plan(struct play *p, struct err *e)
 		return 0;
 	}
 	free(TAKE_PTR(p->over)); /* its being there says that there is a plan */
+	plan_done(&p->plan);
 	return err_no_memory(e);
 }
 

@@ -23,7 +23,8 @@
  * seconds, those who wait go to the network, with all their tries. Data of a
  * trace that fails, or is wrong as a client finds, is left: what is still to come
  * is asked for of the layers. What is held
- * that nobody has asked for is bounded by PLAY_BYTES_MAX, and an opening a play.
+ * that nobody has asked for is bounded by PLAY_BYTES_MAX and PLAY_PARTS_MAX, and
+ * an opening a play.
  */
 #ifndef FETCHER_PLAY_H
 #define FETCHER_PLAY_H
@@ -39,7 +40,9 @@ struct read;
 
 #define PLAYS_MAX 16u
 #define PLAY_BYTES_MAX MIB(16)  /* held or on their way, and nobody waits */
+#define PLAY_PARTS_MAX 16384u   /* the same; one is a KiB by itself */
 #define PLAY_AHEAD_BYTES MIB(2) /* of a plan, asked for at a time */
+#define PLAY_AHEAD_PARTS 1024u  /* the same */
 #define PLAY_PATIENCE_NS (2 * NSEC_PER_SEC) /* without a byte */
 #define PLAY_STILL_NS \
 	NSEC_PER_SEC /* without background after each read of it */

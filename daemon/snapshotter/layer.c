@@ -151,14 +151,17 @@ bool layer_rename(struct layer *l, const struct layer_row *row)
 {
 	struct layer_row copy;
 
-	/* Who reads the names without a lock starts it, or tells of its process. */
+	/* Who reads the names without a lock starts it, or tells of its process;
+	 * the rest of the row, anybody who has it. */
 	if (l->state != LAYER_NONE || l->e.code == 0 ||
 	    l->native.state != NATIVE_NONE ||
 	    strcmp(l->row.repository, row->repository) == 0 ||
 	    layer_row_copy(row, &copy) < 0)
 		return false;
-	layer_row_done(&l->row);
-	l->row = copy;
+	free(l->row.reference);
+	free(l->row.repository);
+	l->row.reference = copy.reference;
+	l->row.repository = copy.repository;
 	return true;
 }
 

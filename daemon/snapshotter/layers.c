@@ -580,6 +580,7 @@ static int64_t try_mount(struct layers *ls, const struct lazy *z,
 	r = mount(ls, l, z, ours ? own : until, e);
 	if (r == 0)
 		return l->id;
+	ours = ours && layer_is_of(l, z->repository); /* still */
 	*ret_others = !ours && !has_snapshots(ls, l->id);
 	layers_release(ls, l->id);
 	return r;
@@ -590,8 +591,7 @@ static int64_t try_mount(struct layers *ls, const struct lazy *z,
  * repository says, with its credentials. It learns nothing by that: what it names
  * by digests it could have from the cache as well, as any content that containerd
  * has. But that nothing comes from there is not its failure: it is asked for by its
- * own name then. There is one deadline; where others have used it up, its own name
- * gets a third of the time more: who answers takes less by far.
+ * own name then, within the deadline or, where that is used up, a third of it more.
  */
 int64_t layers_mount(struct layers *ls, const struct lazy *z, struct err *e)
 {

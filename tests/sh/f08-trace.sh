@@ -307,6 +307,19 @@ is "$(grep -c "data of a trace is wrong.*trace=two.test/n$N/b@sha256:$TRACE data
 	"$T/d$N.log")" 1 "it is said once, with its digest"
 ok "what is wrong of the layer" range 0 1000000 100000 -o
 is "$(asked "n$N" 1000000-)" 1 "... is asked for elsewhere"
+# Right data, and later a host that is wrong of the same bytes.
+HOST=$HERE
+with_data '[0,1000000,100000],[0,2000000,100000]'
+HOST=two.test
+fresh
+warm -t 4096 "$(blob 0)"
+ok "data that is right comes" wait_for 10 status_is .trace_bytes 200000
+ok "... and is given out" range 0 1000000 100000
+srv_fault '{"kind": "flip", "every": 1000, "path": "^/v2/first/.*'"${D[0]}"'"}'
+not_ok "what the host sends later is wrong" range 0 1000000 100000
+ok "who finds that gets what is right" range 0 1000000 100000 -o
+is "$(asked first 1000000-) $(asked "n$N" 1000000-)" "1 1" "... of another host"
+is "$(status .trace_bytes)" 100000 "the data is kept"
 HOST=$HERE
 stop_estargzd
 
