@@ -321,6 +321,34 @@ ok "who finds that gets what is right" range 0 1000000 100000 -o
 is "$(asked first 1000000-) $(asked "n$N" 1000000-)" "1 1" "... of another host"
 is "$(status .trace_bytes)" 100000 "the data is kept"
 HOST=$HERE
+# Two traces of the same bytes, both with wrong data.
+for i in 1 2; do
+	head -c "${i}00000" /dev/zero >"$T/data"
+	put "$T/data"
+	DATA=$H
+	trace "[0,1000000,${i}00000]" "\"data\":\"sha256:$DATA\""
+	[ $i = 2 ] || ONE=$TRACE
+done
+fresh
+warm -t 4096 "$(blob 0)"
+ctl warm "+$(repo)@sha256:$ONE" -t 4096 "$(blob 0)"
+ok "two times data that is wrong" wait_for 10 status_is .trace_bytes 300000
+not_ok "... is given out" range 0 1000000 100000
+ok "who finds that gets what is right, at once" range 0 1000000 100000 -o
+# A hundred thousand bytes, one here and one there, none of which come.
+n=$(awk 'BEGIN { for (i = 0; i < 60000; i++) printf "%s[0,%d,1]",
+	i ? "," : "", 1000000 + 100 * i }')
+head -c 60000 /dev/zero >"$T/data"
+put "$T/data"
+DATA=$H
+trace "$n" "\"data\":\"sha256:$DATA\""
+fresh
+srv_fault '{"kind": "stall", "path": "'"$DATA"'"}'
+warm -t 4096 "$(blob 0)"
+data_is_asked() { [ "$(srv_count "path=$DATA")" -gt 0 ]; }
+ok "a trace of many small reads" wait_for 10 data_is_asked
+at_most "$(awk '/^RssAnon/ { print $2 }' "/proc/$ESTARGZD_PID/status")" 20000 \
+	"... takes no memory for all of them at once (KiB)"
 stop_estargzd
 
 ### No good ###
