@@ -245,6 +245,16 @@ background() {
 	PIDS+=("$BG_PID")
 }
 
+# Of a process that is not there its number is sometimes 0, which is everybody who was
+# started with us: all of make check.
+kill() {
+	[[ " $* " != *" 0 "* ]] || {
+		diag "refused: kill $*"
+		return 1
+	}
+	builtin kill "$@"
+}
+
 stop_pid() {
 	kill "$1" 2>/dev/null || return 0
 	wait_for 10 pid_gone "$1" || kill -9 "$1" 2>/dev/null

@@ -171,10 +171,15 @@ stop_systemd() {
 unit_is() {
 	[ "$(inside systemctl show -P "$2" "$1")" = "$3" ]
 }
+# 0: none
 main_pid() { inside systemctl show -P MainPID "$1"; }
+# kill_inside PID: never 0, which is everybody who is started as we are
+kill_inside() { [ "$1" -gt 1 ] && inside kill -9 "$1"; }
 # restarted UNIT PID: runs, as another process
 restarted() {
-	unit_is "$1" ActiveState active && [ "$(main_pid "$1")" != "$2" ]
+	local p
+	p=$(main_pid "$1")
+	[ "$p" -gt 1 ] && [ "$p" != "$2" ] && unit_is "$1" ActiveState active
 }
 # Whether process $1 (as it is called inside) is in no mount namespace of its own.
 shares_mounts() {

@@ -85,7 +85,7 @@ killed() {
 	local i p
 	for i in 1 2 3 4 5 6 7 8; do
 		p=$(main_pid "$1")
-		inside kill -9 "$p"
+		kill_inside "$p" || return 1
 		wait_for 10 restarted "$1" "$p" || return 1
 	done
 }

@@ -83,7 +83,7 @@ ok "... and reads" python os
 ### What is done to units ###
 
 M=$(monitors)
-inside kill -9 "$P"
+kill_inside "$P"
 ok "snapshotter killed: it is started again" \
 	wait_for 10 restarted estargz-snapshotter "$P"
 ok "... the container reads on" python json
@@ -108,12 +108,12 @@ is "$(monitors)" "$M" "... nothing was mounted anew"
 
 P=$(main_pid estargzd)
 ok "... all in the mount namespace of all" shares_mounts "$P"
-inside kill -9 "$P"
+kill_inside "$P"
 ok "estargzd killed: the container reads on" python sqlite3
 ok "estargzd restarted" inside systemctl restart estargzd
 ok "... the container reads on" python http.server
 
-inside kill -9 "$(tail -n 1 <<<"$M")"
+kill_inside "$(tail -n 1 <<<"$M")"
 ok "monitor killed: the container reads on" python unittest
 ok "... and has a scope" wait_for 10 n_scopes_is "$n"
 
