@@ -24,9 +24,11 @@ suite() {
 	[ $rc -le 1 ] || fail "$name: the suite ends"
 }
 
-ctd_start own
+# Before there is a containerd, which collects what it does not know.
+SNAP=$T/snap-own
 snap_start
 suite ours "$SNAP.sock"
+ctd_start own
 suite proxied "$CTD/c.sock" -n "$NS" -s estargz
 suite overlayfs "$CTD/c.sock" -n "$NS" -s overlayfs
 
