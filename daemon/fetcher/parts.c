@@ -13,6 +13,18 @@ void play_keep_still(const struct play *p, struct blob *b)
 	b->sb.host->still_until_ns = loop_now(p->d->loop) + PLAY_STILL_NS;
 }
 
+struct link *link_of_blob(const struct play *p, const struct blob *b)
+{
+	LIST_EACH(n, &p->links)
+	{
+		struct link *k = LIST_ENTRY(n, struct link, of_play);
+
+		if (k->b == b)
+			return k;
+	}
+	return NULL;
+}
+
 static struct part *part_new(struct play *p)
 {
 	struct part *pt = calloc(1, sizeof(*pt));
@@ -232,19 +244,9 @@ void opening_due(struct loop_timer *t)
 	part_fetch(pt, p->opened, 0, &all);
 }
 
-static bool has(const struct play *p, const struct blob *b)
-{
-	LIST_EACH(n, &p->links)
-	{
-		if (LIST_ENTRY(n, struct link, of_play)->b == b)
-			return true;
-	}
-	return false;
-}
-
 void play_open(struct play *p, struct blob *b)
 {
-	if (p->fetched || p->opened != NULL || !has(p, b))
+	if (p->fetched || p->opened != NULL || link_of_blob(p, b) == NULL)
 		return;
 	p->opened = b;
 	loop_timer_set(p->d->loop, &p->open,

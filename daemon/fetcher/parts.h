@@ -55,8 +55,8 @@ struct link {
  * @data:	what has the bytes of all ranges (common/trace.h); NULL: nothing
  * @data_failed: it has not, or wrong ones (@data_wrong); they come from the
  *		layers
- * @given:	[plan.n] with @data: how many bytes of it clients got, less
- *		those that turned out to be wrong
+ * @given:	[plan.n] with @data: how many bytes of it clients got of that, less
+ *		those that turned out to be wrong; 0 once a host was asked for it
  * @linked:	[plan.n_layers] it is played for that blob
  * @opened:	the blob whose opening is fetched before there is a plan; NULL
  * @opening:	that, until it is a part of the plan; NULL
@@ -102,6 +102,8 @@ struct play {
 
 /* What starts up by a trace is to have the link for itself. */
 void play_keep_still(const struct play *p, struct blob *b);
+/* NULL: it is not played for that */
+struct link *link_of_blob(const struct play *p, const struct blob *b);
 
 /* The part of range @i, a new one where there is none. Return: NULL where memory
  * is short */

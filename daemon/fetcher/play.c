@@ -458,16 +458,10 @@ static void link_find(struct link *k)
 
 static void tell(struct play *p, struct play_watch *w)
 {
-	size_t layer = p->plan.n_layers;
+	const struct link *k = link_of_blob(p, w->blob);
 
-	LIST_EACH(n, &p->links)
-	{
-		const struct link *k = LIST_ENTRY(n, struct link, of_play);
-
-		if (k->b == w->blob)
-			layer = k->layer;
-	}
-	w->told(w, p->over != NULL ? &p->plan : NULL, layer);
+	w->told(w, p->over != NULL ? &p->plan : NULL,
+		k != NULL ? k->layer : p->plan.n_layers);
 }
 
 /* Beside the trace. Where it cannot be had, the layers have it. */
@@ -698,11 +692,8 @@ void play_add(struct play *p, struct blob *b)
 {
 	struct link *k;
 
-	LIST_EACH(n, &p->links)
-	{
-		if (LIST_ENTRY(n, struct link, of_play)->b == b)
-			return;
-	}
+	if (link_of_blob(p, b) != NULL)
+		return;
 	k = calloc(1, sizeof(*k));
 	if (k == NULL)
 		return;

@@ -335,7 +335,7 @@ ctl warm "+$(repo)@sha256:$ONE" -t 4096 "$(blob 0)"
 ok "two times data that is wrong" wait_for 10 status_is .trace_bytes 300000
 not_ok "... is given out" range 0 1000000 100000
 ok "who finds that gets what is right, at once" range 0 1000000 100000 -o
-# A hundred thousand bytes, one here and one there, none of which come.
+# Sixty thousand bytes, one here and one there, none of which come.
 n=$(awk 'BEGIN { for (i = 0; i < 60000; i++) printf "%s[0,%d,1]",
 	i ? "," : "", 1000000 + 100 * i }')
 head -c 60000 /dev/zero >"$T/data"
